@@ -1,0 +1,61 @@
+# Every target sets up what it needs in .venv; `make` alone prints this help.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NATIVE_SOURCES := $(shell find native -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock rust-toolchain.toml
+export PYTHONNOUSERSITE := 1
+
+.PHONY: help setup check test demo sim lab interop bench fuzz format lint types unit clean lock
+
+help: ## Print this help
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+setup: $(VENV)/.native ## Make .venv with every dependency and the Rust extension
+
+$(VENV)/.system: scripts/system-packages
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ginnel needs Python 3.11 or newer: name one with make PYTHON=python3.11"; exit 1; }
+	scripts/system-packages
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.python: $(VENV)/.system requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.native: $(VENV)/.python $(NATIVE_SOURCES) pyproject.toml
+	@command -v cargo >/dev/null || { echo "ginnel needs a Rust toolchain (cargo): https://rustup.rs"; exit 1; }
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked --quiet
+	@touch $@
+
+format: $(VENV)/.python ## Format both languages
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --quiet --fix .
+	cargo fmt
+
+lint: $(VENV)/.python
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/ruff check --quiet .
+	cargo fmt --check
+	cargo clippy --quiet --release --locked --workspace --all-targets -- -D warnings
+
+types: $(VENV)/.native
+	$(BIN)/mypy
+
+unit: $(VENV)/.native
+	$(BIN)/python -m pytest -n 2 tests --ignore=tests/lab --ignore=tests/interop
+
+check: lint types unit ## Format, lint, types and unit tests of both languages, in under a minute once built
+
+test: setup lint types ## All tests that CI runs
+	cargo test --quiet --release --locked --workspace --exclude ginnel-py
+	$(BIN)/python -m pytest -n 2 tests --ignore=tests/lab --ignore=tests/interop
+	$(BIN)/python -m pytest tests/lab tests/interop
+
+clean: ## Remove what was built
+	rm -rf $(VENV) target src/ginnel/*.so
+
+lock: $(VENV)/.python ## Write the lock files anew from pyproject.toml and Cargo.toml
+	cargo update
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --group dev --output-file requirements.lock pyproject.toml

@@ -1,0 +1,1 @@
+//! TUN, UDP and relays in batches; the peer, path and filter tables

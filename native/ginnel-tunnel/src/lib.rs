@@ -1,0 +1,1 @@
+//! WireGuard sessions of one peer: handshake and transport, sans-IO

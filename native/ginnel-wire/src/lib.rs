@@ -1,0 +1,1 @@
+//! IP, UDP, TCP, WireGuard and STUN headers: bytes to fields, no I/O

@@ -1,0 +1,127 @@
+"""The typed contract of the Rust extension. Tables go down, batches come up, one descriptor wakes the loop."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+Address = tuple[str, int]
+"""IP address as text, port."""
+
+PumpAside = (
+    tuple[Literal["disco"], Address, bytes]  # a disco datagram by UDP: source, packet
+    | tuple[Literal["stun"], Address, bytes]  # a STUN answer: source, packet
+    | tuple[Literal["relayed-disco"], int, bytes, bytes]  # region, source node key, packet
+    | tuple[Literal["sent"], bytes]  # the tunnel sent for this peer: at once after 1 s of silence, then each second
+    | tuple[Literal["received"], bytes, Address | int]  # authentic data from this peer, by endpoint or region; likewise
+    | tuple[Literal["handshake"], bytes]  # a new keypair with this peer
+    | tuple[Literal["unsendable"], Address, int]  # UDP destination, errno
+    | tuple[Literal["relay-wanted"], int]  # a packet waits for a region that is not connected; at most 1 a second
+    | tuple[Literal["relay-up"], int, bytes, Address]  # region, the relay's key, its address
+    | tuple[Literal["relay-down"], int, str]  # region, why in one line
+    | tuple[Literal["relay-gone"], int, bytes, int]  # region, peer's node key, reason
+    | tuple[Literal["relay-health"], int, str]  # region, problem or ""
+    | tuple[Literal["relay-restarting"], int, int, int]  # region, reconnect in ms, try for ms
+)
+
+class PeerCounters:
+    """One peer's counters: bytes of WireGuard messages; times are seconds since 1970, 0.0 for never."""
+
+    key: bytes
+    tx_bytes: int
+    rx_bytes: int
+    last_handshake: float
+    last_sent: float
+    last_received: float
+
+class Pump:
+    """TUN <-> WireGuard <-> UDP and relays. All methods are safe from any thread and return at once."""
+
+    def __new__(cls, private_key: bytes, *, mark: int = 0) -> Pump:
+        """`mark`: SO_MARK for every socket; 0 sets none."""
+
+    def open_tun(self, name: str, mtu: int) -> str:
+        """Make the TUN device with offloads and start pumping; returns its real name. Raises OSError."""
+
+    def bind(self, port: int) -> tuple[int, int]:
+        """(Re)bind both UDP sockets; 0 lets the system choose. Returns (IPv4 port, IPv6 port; 0: no such family).
+        Raises OSError; the old sockets stay in use then."""
+
+    def set_peer(self, key: bytes, allowed_ips: Sequence[str]) -> None:
+        """Add a peer, or change what it may send and is sent. Raises ValueError on a bad prefix or key."""
+
+    def reset_peer(self, key: bytes) -> None:
+        """Forget the peer's sessions (it restarted); the next packet starts a handshake."""
+
+    def remove_peer(self, key: bytes) -> None: ...
+    def steer(self, key: bytes, endpoint: Address | None, region: int) -> None:
+        """Send this peer's packets to the endpoint and, when `region` is not 0, by that region's relay as well.
+        With neither, its packets are dropped and counted."""
+
+    def set_addresses(self, addresses: Sequence[str]) -> None:
+        """The prefixes this node receives for: its own addresses and the routes it serves."""
+
+    def set_filter(self, rules: Sequence[tuple[Sequence[str], Sequence[tuple[str, int, int]], Sequence[int]]]) -> None:
+        """Replace the packet filter: (source prefixes, [(destination prefix, first port, last port)], protocols).
+        Sources and destinations are prefixes or `a-b` ranges; no rule at all lets nothing in. Raises ValueError."""
+
+    def send_udp(self, to: Address, packet: bytes) -> None:
+        """Send a disco or STUN packet from the tunnel's own socket; failure comes back as "unsendable"."""
+
+    def relay_open(self, region: int, server_name: str, addresses: Sequence[Address], verify: str) -> None:
+        """Dial one relay in its own thread, addresses in order, 1.5 s each. `verify` is `name:<host>`,
+        `sha256-raw:<hex>` or `insecure`. An open connection of the region is kept if the arguments are the same."""
+
+    def relay_close(self, region: int) -> None: ...
+    def relay_prefer(self, region: int) -> None:
+        """Tell every open relay whether it is home now; also those opened later. 0: none is."""
+
+    def relay_send(self, region: int, to: bytes, packet: bytes) -> None:
+        """Send a disco packet by a region's relay; dropped and counted if its queue is full."""
+
+    def drain(self, limit: int) -> list[PumpAside]: ...
+    def fileno(self) -> int:
+        """Readable while `drain` has something."""
+
+    def peers(self) -> list[PeerCounters]: ...
+    def counters(self) -> dict[str, int]:
+        """Drops and events by name, for example `udp.short`, `filter.no_rule`, `relay.queue_head`."""
+
+    def close(self) -> None:
+        """Stop the threads, remove the TUN device. Calling it twice does nothing."""
+
+class Relay:
+    """The front door: TLS with DERP and the splice, port 80, STUN."""
+
+    def __new__(
+        cls,
+        private_key: bytes,
+        *,
+        certificate: bytes,
+        certificate_key: bytes,
+        tls: Sequence[str],
+        http: Sequence[str],
+        stun: Sequence[str],
+        splice: str | None,
+        members_only: bool,
+        threads: int = 2,
+    ) -> Relay:
+        """Bind and serve. `certificate`: PEM chain, leaf first, the relay's `derpkey` certificate last.
+        `tls`, `http`, `stun`: "ip:port" to listen on (port 0: any). `splice`: unix socket of the server behind.
+        Raises OSError (a port is taken), ValueError (bad PEM or key)."""
+
+    def addresses(self) -> dict[str, list[Address]]:
+        """What was bound, by "tls", "http", "stun"."""
+
+    def set_certificate(self, certificate: bytes, certificate_key: bytes) -> None: ...
+    def set_members(self, keys: Sequence[bytes]) -> None:
+        """Replace the set of node keys that may log in when `members_only`; others' connections are closed."""
+
+    def add_member(self, key: bytes) -> None: ...
+    def remove_member(self, key: bytes) -> None: ...
+    def set_bootstrap_dns(self, body: bytes) -> None:
+        """The JSON that `/bootstrap-dns` answers: name -> list of IP addresses."""
+
+    def clients(self) -> list[tuple[bytes, Address, int, int]]:
+        """(node key, source, bytes in, bytes out) of each login."""
+
+    def counters(self) -> dict[str, int]: ...
+    def close(self) -> None: ...
