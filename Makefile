@@ -26,7 +26,7 @@ $(VENV)/.python: $(VENV)/.system requirements.lock
 
 $(VENV)/.native: $(VENV)/.python $(NATIVE_SOURCES) pyproject.toml
 	@command -v cargo >/dev/null || { echo "ginnel needs a Rust toolchain (cargo): https://rustup.rs"; exit 1; }
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --release --locked --quiet
+	PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_PEP517_ARGS="--locked" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 format: $(VENV)/.python ## Format both languages
