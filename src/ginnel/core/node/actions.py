@@ -1,0 +1,221 @@
+"""What a mesh member's core asks of its shell. Plain values: the shell performs them, a test compares them.
+
+Room: core. The first group maps one to one onto the methods of `Pump` (_native.pyi); the second is for the shell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
+
+from ginnel.words import Endpoint, NodeKey, RegionId
+
+if TYPE_CHECKING:
+    from ginnel.core.node.netcheck import Report
+    from ginnel.wire.tailcfg import NetInfo
+
+# --- for the pump ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SetPeer:
+    """Add a peer, or change what it may send and is sent."""
+
+    peer: NodeKey
+    allowed_ips: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResetPeer:
+    """Forget the peer's WireGuard sessions: it restarted."""
+
+    peer: NodeKey
+
+
+@dataclass(frozen=True, slots=True)
+class RemovePeer:
+    peer: NodeKey
+
+
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """Send this peer's packets to the endpoint, and by the region's relay too where `region` is not 0."""
+
+    peer: NodeKey
+    endpoint: Endpoint | None
+    region: RegionId
+
+
+@dataclass(frozen=True, slots=True)
+class SetAddresses:
+    """The prefixes this node receives for."""
+
+    prefixes: tuple[str, ...]
+
+
+FilterRow = tuple[tuple[str, ...], tuple[tuple[str, int, int], ...], tuple[int, ...]]
+"""(source prefixes or ranges, (destination, first port, last port)..., IP protocols)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetFilter:
+    """Replace the packet filter. No row at all lets nothing in."""
+
+    rows: tuple[FilterRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SendUdp:
+    """Send a disco or STUN packet from the tunnel's own socket."""
+
+    to: Endpoint
+    packet: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SendRelay:
+    """Send a disco packet by a region's relay."""
+
+    region: RegionId
+    to: NodeKey
+    packet: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RelayOpen:
+    """Dial one relay of a region: `Pump.relay_open(region, server_name, addresses, verify)`."""
+
+    region: RegionId
+    server_name: str
+    addresses: tuple[Endpoint, ...]
+    verify: str
+
+
+@dataclass(frozen=True, slots=True)
+class RelayClose:
+    region: RegionId
+
+
+@dataclass(frozen=True, slots=True)
+class RelayPrefer:
+    """The home region; 0: none."""
+
+    region: RegionId
+
+
+# --- for the shell ---------------------------------------------------------------------------------------------
+
+
+class EndpointType(IntEnum):
+    """How an endpoint of ours was found (tailscale: tailcfg.EndpointType)."""
+
+    UNKNOWN = 0
+    LOCAL = 1
+    STUN = 2
+    PORTMAPPED = 3
+    STUN_WITH_LOCAL_PORT = 4
+    EXPLICIT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ReportToControl:
+    """Send a lite update. The lists run in parallel. A later report replaces an unsent earlier one."""
+
+    net_info: NetInfo
+    endpoints: tuple[Endpoint, ...]
+    types: tuple[EndpointType, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Look the host name up, both families; answer with `Mesh.resolved` (no address: it failed)."""
+
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureHttps:
+    """Time `GET https://<server_name>/derp/latency-check` (the request alone, not the connection), 2 s at most;
+    answer with `Mesh.latency_measured`. `verify` is as in `RelayOpen`."""
+
+    region: RegionId
+    server_name: str
+    addresses: tuple[Endpoint, ...]
+    verify: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rebind:
+    """Bind both UDP sockets anew, to `port` if that can be had (0: any); answer with `Mesh.port_bound`."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class PingAnswered:
+    """A pong for `Mesh.ping_requested`: from `endpoint`, or by the relay of `region` when that is None."""
+
+    id: int
+    peer: NodeKey
+    latency: float
+    endpoint: Endpoint | None
+    region: RegionId
+
+
+@dataclass(frozen=True, slots=True)
+class PingFailed:
+    """No pong within 5 s, or the peer cannot be pinged; `reason` is one line."""
+
+    id: int
+    peer: NodeKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NetcheckDone:
+    """The report that `Mesh.netcheck_requested` asked for."""
+
+    id: int
+    report: Report
+
+
+class HealthCode(StrEnum):
+    """Tailscale's warnable codes where it has one."""
+
+    NO_DERP_HOME = "no-derp-home"
+    NO_DERP_CONNECTION = "no-derp-connection"
+    NO_UDP4_BIND = "no-udp4-bind"
+    DERP_PROBLEM = "derp-problem"
+    BAD_MAP = "bad-map"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A line for people under `status`, or None: healthy again."""
+
+    code: HealthCode
+    text: str | None
+
+
+Action = (
+    SetPeer
+    | ResetPeer
+    | RemovePeer
+    | Steer
+    | SetAddresses
+    | SetFilter
+    | SendUdp
+    | SendRelay
+    | RelayOpen
+    | RelayClose
+    | RelayPrefer
+    | ReportToControl
+    | Resolve
+    | MeasureHttps
+    | Rebind
+    | PingAnswered
+    | PingFailed
+    | NetcheckDone
+    | Health
+)
