@@ -62,6 +62,7 @@ class Lab:
         self.directory, self.lock = claim()
         self.name = self.directory.name
         self.standing = False
+        self.programs_outlive_us = False
 
     def __enter__(self) -> Lab:
         try:
@@ -124,7 +125,8 @@ class Lab:
 
     def start(self, host: str, program: str, argv: list[str], env: dict[str, str] | None = None) -> Process:
         """Run a program on a host; its output goes to `logs/PROGRAM.out` and `.err` in the host's directory."""
-        process = start(self.spaces[host], self.directory / host / "logs", program, argv, env or {})
+        logs = self.directory / host / "logs"
+        process = start(self.spaces[host], logs, program, argv, env or {}, outlives_us=self.programs_outlive_us)
         self.processes.append(process)
         return process
 

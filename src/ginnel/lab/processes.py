@@ -22,6 +22,7 @@ T = TypeVar("T")
 LOOK_AGAIN = 0.01
 STOP_LIMIT = 5.0
 TAIL = 300
+DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 @dataclass(slots=True)
@@ -71,13 +72,15 @@ class Process:
         return lines[-1][-TAIL:] if lines else "it said nothing"
 
 
-def start(space: Inside, logs: Path, name: str, argv: list[str], env: dict[str, str]) -> Process:
+def start(
+    space: Inside, logs: Path, name: str, argv: list[str], env: dict[str, str], *, outlives_us: bool = False
+) -> Process:
     out, err = logs / f"{name}.out", logs / f"{name}.err"
     surroundings = {**os.environ, "HOME": "/run/lab/home", "PYTHONUNBUFFERED": "1", **env}
     with out.open("ab") as stdout, err.open("ab") as stderr:
         popen = space.call(
             lambda: subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+                [*(() if outlives_us else DIES_WITH_US), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,

@@ -24,6 +24,7 @@ ROOT = Path("/run/ginnel-lab")
 KEPT = "kept"  # holds the scenario's name
 END_LIMIT = 3.0
 CLAIMS = 10
+BIRTH = 60.0
 
 
 def claim() -> tuple[Path, int]:
@@ -43,7 +44,7 @@ def claim_once(name: str) -> tuple[Path, int] | None:
     try:
         ROOT.mkdir(mode=0o755, exist_ok=True)
         directory.mkdir(mode=0o755)
-        lock = try_lock(directory)
+        lock = try_lock(directory, os.O_CREAT)
     except FileNotFoundError:
         return None
     if lock is None:
@@ -54,8 +55,9 @@ def claim_once(name: str) -> tuple[Path, int] | None:
     return directory, lock
 
 
-def try_lock(directory: Path) -> int | None:
-    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def try_lock(directory: Path, flags: int = 0) -> int | None:
+    """A descriptor that holds the lock; None when somebody else does. FileNotFoundError where there is none."""
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -83,13 +85,21 @@ def sweep() -> list[str]:
     for directory in labs():
         if (directory / KEPT).exists():
             continue
-        with suppress(FileNotFoundError):  # its owner, or another sweep, was quicker
+        with suppress(OSError):  # its owner, or another sweep, was quicker; or it is being made just now
+            if abandoned_at_birth(directory):
+                directory.rmdir()
+        with suppress(FileNotFoundError):
             lock = try_lock(directory)
             if lock is not None:
                 demolish(directory)
                 os.close(lock)
                 swept.append(directory.name)
     return swept
+
+
+def abandoned_at_birth(directory: Path) -> bool:
+    """Its owner died between making it and locking it."""
+    return not (directory / "lock").exists() and directory.stat().st_mtime < time.time() - BIRTH
 
 
 def demolish(directory: Path) -> None:
