@@ -1,14 +1,12 @@
 """What tests of the lab share. Those that build namespaces need root, and say so aloud where there is none."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from ginnel.lab.kinds import kind_named
 from ginnel.lab.registry import ROOT
-from ginnel.lab.topology import CORE, Host, Topology
 
 IS_ROOT = os.geteuid() == 0
 
@@ -26,14 +24,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
 
 
-def topology(*kinds: str) -> Topology:
-    """A server and hosts a, b, c... behind these kinds."""
-    sites = [kind_named(kind).build(name) for kind, name in zip(kinds, "abcdefgh", strict=False)]
-    routers = tuple(router for site in sites for router in site.routers)
-    return Topology(routers, (Host("server", on=CORE), *(site.host for site in sites)))
+@pytest.fixture
+def traces() -> Callable[[], set[str]]:
+    return look
 
 
-def traces() -> set[str]:
+def look() -> set[str]:
     """What labs leave on a machine: namespaces, directories, links of the machine's own network."""
     netns = Path("/run/netns")
     found = {f"netns {path.name}" for path in netns.glob("gl*-*")} if netns.exists() else set()
@@ -43,6 +39,6 @@ def traces() -> set[str]:
 
 @pytest.fixture
 def leaves_nothing() -> Iterator[None]:
-    before = traces()
+    before = look()
     yield
-    assert traces() == before
+    assert look() == before

@@ -1,8 +1,8 @@
 from ipaddress import ip_address, ip_network
 
 import pytest
-from tests.lab.conftest import topology
 
+from ginnel.lab.kinds import network
 from ginnel.lab.plan import plan
 from ginnel.lab.topology import INTERNET, OBSERVER, Host, Topology
 
@@ -11,32 +11,32 @@ CARRIERS = ip_network("100.64.0.0/10")
 
 
 def test_public_addresses_come_from_documentation_ranges():
-    made = plan(topology("none", "easy", "hard-random", "udp-blocked"))
+    made = plan(network(a="none", b="easy", c="hard-random", d="udp-blocked"))
     public = [made.addresses[name] for name in ("server", OBSERVER, "a", "nat-b", "nat-c", "nat-d")]
     assert all(any(ip_address(address) in net for net in DOCUMENTATION) for address in public)
 
 
 def test_a_carriers_customers_get_shared_addresses_outside_their_router():
-    made = plan(topology("double-nat"))
+    made = plan(network(a="double-nat"))
     assert ip_address(made.addresses["nat-a"]) in CARRIERS
     assert ip_address(made.addresses["a"]) not in CARRIERS
     assert any(ip_address(made.addresses["isp-a"]) in net for net in DOCUMENTATION)
 
 
 def test_every_address_is_given_once():
-    made = plan(topology(*["easy", "none", "double-nat", "full-cone"] * 2))
+    made = plan(network(a="easy", b="none", c="double-nat", d="full-cone", e="double-nat", f="easy"))
     addresses = [*made.addresses.values(), made.observer[1]]
     assert len(set(addresses)) == len(addresses)
 
 
 def test_each_site_is_a_hop_away_from_each_other():
-    made = plan(topology("easy", "none"))
+    made = plan(network(a="easy", b="none"))
     ends = {(below, above) for below, _, above, _ in made.veths}
     assert {("nat-a", INTERNET), ("b", INTERNET)} <= ends
 
 
 def test_bridges_have_fixed_macs_of_their_own():
-    made = plan(topology("easy", "easy"))
+    made = plan(network(a="easy", b="easy"))
     bridges = [line for space in made.namespaces.values() for line in space.lines if "type bridge" in line]
     macs = [line.split("address ")[1].split()[0] for line in bridges]
     assert len(set(macs)) == len(macs) == 3

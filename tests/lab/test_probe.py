@@ -1,8 +1,7 @@
 import pytest
-from tests.lab.conftest import topology
 
 from ginnel.lab.instance import Lab
-from ginnel.lab.kinds import KINDS, kind_named
+from ginnel.lab.kinds import KINDS, kind_named, network
 from ginnel.lab.probe import probe
 from ginnel.lab.verify import verify
 
@@ -24,13 +23,13 @@ def test_kinds_do_not_pass_for_each_other():
 
 
 def test_a_nat_that_is_not_what_it_claims_is_found_out():
-    with Lab(topology("easy")) as lab:
+    with Lab(network(a="easy")) as lab:
         lab.spaces["nat-a"].run(["nft", "flush", "chain", "ip", "lab", "input"])
         assert KINDS["easy"].traits.differences(probe(lab, "a")) == ["early_probe_steals_port: want False, saw True"]
 
 
 def test_a_probe_leaves_no_mapping_behind_once_nats_are_reset():
-    with Lab(topology("full-cone")) as lab:
+    with Lab(network(a="full-cone")) as lab:
         probe(lab, "a")
         router = lab.spaces["nat-a"]
         assert "elements" in router.run(["nft", "list", "map", "ip", "lab", "cone"])

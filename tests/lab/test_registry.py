@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
-from tests.lab.conftest import topology, traces
 
 from ginnel.lab.instance import Lab
+from ginnel.lab.kinds import network
 from ginnel.lab.registry import ROOT, kept, sweep
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
@@ -15,8 +15,8 @@ pytestmark = [pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
 OWNER = """
 import sys
 from ginnel.lab.instance import Lab
-from tests.lab.conftest import topology
-with Lab(topology("easy")) as lab:
+from ginnel.lab.kinds import network
+with Lab(network(a="easy")) as lab:
     lab.programs_outlive_us = OUTLIVE
     process = lab.start("a", "sleeper", ["sleep", "600"])
     sys.stdout.write(f"{lab.name} {process.popen.pid}\\n")
@@ -46,12 +46,12 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("outlive", [False, True])
-def test_a_lab_whose_owner_was_killed_is_swept_by_the_next(outlive):
+def test_a_lab_whose_owner_was_killed_is_swept_by_the_next(outlive, traces):
     process, name, pid = owner(outlive)
     watched = os.pidfd_open(pid)
     end(process)
     assert any(name in trace for trace in traces())
-    with Lab(topology("none")):
+    with Lab(network(a="none")):
         assert not any(name in trace for trace in traces())
     assert ends(watched)
 
@@ -75,7 +75,7 @@ def test_a_lab_whose_owner_lives_is_not_swept():
 
 
 def test_a_lab_left_standing_is_not_swept():
-    with Lab(topology("none")) as lab:
+    with Lab(network(a="none")) as lab:
         lab.leave_standing("some-scenario")
     assert sweep() == []
     assert kept() == {"some-scenario": lab.directory}

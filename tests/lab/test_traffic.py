@@ -1,9 +1,9 @@
 import pytest
-from tests.lab.conftest import topology
 
 from ginnel.lab import LabError
 from ginnel.lab.capture import Capture, telltale
 from ginnel.lab.instance import Lab
+from ginnel.lab.kinds import network
 from ginnel.lab.topology import INTERNET
 from ginnel.lab.traffic import Conversation
 
@@ -13,7 +13,7 @@ SIZE = 1 << 12
 
 def test_a_capture_sees_a_payload_in_the_clear():
     payload, needle = telltale(SIZE)
-    with Lab(topology("easy")) as lab:
+    with Lab(network(a="easy")) as lab:
         server = lab.spaces["server"]
         with (
             Capture(server, "eth0", needle) as capture,
@@ -30,7 +30,7 @@ def test_a_capture_sees_a_payload_in_the_clear():
 def test_a_capture_does_not_see_what_is_not_there():
     payload, _ = telltale(SIZE)
     _, another = telltale(1)
-    with Lab(topology("none")) as lab:
+    with Lab(network(a="none")) as lab:
         server = lab.spaces["server"]
         with (
             Capture(server, "eth0", another) as capture,
@@ -48,7 +48,7 @@ def test_any_80_bytes_of_a_payload_hold_the_needle(cut):
 
 
 def test_no_way_through_is_said_in_one_line():
-    with Lab(topology("easy")) as lab:
+    with Lab(network(a="easy")) as lab:
         lab.block(INTERNET, "drop")
         with (
             pytest.raises(LabError, match="no TCP connection to"),
@@ -59,7 +59,7 @@ def test_no_way_through_is_said_in_one_line():
 
 def test_a_stream_that_is_cut_is_not_called_whole():
     with (
-        Lab(topology("easy")) as lab,
+        Lab(network(a="easy")) as lab,
         Conversation(lab.spaces["a"], lab.spaces["server"], lab.addresses["server"], 10) as talk,
     ):
         talk.send_and_wait(b"first", 10)

@@ -6,9 +6,9 @@ Room: lab.
 from __future__ import annotations
 
 from ginnel.lab import LabError
-from ginnel.lab.kinds import KINDS, kind_named, meet
+from ginnel.lab.kinds import KINDS, SERVER, kind_named, meet
 from ginnel.lab.report import Catalogue, Description, KindDescription, Path
-from ginnel.lab.scenario import SERVER, Blocked, Expect, Member, Scenario
+from ginnel.lab.scenario import Blocked, Expect, Member, Scenario
 
 ALICE, BOB = "alice", "bob"
 

@@ -27,7 +27,6 @@ ALL_NAMESPACES = {
     "net/ipv4/conf/default/send_redirects": "0",
     "net/ipv6/conf/all/accept_dad": "0",
     "net/ipv6/conf/default/accept_dad": "0",
-    "net/ipv4/ping_group_range": "0 2147483647",
 }
 BRIDGES = {  # br_netfilter would translate addresses in the bridge, before the router sees the packet
     "net/bridge/bridge-nf-call-iptables": "0",

@@ -13,13 +13,13 @@ from contextlib import ExitStack
 from ginnel.lab import LabError
 from ginnel.lab.capture import Capture, Seen, telltale
 from ginnel.lab.instance import Lab
-from ginnel.lab.kinds import kind_named
+from ginnel.lab.kinds import SERVER, kind_named
 from ginnel.lab.members import Node, Way
 from ginnel.lab.mesh import Mesh
 from ginnel.lab.probe import probe
 from ginnel.lab.processes import LOOK_AGAIN
 from ginnel.lab.report import Check, Outcome, Pair
-from ginnel.lab.scenario import SERVER, Expect, Scenario
+from ginnel.lab.scenario import Expect, Scenario
 from ginnel.lab.talk import Talk
 from ginnel.lab.topology import OBSERVER
 from ginnel.lab.traffic import Conversation

@@ -10,9 +10,10 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from ginnel.lab import LabError
-from ginnel.lab.topology import INTERNET, Host, Opened, Router
+from ginnel.lab.topology import CORE, INTERNET, Host, Opened, Router, Topology
 
 NODE_PORT = 41641
+SERVER = "server"
 Mapping = Literal["none", "endpoint-independent", "address-dependent", "address-and-port-dependent"]
 Filtering = Literal["endpoint-independent", "address-dependent", "address-and-port-dependent"]
 Ports = Literal["kept", "sequential", "random"]
@@ -138,6 +139,13 @@ def kind_named(words: str) -> Kind:
             raise LabError(f"{name} cannot have +{change}; a NAT can have +{' or +'.join(CHANGES)}")
         kind = CHANGES[change](kind)
     return kind
+
+
+def network(**kinds: str) -> Topology:
+    """A server in the core, and hosts by name, each behind a kind: `network(alice="easy", bob="hard-random")`."""
+    sites = [kind_named(kind).build(name) for name, kind in kinds.items()]
+    routers = tuple(router for site in sites for router in site.routers)
+    return Topology(routers, (Host(SERVER, on=CORE), *(site.host for site in sites)))
 
 
 def meet(a: Traits, b: Traits) -> Literal["direct", "relay"]:

@@ -19,9 +19,8 @@ from typing import Any, Protocol
 from ginnel.lab import LabError
 from ginnel.lab import report as words
 from ginnel.lab.instance import Lab
-from ginnel.lab.kinds import NODE_PORT
+from ginnel.lab.kinds import NODE_PORT, SERVER
 from ginnel.lab.processes import Process, until
-from ginnel.lab.scenario import SERVER
 
 SOURCES = Path(__file__).parents[2]
 START_LIMIT = 20.0

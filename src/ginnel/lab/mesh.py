@@ -10,9 +10,10 @@ from pathlib import Path
 
 from ginnel.lab import LabError
 from ginnel.lab.instance import Lab
+from ginnel.lab.kinds import SERVER
 from ginnel.lab.members import UP_LIMIT, GinnelNode, Node, OfficialNode, Server, Way, way_in
 from ginnel.lab.processes import until
-from ginnel.lab.scenario import SERVER, Blocked, Expect, Scenario
+from ginnel.lab.scenario import Blocked, Expect, Scenario
 from ginnel.lab.talk import OUR_PAGES, Pages, Stream, Talk
 from ginnel.lab.topology import INTERNET
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ginnel.lab.kinds import kind_named
+from ginnel.lab.kinds import network
 from ginnel.lab.report import Path
-from ginnel.lab.topology import CORE, Host, Router, Topology
-
-SERVER = "server"
+from ginnel.lab.topology import Topology
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +51,4 @@ class Scenario:
     watch_relay: bool = False
 
     def topology(self) -> Topology:
-        sites = [kind_named(member.kind).build(member.name) for member in self.members]
-        routers: tuple[Router, ...] = tuple(router for site in sites for router in site.routers)
-        return Topology(routers, (Host(SERVER, on=CORE), *(site.host for site in sites)))
-
-    def member(self, name: str) -> Member:
-        return next(member for member in self.members if member.name == name)
+        return network(**{member.name: member.kind for member in self.members})

@@ -9,10 +9,9 @@ import time
 from dataclasses import asdict
 
 from ginnel.lab.instance import Lab
-from ginnel.lab.kinds import kind_named
+from ginnel.lab.kinds import kind_named, network
 from ginnel.lab.probe import probe
 from ginnel.lab.report import Probed
-from ginnel.lab.topology import Topology
 
 HOST = "host"
 
@@ -20,9 +19,8 @@ HOST = "host"
 def verify(words: str) -> Probed:
     """Build the kind, probe it, tear it down. LabError for an unknown kind or a machine that cannot have a lab."""
     kind = kind_named(words)
-    site = kind.build(HOST)
     started = time.monotonic()
-    with Lab(Topology(site.routers, (site.host,))) as lab:
+    with Lab(network(**{HOST: words})) as lab:
         seen = probe(lab, HOST)
     differences = kind.traits.differences(seen)
     seconds = round(time.monotonic() - started, 3)
