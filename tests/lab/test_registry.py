@@ -18,7 +18,8 @@ from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import network
 with Lab(network(a="easy")) as lab:
     lab.programs_outlive_us = OUTLIVE
-    process = lab.start("a", "sleeper", ["sleep", "600"])
+    process = lab.start("a", "sleeper", ["sh", "-c", "echo ready; exec sleep 600"])
+    process.wait_for_line("ready", 10)
     sys.stdout.write(f"{lab.name} {process.popen.pid}\\n")
     sys.stdout.flush()
     sys.stdin.read()
