@@ -5,7 +5,7 @@ from ginnel.lab.capture import Capture, telltale
 from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import network
 from ginnel.lab.topology import INTERNET
-from ginnel.lab.traffic import Conversation
+from ginnel.lab.traffic import Conversation, throughput
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
 SIZE = 1 << 12
@@ -68,3 +68,15 @@ def test_a_stream_that_is_cut_is_not_called_whole():
         with pytest.raises(LabError, match="to arrive"):
             talk.send_and_wait(b"second", 0.3)
         assert not talk.intact()
+
+
+def test_throughput_counts_what_arrives():
+    with Lab(network(a="easy")) as lab:
+        assert throughput(lab.spaces["a"], lab.spaces["server"], lab.addresses["server"], 0.2) > 1e6
+
+
+def test_throughput_over_no_way_is_one_line():
+    with Lab(network(a="easy")) as lab:
+        lab.spaces["server"].run(["nft", "add", "rule", "inet", "lab", "input", "meta", "l4proto", "tcp", "reject"])
+        with pytest.raises(LabError, match="no TCP connection"):
+            throughput(lab.spaces["a"], lab.spaces["server"], lab.addresses["server"], 0.2)

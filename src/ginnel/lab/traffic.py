@@ -20,6 +20,7 @@ from ginnel.lab.processes import until
 CHUNK = 1 << 18
 TRICKLE_EVERY = 0.05
 TRICKLE = b"still here "
+OPEN_LIMIT = 10.0
 
 
 class Conversation:
@@ -136,3 +137,47 @@ class Conversation:
                     self.received += len(chunk)
             except OSError as error:
                 self.broken = f"receiving: {error}"
+
+
+def throughput(sender: Inside, receiver: Inside, address: str, seconds: float) -> float:
+    """Bits per second of one TCP stream, counted where they arrive; LabError when it does not get going."""
+    counter = [0]
+    with (
+        receiver.socket(socket.SOCK_STREAM, (address, 0)) as listener,
+        sender.call(socket.socket, socket.AF_INET, socket.SOCK_STREAM) as source,
+    ):
+        listener.listen(1)
+        listener.settimeout(OPEN_LIMIT)
+        source.settimeout(OPEN_LIMIT)
+        try:
+            source.connect(listener.getsockname())
+            there, _ = listener.accept()
+        except OSError as error:
+            raise LabError(f"no TCP connection to {address}: {error}") from None
+        with there:
+            sink = threading.Thread(target=count, args=(there, counter), name="sink")
+            sink.start()
+            started = time.monotonic()
+            try:
+                pour(source, started + seconds)
+                return counter[0] * 8 / (time.monotonic() - started)
+            finally:
+                with suppress(OSError):  # wakes the reader even when its path is dead
+                    there.shutdown(socket.SHUT_RDWR)
+                sink.join()
+
+
+def pour(source: socket.socket, until_then: float) -> None:
+    block = bytes(1 << 20)
+    try:
+        while time.monotonic() < until_then:
+            source.sendall(block)
+    except OSError as error:
+        raise LabError(f"the stream stopped: {error}") from None
+
+
+def count(there: socket.socket, counter: list[int]) -> None:
+    buffer = bytearray(1 << 20)
+    with suppress(OSError):  # the other thread ends it
+        while size := there.recv_into(buffer):
+            counter[0] += size
