@@ -1,0 +1,176 @@
+"""`ginnel lab`: build networks with real NATs, run the mesh in them, look around in one that stands.
+
+Room: cli. Progress goes to stderr, what was asked for to stdout; exit status 0 only when all of it passed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
+from typing import TYPE_CHECKING, ParamSpec
+
+import click
+import msgspec
+
+from ginnel.lab import LabError
+
+if TYPE_CHECKING:  # `ginnel lab --help` does without the lab's parts
+    from ginnel.lab.scenario import Scenario
+
+P = ParamSpec("P")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+def lab() -> None:
+    """Networks with real NATs and firewalls on this machine, and the mesh tried in them."""
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    try:
+        yield
+    except LabError as error:
+        click.echo(f"ginnel lab: {error}", err=True)
+        sys.exit(1)
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        with one_line():
+            command(*args, **kwargs)
+
+    return run
+
+
+def put(value: object) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+say = partial(click.echo, err=True)
+
+
+@lab.command("list")
+@json_option
+@guarded
+def list_(as_json: bool) -> None:
+    """Which scenarios and kinds of network there are."""
+    from ginnel.lab.catalogue import catalogue
+
+    found = catalogue()
+    if as_json:
+        return put(found)
+    for scenario in found.scenarios:
+        expects = ", ".join(f"{a}-{b} {path}" for a, b, path in scenario.pairs)
+        click.echo(f"{scenario.name:16} {scenario.about} ({expects})")
+    click.echo("\nKinds of network, for `ginnel lab matrix` and `ginnel lab probe`:")
+    for kind in found.kinds:
+        click.echo(f"{kind.name:27} {kind.about}")
+    return None
+
+
+@lab.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@json_option
+@guarded
+def run(names: tuple[str, ...], as_json: bool) -> None:
+    """Run scenarios from start to verdict; what they built is gone afterwards."""
+    from ginnel.lab.catalogue import scenario_named
+
+    judge_all([scenario_named(name) for name in names], as_json)
+
+
+@lab.command()
+@click.option("--kinds", help="Kinds by commas; all when not given.")
+@click.option("--family", type=click.Choice(["4", "6"]), default="4", show_default=True, help="IP version outside.")
+@json_option
+@guarded
+def matrix(kinds: str | None, family: str, as_json: bool) -> None:
+    """Run a pair of nodes in each ordered pair of kinds of network."""
+    from ginnel.lab.catalogue import matrix as pairs
+
+    if family == "6":
+        raise LabError("the lab's networks are IPv4 so far: leave out --family 6")
+    judge_all(pairs(kinds.split(",") if kinds else None), as_json)
+
+
+def judge_all(scenarios: list[Scenario], as_json: bool) -> None:
+    from ginnel.lab.instance import can_stand
+    from ginnel.lab.judge import judge
+    from ginnel.lab.report import report
+
+    can_stand()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that blocks end and labs come down
+    found = report([judge(scenario, say) for scenario in scenarios])
+    if as_json:
+        put(found)
+    else:
+        for outcome in found.scenarios:
+            for pair in outcome.pairs:
+                by = pair.endpoint or pair.region
+                click.echo(f"{outcome.name:24} {pair.a}-{pair.b} {pair.path} {by} (expected {pair.expected})")
+        click.echo(f"{found.passed} passed, {found.failed} failed")
+    sys.exit(0 if found.failed == 0 else 1)
+
+
+@lab.command()
+@click.argument("kinds", nargs=-1, metavar="[KIND]...")
+@json_option
+@guarded
+def probe(kinds: tuple[str, ...], as_json: bool) -> None:
+    """Verify that kinds of network (all when none is named) are what they claim to be."""
+    from ginnel.lab.kinds import KINDS
+    from ginnel.lab.verify import verify
+
+    found = [verify(kind) for kind in kinds or KINDS]
+    if as_json:
+        put({"kinds": found})
+    else:
+        for one in found:
+            verdict = "ok" if one.passed else "; ".join(one.differences)
+            click.echo(f"{one.kind:27} {one.seconds:.2f} s  {verdict}")
+    sys.exit(0 if all(one.passed for one in found) else 1)
+
+
+@lab.command()
+@click.argument("name")
+@guarded
+def up(name: str) -> None:
+    """Build a scenario, start its programs, and leave it standing."""
+    from ginnel.lab.standing import leave
+
+    hosts = leave(name, say)
+    click.echo(f"{name} stands. Look around, as in:")
+    click.echo(f"  ginnel lab exec {name} {hosts[-1]} -- ginnel status\n  ginnel lab down {name}")
+    click.echo(f"hosts: {', '.join(hosts)}")
+
+
+@lab.command("exec", context_settings={"ignore_unknown_options": True})
+@click.argument("name")
+@click.argument("host")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@guarded
+def exec_(name: str, host: str, command: tuple[str, ...]) -> None:
+    """Run a command on a host of a standing scenario."""
+    from ginnel.lab.standing import step_into
+
+    step_into(name, host)
+    try:
+        os.execvp(command[0], command)  # noqa: S606
+    except OSError as error:
+        raise LabError(f"cannot run {command[0]}: {error.strerror}") from None
+
+
+@lab.command()
+@click.argument("name")
+@guarded
+def down(name: str) -> None:
+    """Take down a scenario that was left standing."""
+    from ginnel.lab.standing import take_down
+
+    take_down(name)

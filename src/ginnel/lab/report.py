@@ -1,0 +1,83 @@
+"""What `ginnel lab run --json` prints.
+
+Room: lab. The names are a contract with whoever reads them by program; they only grow.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Path = Literal["direct", "relay", "none"]
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """One pair's outcome. endpoint: the direct path's `ip:port`; region: the relay's code; seconds from the first
+    packet that the traffic wanted to send, None where it did not come to that."""
+
+    a: str
+    b: str
+    expected: Path
+    path: Path
+    endpoint: str
+    region: str
+    seconds_to_first_byte: float | None
+    seconds_to_direct: float | None
+
+
+class Check(msgspec.Struct, frozen=True):
+    id: str
+    passed: bool
+    detail: str
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """One scenario's."""
+
+    name: str
+    passed: bool
+    seconds: float
+    pairs: list[Pair]
+    checks: list[Check]
+
+
+class Report(msgspec.Struct, frozen=True):
+    scenarios: list[Outcome]
+    passed: int
+    failed: int
+
+
+def report(outcomes: list[Outcome]) -> Report:
+    passed = sum(outcome.passed for outcome in outcomes)
+    return Report(outcomes, passed, len(outcomes) - passed)
+
+
+class Description(msgspec.Struct, frozen=True):
+    """A line of `ginnel lab list`."""
+
+    name: str
+    about: str
+    hosts: list[str]
+    pairs: list[tuple[str, str, Path]]
+
+
+class KindDescription(msgspec.Struct, frozen=True):
+    name: str
+    about: str
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    scenarios: list[Description]
+    kinds: list[KindDescription]
+
+
+class Probed(msgspec.Struct, frozen=True):
+    """A line of `ginnel lab probe`: what the kind claims, what packets say, and where these differ."""
+
+    kind: str
+    passed: bool
+    seconds: float
+    claimed: dict[str, bool | int | str | None]
+    seen: dict[str, bool | int | str | None]
+    differences: list[str]

@@ -1,0 +1,54 @@
+"""A scenario as data: who sits in which network, what goes wrong when, and what each pair must come to.
+
+Room: lab.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ginnel.lab.kinds import network
+from ginnel.lab.report import Path
+from ginnel.lab.topology import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A machine that joins the mesh from a network of some kind; `official` is Tailscale's own Go client."""
+
+    name: str
+    kind: str
+    client: Literal["ginnel", "official"] = "ginnel"
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What a pair must come to; a has our node, since it is asked for its view."""
+
+    a: str
+    b: str
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """UDP between two members' networks is dropped on the way until relayed traffic was seen between them."""
+
+    a: str
+    b: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """watch_relay: capture at the relay while a known payload crosses."""
+
+    name: str
+    about: str
+    members: tuple[Member, ...]
+    pairs: tuple[Expect, ...]
+    faults: tuple[Blocked, ...] = ()
+    watch_relay: bool = False
+
+    def topology(self) -> Topology:
+        return network(**{member.name: member.kind for member in self.members})

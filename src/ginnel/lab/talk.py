@@ -1,0 +1,161 @@
+"""What a pair says to each other: a TCP stream between two of our nodes, web pages with Tailscale's client.
+
+Room: lab. A talk goes on for as long as its block, so that the path under it stays wanted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET, SOCK_STREAM, socket
+from types import TracebackType
+from typing import Protocol
+
+from ginnel.lab import LabError
+from ginnel.lab.members import OfficialNode
+from ginnel.lab.namespace import Inside
+from ginnel.lab.processes import until
+from ginnel.lab.traffic import Conversation
+
+Note = Callable[[str, bool, str], None]
+OUR_PAGES = 8000
+AGAIN = 0.1
+
+
+class Talk(Protocol):
+    """`carry` gives the seconds that a payload took, None when it did not come across whole."""
+
+    started: float
+
+    @property
+    def seconds_to_first_byte(self) -> float: ...
+    def carry(self, payload: bytes, limit: float) -> float | None: ...
+    def check(self, note: Note) -> None: ...
+    def __enter__(self) -> Talk: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None: ...
+
+
+class Stream(Conversation):
+    """Between two nodes with a TUN device."""
+
+    def __enter__(self) -> Stream:
+        super().__enter__()
+        return self
+
+    def carry(self, payload: bytes, limit: float) -> float | None:
+        try:
+            took = self.send_and_wait(payload, limit)
+        except LabError:
+            return None
+        return took if self.intact() else None
+
+    def check(self, note: Note) -> None:
+        """The stream that began before the path was settled is still whole, and ICMP goes the same way."""
+        until(lambda: self.arrived() or None, self.limit, "the stream to drain")
+        note("stream-survives", not self.broken, self.broken or f"{self.received} bytes on one connection")
+        try:
+            self.sender.run(["ping", "-n", "-c", "3", "-i", "0.2", "-W", "2", self.address])
+        except LabError as error:
+            note("ping", False, str(error))
+        else:
+            note("ping", True, f"{self.address} answers")
+
+
+class Pages:
+    """Our node fetches a page from the official client; the official client's proxy fetches one from our node."""
+
+    def __init__(self, ours: Inside, our_address: str, official: OfficialNode, theirs: Inside, limit: float) -> None:
+        self.ours, self.our_address, self.official, self.theirs, self.limit = ours, our_address, official, theirs, limit
+        self.page = b"a page from our node"
+        self.started, self.first = 0.0, 0.0
+        self.ending = threading.Event()
+        self.threads = [threading.Thread(target=self.serve, name="pages"), threading.Thread(target=self.keep_on)]
+
+    def __enter__(self) -> Pages:
+        self.server = ThreadingHTTPServer((self.our_address, OUR_PAGES), handler(self), bind_and_activate=False)
+        self.server.socket.close()
+        self.server.socket = self.ours.socket(SOCK_STREAM, (self.our_address, OUR_PAGES))
+        self.server.server_activate()
+        self.started = time.monotonic()
+        page = until(self.fetch, self.limit, f"the page of {self.official.name}")
+        self.first = time.monotonic()
+        if page.decode() != OfficialNode.PAGE:
+            self.server.server_close()
+            raise LabError(f"{self.official.name} gave another page than it should: {page[:40]!r}")
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.ending.set()
+        self.server.shutdown()
+        self.server.server_close()
+        for thread in self.threads:
+            thread.join()
+
+    @property
+    def seconds_to_first_byte(self) -> float:
+        return self.first - self.started
+
+    def serve(self) -> None:
+        self.server.serve_forever(poll_interval=AGAIN)
+
+    def keep_on(self) -> None:
+        while not self.ending.wait(AGAIN):
+            self.fetch()
+
+    def fetch(self) -> bytes | None:
+        return page_of(self.ours, (self.official.address, 80), self.limit)
+
+    def fetch_by_proxy(self) -> bytes | None:
+        return page_of(self.theirs, OfficialNode.PROXY, self.limit)
+
+    def carry(self, payload: bytes, limit: float) -> float | None:
+        """From our node to the official client, through its proxy."""
+        self.page = payload
+        started = time.monotonic()
+        if page_of(self.theirs, OfficialNode.PROXY, limit) != payload:
+            return None
+        return time.monotonic() - started
+
+    def check(self, note: Note) -> None:
+        self.page = b"a page from our node"
+        note("page-from-official", self.fetch() == OfficialNode.PAGE.encode(), f"http://{self.official.address}/")
+        note("page-to-official", self.fetch_by_proxy() == self.page, f"http://{self.our_address}:{OUR_PAGES}/")
+
+
+def page_of(space: Inside, address: tuple[str, int], limit: float) -> bytes | None:
+    """The body of `/`, asked from inside a namespace; None when there is no good answer."""
+    connection = HTTPConnection(*address)
+    try:
+        connection.sock = space.call(socket, AF_INET, SOCK_STREAM)
+        connection.sock.settimeout(limit)
+        connection.sock.connect(address)
+        connection.request("GET", "/")
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, HTTPException):
+        return None
+    finally:
+        connection.close()
+    return body if response.status == 200 else None
+
+
+def handler(pages: Pages) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            page = pages.page
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """The scenario tells what matters."""
+
+    return Handler

@@ -1,0 +1,85 @@
+"""What a network looks like, as data: routers, hosts, and which hangs on which.
+
+Room: lab. Nothing here touches the kernel; `plan` turns it into addresses and commands.
+
+            observer   server            CORE: 203.0.113.0/24, public servers
+                 |       |
+        +--------+-------+--------+
+        |        internet         |      one hop between all sites, so that a TTL can die on the way
+        +--+---------+---------+--+
+           |         |         |         a /30 for each site, 198.51.100.0/24 and 192.0.2.0/24 in turn
+        router    router      host
+           |         |
+          LAN     router                 a carrier's NAT, 100.64.n.0/24 behind it
+                     |
+                    LAN                  192.168.n.0/24
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+INTERNET = "internet"  # the router in the middle; a host on it has a public address and a link of its own
+CORE = "core"  # the servers' segment
+OBSERVER = "observer"  # always there: two addresses from which NATs are probed
+NAME = re.compile(r"[a-z][a-z0-9-]{0,12}\Z")  # 13 characters: `p-NAME` must fit an interface name
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A UDP port of a router's public address that is forwarded to a host behind it."""
+
+    port: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """A box with an outside (`wan0`) and an inside (`lan0`); `nat` names its rules in `nats`."""
+
+    name: str
+    nat: str
+    uplink: str = INTERNET
+    carrier: bool = False  # its inside is 100.64.n.0/24, as carriers have it
+    hairpin: bool = False
+    opened: tuple[Opened, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine with one interface (`eth0`) on a router's LAN, on a link of its own to the internet, or in the core."""
+
+    name: str
+    on: str = INTERNET
+    default_deny: bool = False  # a firewall on the host itself: nothing comes in that was not asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Routers stand before the routers and hosts that hang on them."""
+
+    routers: tuple[Router, ...] = ()
+    hosts: tuple[Host, ...] = ()
+    links: tuple[tuple[str, str], ...] = field(init=False)  # (below, above)
+
+    def __post_init__(self) -> None:
+        above = [INTERNET, CORE]
+        links: list[tuple[str, str]] = []
+        for name, uplink in [(r.name, r.uplink) for r in self.routers] + [(h.name, h.on) for h in self.hosts]:
+            if not NAME.match(name) or name in (*above, OBSERVER, *(below for below, _ in links)):
+                raise ValueError(f"{name!r} is no fresh name for a lab: want [a-z][a-z0-9-]*, at most 13 characters")
+            if uplink not in above:
+                raise ValueError(f"{name} hangs on {uplink}, which does not stand before it")
+            links.append((name, uplink))
+            if any(name == router.name for router in self.routers):
+                above.append(name)
+        object.__setattr__(self, "links", tuple(links))
+
+    def path_to_internet(self, name: str) -> list[str]:
+        """The routers between a host and the internet, nearest first."""
+        uplinks = dict(self.links)
+        path: list[str] = []
+        while (name := uplinks[name]) not in (INTERNET, CORE):
+            path.append(name)
+        return path

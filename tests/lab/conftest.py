@@ -1,0 +1,44 @@
+"""What tests of the lab share. Those that build namespaces need root, and say so aloud where there is none."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ginnel.lab.registry import ROOT
+
+IS_ROOT = os.geteuid() == 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "root" in item.keywords and not IS_ROOT:
+            item.add_marker(pytest.mark.skip(reason="needs root: network namespaces are made here"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not IS_ROOT:
+        terminalreporter.write_line(
+            "NOT ROOT: no test of the lab that builds networks was run. Repeat with sudo.", red=True
+        )
+
+
+@pytest.fixture
+def traces() -> Callable[[], set[str]]:
+    return look
+
+
+def look() -> set[str]:
+    """What labs leave on a machine: namespaces, directories, links of the machine's own network."""
+    netns = Path("/run/netns")
+    found = {f"netns {path.name}" for path in netns.glob("gl*-*")} if netns.exists() else set()
+    found |= {f"lab {path.name}" for path in ROOT.glob("*")} if ROOT.exists() else set()
+    return found | {f"link {path.name}" for path in Path("/sys/class/net").iterdir()}
+
+
+@pytest.fixture
+def leaves_nothing() -> Iterator[None]:
+    before = look()
+    yield
+    assert look() == before
