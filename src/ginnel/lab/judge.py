@@ -19,6 +19,7 @@ from ginnel.lab.mesh import Mesh
 from ginnel.lab.probe import probe
 from ginnel.lab.processes import LOOK_AGAIN
 from ginnel.lab.report import Check, Outcome, Pair
+from ginnel.lab.restarts import daemon_comes_back, server_comes_back
 from ginnel.lab.scenario import Expect, Scenario
 from ginnel.lab.talk import Talk
 from ginnel.lab.topology import OBSERVER
@@ -105,6 +106,9 @@ class Run:
             self.payload(mesh, talk)
             talk.check(self.check)
             way = mesh.way_by_command(expect)
+            if self.scenario.restarts:
+                daemon_comes_back(mesh, expect, talk, self.check)
+                server_comes_back(mesh, expect, talk, self.check)
         seconds = None if direct_after is None else round(direct_after, 3)
         self.pairs.append(
             Pair(expect.a, expect.b, expect.path, way.path, way.endpoint, way.region, round(first_byte, 3), seconds)
