@@ -53,6 +53,12 @@ test: setup lint types ## All tests that CI runs
 	$(BIN)/python -m pytest -n 2 tests --ignore=tests/lab --ignore=tests/interop
 	$(BIN)/python -m pytest tests/lab tests/interop
 
+lab: setup ## All scenarios of the lab, on real NATs in network namespaces (root)
+	$(BIN)/ginnel lab run flat easy-easy hard-hard udp-blocked one-open-port official-client
+
+demo: setup ## A server and two machines behind NATs: watch the pair turn from relay to direct
+	@$(BIN)/python -m ginnel.lab.demo
+
 clean: ## Remove what was built
 	rm -rf $(VENV) target src/ginnel/*.so
 

@@ -96,3 +96,11 @@ def test_waiting_says_what_a_program_said_last_when_it_ends_too_early():
         process = lab.start("a", "short", ["sh", "-c", "echo no luck >&2; exit 3"])
         with pytest.raises(LabError, match=r"short ended with status 3: no luck"):
             until(lambda: None, 10, "nothing", process)
+
+
+def test_what_programs_said_can_be_kept(tmp_path):
+    with Lab(network(a="none")) as lab:
+        lab.start("a", "words", ["echo", "hello"]).wait(10)
+        lab.copy_logs(tmp_path)
+        lab.copy_logs(tmp_path)
+    assert (tmp_path / "a/words.out").read_text() == "hello\n"

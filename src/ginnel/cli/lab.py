@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
 import click
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # `ginnel lab --help` does without the lab's parts
     from ginnel.lab.scenario import Scenario
 
 P = ParamSpec("P")
+logs_option = click.option("--logs", type=click.Path(path_type=Path), help="Directory for what every program said.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -76,37 +78,39 @@ def list_(as_json: bool) -> None:
 
 @lab.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@logs_option
 @json_option
 @guarded
-def run(names: tuple[str, ...], as_json: bool) -> None:
+def run(names: tuple[str, ...], logs: Path | None, as_json: bool) -> None:
     """Run scenarios from start to verdict; what they built is gone afterwards."""
     from ginnel.lab.catalogue import scenario_named
 
-    judge_all([scenario_named(name) for name in names], as_json)
+    judge_all([scenario_named(name) for name in names], logs, as_json)
 
 
 @lab.command()
 @click.option("--kinds", help="Kinds by commas; all when not given.")
 @click.option("--family", type=click.Choice(["4", "6"]), default="4", show_default=True, help="IP version outside.")
+@logs_option
 @json_option
 @guarded
-def matrix(kinds: str | None, family: str, as_json: bool) -> None:
+def matrix(kinds: str | None, family: str, logs: Path | None, as_json: bool) -> None:
     """Run a pair of nodes in each ordered pair of kinds of network."""
     from ginnel.lab.catalogue import matrix as pairs
 
     if family == "6":
         raise LabError("the lab's networks are IPv4 so far: leave out --family 6")
-    judge_all(pairs(kinds.split(",") if kinds else None), as_json)
+    judge_all(pairs(kinds.split(",") if kinds else None), logs, as_json)
 
 
-def judge_all(scenarios: list[Scenario], as_json: bool) -> None:
+def judge_all(scenarios: list[Scenario], logs: Path | None, as_json: bool) -> None:
     from ginnel.lab.instance import can_stand
     from ginnel.lab.judge import judge
     from ginnel.lab.report import report
 
     can_stand()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that blocks end and labs come down
-    found = report([judge(scenario, say) for scenario in scenarios])
+    found = report([judge(scenario, say, logs) for scenario in scenarios])
     if as_json:
         put(found)
     else:

@@ -43,6 +43,7 @@ SCENARIOS: dict[str, Scenario] = {
             (Member(ALICE, "easy"), Member("official", "easy", client="official")),
             (Expect(ALICE, "official", "direct"),),
             faults=(Blocked(ALICE, "official"),),
+            restarts=True,
         ),
     )
 }

@@ -133,6 +133,11 @@ class Lab:
         """How a program on a host calls a file of its host's directory."""
         return str(Path("/run/lab", *parts))
 
+    def copy_logs(self, target: Path) -> None:
+        """What every program said, by host; files of an earlier run under the same names are overwritten."""
+        for host in self.host_names():
+            shutil.copytree(self.directory / host / "logs", target / host, dirs_exist_ok=True)
+
     def leave_standing(self, scenario: str) -> None:
         self.standing = True
         keep(self.directory, scenario)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 from ginnel.lab import LabError
 from ginnel.lab.capture import Capture, Seen, telltale
@@ -17,8 +18,8 @@ from ginnel.lab.kinds import SERVER, kind_named
 from ginnel.lab.members import Node, Way
 from ginnel.lab.mesh import Mesh
 from ginnel.lab.probe import probe
-from ginnel.lab.processes import LOOK_AGAIN
 from ginnel.lab.report import Check, Outcome, Pair
+from ginnel.lab.restarts import daemon_comes_back, server_comes_back
 from ginnel.lab.scenario import Expect, Scenario
 from ginnel.lab.talk import Talk
 from ginnel.lab.topology import OBSERVER
@@ -30,13 +31,17 @@ DIRECT_LIMIT = 30.0
 RELAY_HOLD = 8.0  # discovery repeats each 5 s; a second round has then failed too
 PAYLOAD_BLOCKS = 1 << 15  # of 64 bytes: 2 MiB
 PAYLOAD_LIMIT = 60.0
+ASK_AGAIN = 0.025  # often enough to time a path, seldom enough not to keep two daemons busy with answers
 CONTROL_BLOCKS = 1 << 10
 
 
-def judge(scenario: Scenario, tell: Tell) -> Outcome:
-    """Never raises for what the scenario found; whatever goes wrong is a failed check."""
+def judge(scenario: Scenario, tell: Tell, logs: Path | None = None) -> Outcome:
+    """Never raises for what the scenario found; whatever goes wrong is a failed check.
+
+    logs: a directory that gets what every program said, by scenario and host.
+    """
     started = time.monotonic()
-    run = Run(scenario, tell)
+    run = Run(scenario, tell, logs)
     try:
         run.all()
     except LabError as error:
@@ -54,8 +59,8 @@ def judge(scenario: Scenario, tell: Tell) -> Outcome:
 class Run:
     """What one scenario has shown so far."""
 
-    def __init__(self, scenario: Scenario, tell: Tell) -> None:
-        self.scenario = scenario
+    def __init__(self, scenario: Scenario, tell: Tell, logs: Path | None = None) -> None:
+        self.scenario, self.logs = scenario, logs
         self.say = tell
         self.pairs: list[Pair] = []
         self.checks: list[Check] = []
@@ -70,10 +75,14 @@ class Run:
     def all(self) -> None:
         with Lab(self.scenario.topology()) as lab:
             self.verify_networks(lab)
-            mesh = Mesh(lab, self.scenario, self.tell)
-            mesh.start()
-            for expect in self.scenario.pairs:
-                self.pair(mesh, expect)
+            try:
+                mesh = Mesh(lab, self.scenario, self.tell)
+                mesh.start()
+                for expect in self.scenario.pairs:
+                    self.pair(mesh, expect)
+            finally:
+                if self.logs is not None:
+                    lab.copy_logs(self.logs / self.scenario.name.replace("/", "-"))
 
     def verify_networks(self, lab: Lab) -> None:
         """A scenario whose network is not what it claims proves nothing, whatever the nodes do in it."""
@@ -105,6 +114,9 @@ class Run:
             self.payload(mesh, talk)
             talk.check(self.check)
             way = mesh.way_by_command(expect)
+            if self.scenario.restarts:
+                daemon_comes_back(mesh, expect, talk, self.check)
+                server_comes_back(mesh, expect, talk, self.check)
         seconds = None if direct_after is None else round(direct_after, 3)
         self.pairs.append(
             Pair(expect.a, expect.b, expect.path, way.path, way.endpoint, way.region, round(first_byte, 3), seconds)
@@ -117,7 +129,7 @@ class Run:
             if all(way.path == "direct" for way in ways):
                 self.tell(f"direct after {now - started:.3f} s by {ways[0].endpoint} and {ways[1].endpoint}")
                 return now - started
-            time.sleep(LOOK_AGAIN)
+            time.sleep(ASK_AGAIN)
         self.tell(f"not direct after {DIRECT_LIMIT:g} s")
         return None
 
@@ -128,7 +140,7 @@ class Run:
             ways = [a.way_to(b.address), b.way_to(a.address)]
             if any(way.path == "direct" for way in ways):
                 break
-            time.sleep(10 * LOOK_AGAIN)
+            time.sleep(ASK_AGAIN)
         relayed = bool(ways) and all(way.path == "relay" for way in ways)
         self.check(name, relayed, f"{' and '.join(way.path for way in ways)} after {hold:g} s")
 

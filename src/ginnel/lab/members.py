@@ -47,7 +47,7 @@ def answer(process: Process, limit: float) -> str:
     """The standard output of a command that ends by itself; LabError with its last words when it fails."""
     if process.wait(limit):
         raise LabError(f"{process.name} ended with status {process.ended()}: {process.last_words()}")
-    return process.out.read_text()
+    return process.said_now()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,25 +86,36 @@ class Server:
     def state(self) -> str:
         return self.lab.inside_path("state")
 
+    def restart(self) -> None:
+        """As a person would: the old process ends, then a new one takes over its state."""
+        if self.process is not None:
+            self.process.stop()
+        self.start()
+
     def answers(self) -> bool:
         with self.lab.spaces[SERVER].call(socket) as probe:
             probe.settimeout(ASK_LIMIT)
             return probe.connect_ex((self.lab.addresses[SERVER], 443)) == 0
 
     @cached_property
-    def key(self) -> dict[str, Any]:
-        """What `preauthkeys create` prints: a reusable auth key and the invite that carries it."""
-        made = ginnel(
-            self.lab, SERVER, "preauthkeys", "preauthkeys", "create", "--state", self.state, "--reusable", "--json"
-        )
-        found: dict[str, Any] = json.loads(answer(made, START_LIMIT))
-        return found
-
     def invite(self) -> str:
-        return str(self.key["invite"])
+        """A reusable one: URL, the server's Noise key and an auth key in a word."""
+        return self.ask("invite", "server", "invite", "--reusable")
 
+    @cached_property
     def auth_key(self) -> str:
-        return str(self.key["key"])
+        """A reusable one, for clients that know no invites."""
+        return self.ask("preauthkeys", "preauthkeys", "create", "--user", "default", "--reusable")
+
+    def online(self, addresses: list[str]) -> bool:
+        """Whether the server counts each of these machines as connected now."""
+        nodes = json.loads(self.ask("nodes", "nodes", "list", "--json"))
+        connected = {address for node in nodes if node["online"] for address in node["ip_addresses"]}
+        return connected >= set(addresses)
+
+    def ask(self, name: str, *words: str) -> str:
+        """An admin's command on the server's own machine; what it prints."""
+        return answer(ginnel(self.lab, SERVER, name, *words, "--state", self.state), START_LIMIT).strip()
 
 
 class GinnelNode:
@@ -184,7 +195,7 @@ class OfficialNode:
     def start(self, server: Server, peer: tuple[str, int], trust: Path) -> None:
         """peer: where its proxy leads, a mesh address and port. trust: the server's certificate, as a file outside."""
         home = self.lab.directory / self.name
-        (home / "Caddyfile").write_text(caddyfile(self.name, server.url, server.auth_key(), peer))
+        (home / "Caddyfile").write_text(caddyfile(self.name, server.url, server.auth_key, peer))
         (home / "trust.pem").write_bytes(trust.read_bytes())
         env = {"SSL_CERT_FILE": self.lab.inside_path("trust.pem"), "TS_NO_LOGS_NO_SUPPORT": "true"}
         argv = [str(caddy()), "run", "--adapter", "caddyfile", "--config", self.lab.inside_path("Caddyfile")]

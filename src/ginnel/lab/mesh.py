@@ -41,7 +41,7 @@ class Mesh:
         for node in ours:
             node.start()
         for node in ours:
-            node.up(self.server.invite())
+            node.up(self.server.invite)
             self.ours[node.name] = node
             self.tell(f"{node.name} is up as {node.address}")
         for member in self.scenario.members:

@@ -33,12 +33,17 @@ class Process:
     popen: subprocess.Popen[bytes]
     out: Path
     err: Path
+    began: int = 0  # where its own output begins in `out`, which earlier runs of the same name share
 
     def ended(self) -> int | None:
         return self.popen.poll()
 
     def said(self) -> str:
         return self.out.read_text(errors="replace") + self.err.read_text(errors="replace")
+
+    def said_now(self) -> str:
+        """Its standard output alone, since it was started."""
+        return self.out.read_bytes()[self.began :].decode(errors="replace")
 
     def wait_for_line(self, pattern: str, limit: float) -> re.Match[str]:
         """The first match in what it says; LabError when it ends or `limit` seconds pass before."""
@@ -78,6 +83,7 @@ def start(
     out, err = logs / f"{name}.out", logs / f"{name}.err"
     surroundings = {**os.environ, "HOME": "/run/lab/home", "PYTHONUNBUFFERED": "1", **env}
     with out.open("ab") as stdout, err.open("ab") as stderr:
+        began = stdout.tell()
         popen = space.call(
             lambda: subprocess.Popen(
                 [*(() if outlives_us else DIES_WITH_US), *argv],
@@ -89,7 +95,7 @@ def start(
                 start_new_session=True,
             )
         )
-    return Process(name, popen, out, err)
+    return Process(name, popen, out, err, began)
 
 
 def until(condition: Callable[[], T | None], limit: float, what: str, *needs: Process) -> T:

@@ -41,7 +41,8 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """watch_relay: capture at the relay while a known payload crosses."""
+    """watch_relay: capture at the relay while a known payload crosses. restarts: our daemon is killed and comes back,
+    then the server is started anew; traffic must go on without anybody logging in."""
 
     name: str
     about: str
@@ -49,6 +50,7 @@ class Scenario:
     pairs: tuple[Expect, ...]
     faults: tuple[Blocked, ...] = ()
     watch_relay: bool = False
+    restarts: bool = False
 
     def topology(self) -> Topology:
         return network(**{member.name: member.kind for member in self.members})

@@ -23,6 +23,7 @@ from ginnel.lab.traffic import Conversation
 Note = Callable[[str, bool, str], None]
 OUR_PAGES = 8000
 AGAIN = 0.1
+SHORT = 0.5  # a fresh connection each time: an old one would wait for its own retransmission
 
 
 class Talk(Protocol):
@@ -34,6 +35,7 @@ class Talk(Protocol):
     def seconds_to_first_byte(self) -> float: ...
     def carry(self, payload: bytes, limit: float) -> float | None: ...
     def check(self, note: Note) -> None: ...
+    def alive(self) -> bool: ...
     def __enter__(self) -> Talk: ...
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
@@ -53,6 +55,14 @@ class Stream(Conversation):
         except LabError:
             return None
         return took if self.intact() else None
+
+    def alive(self) -> bool:
+        """A packet gets there and back now."""
+        try:
+            self.sender.run(["ping", "-n", "-c", "1", "-W", "1", self.address])
+        except LabError:
+            return False
+        return True
 
     def check(self, note: Note) -> None:
         """The stream that began before the path was settled is still whole, and ICMP goes the same way."""
@@ -109,11 +119,14 @@ class Pages:
         while not self.ending.wait(AGAIN):
             self.fetch()
 
-    def fetch(self) -> bytes | None:
-        return page_of(self.ours, (self.official.address, 80), self.limit)
+    def fetch(self, limit: float | None = None) -> bytes | None:
+        return page_of(self.ours, (self.official.address, 80), limit or self.limit)
 
-    def fetch_by_proxy(self) -> bytes | None:
-        return page_of(self.theirs, OfficialNode.PROXY, self.limit)
+    def fetch_by_proxy(self, limit: float | None = None) -> bytes | None:
+        return page_of(self.theirs, OfficialNode.PROXY, limit or self.limit)
+
+    def alive(self) -> bool:
+        return self.fetch(SHORT) is not None and self.fetch_by_proxy(SHORT) is not None
 
     def carry(self, payload: bytes, limit: float) -> float | None:
         """From our node to the official client, through its proxy."""
