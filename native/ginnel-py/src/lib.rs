@@ -1,5 +1,6 @@
 //! The Python extension: converts arguments and errors, and holds no rule.
 
+mod pump;
 mod relay;
 
 use pyo3::prelude::*;
@@ -7,6 +8,8 @@ use pyo3::prelude::*;
 /// The module `ginnel._native`.
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use super::pump::{PeerCounters, Pump};
     #[pymodule_export]
     use super::relay::Relay;
 }
