@@ -1,4 +1,5 @@
-"""The PROXY protocol's binary preamble: who is at the other end of a spliced connection (haproxy: proxy-protocol.txt §2.2).
+"""The PROXY protocol's binary preamble: who is at the far end of a spliced connection (haproxy: proxy-protocol.txt
+§2.2).
 
 Room: wire. Bytes become messages and back. No sockets, clocks, randomness or logs come in.
 """
@@ -69,5 +70,3 @@ def encode_preamble(source: tuple[str, int], *, tls: bool) -> bytes:
     if tls:
         body += bytes([TLV_SSL]) + (5).to_bytes(2, "big") + bytes([CLIENT_SSL]) + bytes(4)
     return SIGNATURE + bytes([PROXY, family]) + len(body).to_bytes(2, "big") + body
-
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from ipaddress import ip_address
 
-from ginnel.core.control.policy import Compiled, Policy, PolicyNode, Touched, compile_policy
+from ginnel.core.control.policy import Policy, PolicyNode, Touched, compile_policy
 from ginnel.core.control.records import Node, User
 from ginnel.wire.tailcfg import FilterRule
 from ginnel.words import NodeId, UserId

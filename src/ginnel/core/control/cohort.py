@@ -65,7 +65,10 @@ class Difference:
 
 
 def difference(
-    cohort: Cohort, wanted: Mapping[NodeId, PeerView | None], profile_of: ProfileOf, pairs: dict[tuple[int, int], Changes]
+    cohort: Cohort,
+    wanted: Mapping[NodeId, PeerView | None],
+    profile_of: ProfileOf,
+    pairs: dict[tuple[int, int], Changes],
 ) -> Difference:
     """Bring `cohort` to `wanted` (None: no longer seen; nodes not named stay) and say how. `pairs` keeps what was
     worked out for the same two views in this round."""

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ginnel.wire.mapstream import encode_frame
+from ginnel.wire.mapstream import MapEncoder
+
+_ENCODER = MapEncoder()  # one compressor for all: each frame stands alone
 
 
 def object_of(members: Iterable[tuple[str, bytes]]) -> bytes:
@@ -28,18 +30,15 @@ class Frames:
     """JSON objects in order; `bytes_for` gives them framed, as a stream with or without zstd carries them."""
 
     objects: list[bytes]
-    _framed: dict[bool, bytes] = field(default_factory=dict)
+    _framed: dict[str, bytes] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.objects)
 
-    def bytes_for(self, compress: bool) -> bytes:
+    def bytes_for(self, compress: str) -> bytes:
+        """`compress`: "" or "zstd"."""
         framed = self._framed.get(compress)
         if framed is None:
-            framed = b"".join(encode_frame(json, compress) for json in self.objects)
+            framed = b"".join(_ENCODER.frame(json, compress) for json in self.objects)
             self._framed[compress] = framed
         return framed
-
-
-KEEP_ALIVE_JSON = b'{"KeepAlive":true}'
-KEEP_ALIVE = Frames([KEEP_ALIVE_JSON])

@@ -151,7 +151,9 @@ class LoginDesk:
             raise Refused(f"no login {login_id!r} is waiting; run `ginnel up` on the machine again")
         for tag in login.tags:
             if not self.may_tag(user, tag):
-                raise Refused(f"requested tags [{tag}] are invalid or not permitted: tagOwners does not name {user.name}")
+                raise Refused(
+                    f"requested tags [{tag}] are invalid or not permitted: tagOwners does not name {user.name}"
+                )
         node, rows = admit(
             self.registry,
             Admission(

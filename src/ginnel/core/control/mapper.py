@@ -15,7 +15,7 @@ import msgspec
 from ginnel.core.control import limits
 from ginnel.core.control.access import Access
 from ginnel.core.control.cohort import Cohort, Difference, difference, rename_users
-from ginnel.core.control.frames import KEEP_ALIVE, Frames, array_of, object_of
+from ginnel.core.control.frames import Frames, array_of, object_of
 from ginnel.core.control.peerview import Changes, Fixed, PeerView
 from ginnel.core.control.policy import Policy, Touched
 from ginnel.core.control.presence import Presence
@@ -24,8 +24,11 @@ from ginnel.core.control.registry import Registry
 from ginnel.core.control.selfview import SelfView
 from ginnel.core.control.statement import for_peers
 from ginnel.wire import tailcfg
+from ginnel.wire.mapstream import KEEP_ALIVE
 from ginnel.wire.tailcfg import encode, stamp
 from ginnel.words import Instant, NodeId, UserId, WallTime
+
+LONG_AGO = Instant(float("-inf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Stream:
 
     generation: int
     node_id: NodeId
-    compress: bool
+    compress: str
     keep_alive_after: float
     cohort: Cohort
     own: SelfView
@@ -89,7 +92,7 @@ class Mapper:
     _everything: bool = False
     _news: list[bytes] = field(default_factory=list)  # objects that every stream is sent
     _due: Instant | None = None
-    _last_round: Instant = Instant(float("-inf"))
+    _last_round: Instant = LONG_AGO
 
     # --- what happened ---------------------------------------------------------------------------------------
 
@@ -143,12 +146,14 @@ class Mapper:
     def _soon(self, now: Instant) -> None:
         if self._due is None:
             quiet = now - self._last_round >= limits.FLUSH_WHEN_BUSY
-            self._due = Instant(now + limits.FLUSH_AT_REST) if quiet else Instant(self._last_round + limits.FLUSH_WHEN_BUSY)
+            self._due = (
+                Instant(now + limits.FLUSH_AT_REST) if quiet else Instant(self._last_round + limits.FLUSH_WHEN_BUSY)
+            )
 
     # --- streams ---------------------------------------------------------------------------------------------
 
     def open(
-        self, node_id: NodeId, *, compress: bool, spread: float, now: Instant, wall: WallTime
+        self, node_id: NodeId, *, compress: str, spread: float, now: Instant, wall: WallTime
     ) -> tuple[Stream, list[Action]]:
         """A new stream of a registered node; the first action that names it carries the whole map.
 
@@ -176,7 +181,7 @@ class Mapper:
     def snapshot(self, node_id: NodeId, wall: WallTime) -> bytes:
         """The whole map as JSON, for who asks once: worked out from scratch."""
         cohort = self._fresh_cohort(self.access.class_of(node_id))
-        stream = Stream(0, node_id, False, 0.0, cohort, self._self_view(node_id), self._filter_of(node_id), Instant(0))
+        stream = Stream(0, node_id, "", 0.0, cohort, self._self_view(node_id), self._filter_of(node_id), Instant(0))
         return self._first_object(stream, wall)
 
     def _first_object(self, stream: Stream, wall: WallTime) -> bytes:
@@ -222,7 +227,7 @@ class Mapper:
         for stream in self.streams.values():
             if now - stream.quiet_since >= stream.keep_alive_after:
                 stream.quiet_since = now
-                actions.append(Send(stream, KEEP_ALIVE.bytes_for(stream.compress)))
+                actions.append(Send(stream, KEEP_ALIVE[stream.compress]))
         return actions
 
     def _round(self, now: Instant) -> list[Action]:
@@ -233,7 +238,9 @@ class Mapper:
         for stream in self.streams.values():
             parts = [news.bytes_for(stream.compress)] if news else []
             own = self._own_frame(stream)
-            parts += [frames.bytes_for(stream.compress) for frames in (own, sent.get(stream), filters.get(stream)) if frames]
+            parts += [
+                frames.bytes_for(stream.compress) for frames in (own, sent.get(stream), filters.get(stream)) if frames
+            ]
             if parts:
                 stream.quiet_since = now
                 actions.append(Send(stream, parts[0] if len(parts) == 1 else b"".join(parts)))

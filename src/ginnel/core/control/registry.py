@@ -102,7 +102,8 @@ class Registry:
 
     def node_named(self, text: str) -> Node:
         """By id, label or full name."""
-        node_id = NodeId(int(text)) if text.isascii() and text.isdigit() else self._by_label.get(text.split(".")[0])
+        label = text.split(".", maxsplit=1)[0]
+        node_id = NodeId(int(text)) if text.isascii() and text.isdigit() else self._by_label.get(label)
         if node_id is None or node_id not in self.nodes:
             raise Refused(f"no node {text!r}; `ginnel nodes list` shows them")
         return self.nodes[node_id]
@@ -134,7 +135,7 @@ class Registry:
     def apply(self, rows: Iterable[Row]) -> Effects:
         told = _Told()
         for row in rows:
-            self._APPLY[type(row)](self, row, told)  # type: ignore[arg-type]
+            self._APPLY[type(row)](self, row, told)
         return Effects(
             frozenset(told.changed - told.removed),
             frozenset(told.removed),
@@ -259,7 +260,7 @@ class Registry:
         ephemeral: bool = False,
         tags: tuple[str, ...] = (),
     ) -> tuple[str, PreauthKey, list[Row]]:
-        """`entropy`: at least 26 fresh random bytes. The first item is the key itself: show it once, keep it nowhere."""
+        """`entropy`: at least 26 fresh random bytes. The first item is the key: show it once, keep it nowhere."""
         if user is None and not tags:
             raise Refused("a pre-auth key needs a user or tags")
         if len(entropy) < 26:
@@ -270,7 +271,15 @@ class Registry:
         text = f"gkey-{prefix}-{secret}"
         owner = user.id if user is not None else TAGGED_USER
         key = PreauthKey(
-            self._last_key + 1, prefix, digest_of(text), owner, now, expiry, reusable, ephemeral, tuple(sorted(set(tags)))
+            self._last_key + 1,
+            prefix,
+            digest_of(text),
+            owner,
+            now,
+            expiry,
+            reusable,
+            ephemeral,
+            tuple(sorted(set(tags))),
         )
         return text, key, [key]
 

@@ -26,7 +26,6 @@ from ginnel.core.channel import (
 from ginnel.core.control import limits
 from ginnel.core.control.mapper import Stream
 from ginnel.shell.control.coordinator import Coordinator, Failure
-from ginnel.wire.mapstream import encode_frame
 from ginnel.wire.read import WireError
 from ginnel.wire.tailcfg import MapRequest, RegisterRequest, decode_request, encode
 from ginnel.words import ChallengeKey, MachinePrivate
@@ -180,20 +179,17 @@ class ControlConnection(asyncio.Protocol):
             self._fail(number, node)
             return
         if request.read_only and not request.stream:
-            self._respond(number, 200, JSON, self._framed(node_map=self._coordinator.snapshot(node), request=request))
+            self._respond(number, 200, JSON, self._coordinator.snapshot(node, request.compress))
             return
         self._coordinator.update(node, request)
         if request.stream:
             self._respond(number, 200, (), b"", end=False)
             sink = _MapSink(self, number)
-            self._maps[number] = self._coordinator.open_stream(node, compress=request.compress == "zstd", sink=sink)
+            self._maps[number] = self._coordinator.open_stream(node, compress=request.compress, sink=sink)
         elif request.omit_peers:
             self._respond(number, 200, (), b"")
         else:
-            self._respond(number, 200, JSON, self._framed(node_map=self._coordinator.snapshot(node), request=request))
-
-    def _framed(self, *, node_map: bytes, request: MapRequest) -> bytes:
-        return encode_frame(node_map, request.compress == "zstd")
+            self._respond(number, 200, JSON, self._coordinator.snapshot(node, request.compress))
 
     def _fail(self, number: int, failure: Failure) -> None:
         self._respond(number, failure.status, TEXT, failure.text.encode() + b"\n")

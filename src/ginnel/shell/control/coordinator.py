@@ -12,13 +12,14 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ginnel.core.control import limits
 from ginnel.core.control.access import Access, policy_node
+from ginnel.core.control.frames import Frames
 from ginnel.core.control.login import BadRequest, Hold, LoginDesk, Reply
 from ginnel.core.control.mapper import Action, End, Mapper, Send, Stream, Surroundings
 from ginnel.core.control.pending import PendingLogins
@@ -37,12 +38,14 @@ from ginnel.core.control.progress import status_after
 from ginnel.core.control.records import Audit, Node, PolicyText, Row, Status, User
 from ginnel.core.control.registry import Effects, Refused, Registry
 from ginnel.shell.control.store import Store, StoreUnavailable
+from ginnel.wire.mapstream import ZSTD
 from ginnel.wire.tailcfg import MapRequest, RegisterRequest, RegisterResponse
 from ginnel.words import Instant, MachineKey, NodeId, NodeKey, WallTime
 
 log = logging.getLogger("ginnel.control")
 T = TypeVar("T")
 TICK = 1.0
+COMPRESSIONS = ("", ZSTD)
 
 
 class Members(Protocol):
@@ -88,6 +91,7 @@ class Coordinator:
         self.desk = LoginDesk(self.registry, self.pending, settings.url, self._may_tag, settings.key_lifetime)
         self._members = members
         self._changing = asyncio.Lock()
+        self._changes: set[asyncio.Task[Any]] = set()
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._sinks: dict[Stream, Sink] = {}
         self._unwritten: set[NodeId] = set()
@@ -144,13 +148,16 @@ class Coordinator:
     async def register(self, request: RegisterRequest, machine: MachineKey) -> RegisterResponse | Failure:
         """Answers when there is an answer: with a followup that may be hours later. Cancel it freely."""
         while True:
-            async with self._changing:
-                outcome = self.desk.decide(request, machine, self.now(), self.wall())
-                if isinstance(outcome, Reply):
-                    return await self._reply(outcome)
-            if isinstance(outcome, BadRequest):
-                return Failure(400, outcome.text)
+            outcome = await self._alone(self._decide(request, machine))
+            if not isinstance(outcome, Hold):
+                return outcome
             await self._wait_for(outcome)
+
+    async def _decide(self, request: RegisterRequest, machine: MachineKey) -> RegisterResponse | Failure | Hold:
+        outcome = self.desk.decide(request, machine, self.now(), self.wall())
+        if isinstance(outcome, Reply):
+            return await self._reply(outcome)
+        return Failure(400, outcome.text) if isinstance(outcome, BadRequest) else outcome
 
     async def _reply(self, reply: Reply) -> RegisterResponse | Failure:
         self._wake(reply.ousted)
@@ -183,11 +190,13 @@ class Coordinator:
 
     async def approve(self, login_id: str, user_name: str, actor: str) -> Node:
         """Raises Refused, StoreUnavailable."""
-        async with self._changing:
-            user = self.registry.user_named(user_name)
-            node, rows = self.desk.approve(login_id, user, self.wall(), actor)
-            await self._commit(rows)
-            self.pending.finish(login_id)
+        return await self._alone(self._approve(login_id, user_name, actor))
+
+    async def _approve(self, login_id: str, user_name: str, actor: str) -> Node:
+        user = self.registry.user_named(user_name)
+        node, rows = self.desk.approve(login_id, user, self.wall(), actor)
+        await self._commit(rows)
+        self.pending.finish(login_id)
         self._wake([login_id])
         return node
 
@@ -201,10 +210,28 @@ class Coordinator:
     async def change(self, decide: Callable[[WallTime], tuple[T, Sequence[Row]]]) -> T:
         """Run one decision of the registry: nothing else changes between it and its commit. Raises what it raises,
         and StoreUnavailable."""
+        return await self._alone(self._change(decide))
+
+    async def _change(self, decide: Callable[[WallTime], tuple[T, Sequence[Row]]]) -> T:
+        result, rows = decide(self.wall())
+        await self._commit(rows)
+        return result
+
+    async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it with nothing else changing, and to its end even if the caller leaves: what is committed is applied."""
+        task = asyncio.create_task(self._locked(work))
+        self._changes.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    async def _locked(self, work: Coroutine[Any, Any, T]) -> T:
         async with self._changing:
-            result, rows = decide(self.wall())
-            await self._commit(rows)
-            return result
+            return await work
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._changes.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever still waits is told; nobody else need be
 
     async def _commit(self, rows: Sequence[Row]) -> None:
         if rows:
@@ -247,6 +274,8 @@ class Coordinator:
         if request.version < limits.MIN_CAPABILITY:
             return Failure(400, f"unsupported client version: {request.version}, need {limits.MIN_CAPABILITY} or newer")
         node = self.registry.node_of(request.node_key, machine) if request.node_key else None
+        if request.compress not in COMPRESSIONS:
+            return Failure(400, "Compress is zstd or absent")
         if node is None:
             self.count("map.unknown_node")
             return Failure(404, "node not found")
@@ -263,10 +292,14 @@ class Coordinator:
         self.mapper.changed(node.id, self.now(), self.wall())
         self._schedule()
 
-    def open_stream(self, node: Node, *, compress: bool, sink: Sink) -> Stream:
+    def open_stream(self, node: Node, *, compress: str, sink: Sink) -> Stream:
         """The first frame is written to the sink before this returns."""
         stream, actions = self.mapper.open(
-            node.id, compress=compress, spread=random.random(), now=self.now(), wall=self.wall()  # noqa: S311
+            node.id,
+            compress=compress,
+            spread=random.random(),  # noqa: S311
+            now=self.now(),
+            wall=self.wall(),
         )
         self._sinks[stream] = sink
         self._perform(actions)
@@ -278,8 +311,9 @@ class Coordinator:
         self._sinks.pop(stream, None)
         self.mapper.close(stream, self.now())
 
-    def snapshot(self, node: Node) -> bytes:
-        return self.mapper.snapshot(node.id, self.wall())
+    def snapshot(self, node: Node, compress: str) -> bytes:
+        """One whole map, framed, for who asks once."""
+        return Frames([self.mapper.snapshot(node.id, self.wall())]).bytes_for(compress)
 
     def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:
@@ -377,14 +411,20 @@ class Coordinator:
 
     async def set_policy(self, text: str, actor: str) -> int:
         """Checked, tested, stored, pushed; returns its version. Raises Refused, StoreUnavailable: the old one stays."""
-        async with self._changing:
-            policy = self.check_policy(text)
-            current = self.registry.policy
-            row = PolicyText(current.version + 1 if current is not None else 1, text, self.wall())
-            await self._commit([row, Audit(row.at, actor, "policy set", f"policy {row.version}")])
-            self._use_policy(policy, self.now())
-            self._schedule()
-            return row.version
+        return await self._alone(self._set_policy(text, actor))
+
+    async def _set_policy(self, text: str, actor: str) -> int:
+        policy = self.check_policy(text)
+        current = self.registry.policy
+        row = PolicyText(current.version + 1 if current is not None else 1, text, self.wall())
+        await self._commit([row, Audit(row.at, actor, "policy set", f"policy {row.version}")])
+        self._use_policy(policy, self.now())
+        self._schedule()
+        return row.version
+
+    def deny_all(self) -> None:
+        """There should be a policy and none can be read: closed, never open."""
+        self._use_policy(DENY_ALL, self.now())
 
     def _use_policy(self, policy: Policy, now: Instant) -> None:
         self.policy = policy

@@ -18,8 +18,19 @@ from sqlalchemy import Connection, Engine, create_engine, delete, event, select,
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
-from ginnel.core.control.records import Audit, Drop, KeyBinding, Node, PolicyText, PreauthKey, Released, Row, Spend
-from ginnel.core.control.records import Status, User
+from ginnel.core.control.records import (
+    Audit,
+    Drop,
+    KeyBinding,
+    Node,
+    PolicyText,
+    PreauthKey,
+    Released,
+    Row,
+    Spend,
+    Status,
+    User,
+)
 from ginnel.shell.control import tables
 from ginnel.shell.control.rows import FORMS
 
