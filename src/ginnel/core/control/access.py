@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable
 from ipaddress import ip_address
 
 from ginnel.core.control.policy import Policy, PolicyNode, Touched, compile_policy
+from ginnel.core.control.policy.compile import VisibilityClass
 from ginnel.core.control.records import Node, User
 from ginnel.wire.tailcfg import FilterRule
 from ginnel.words import NodeId, UserId
@@ -58,7 +59,9 @@ class Access:
         return EXPIRED if node_id in self._expired else self._compiled.visibility_class(node_id)
 
     def seen_by_class(self, visibility_class: Hashable) -> Iterable[NodeId]:
-        return () if visibility_class is EXPIRED else self._compiled.visible_to_class(visibility_class)
+        if not isinstance(visibility_class, VisibilityClass):
+            return ()
+        return self._compiled.visible_to_class(visibility_class)
 
     def sees(self, viewer: NodeId, other: NodeId) -> bool:
         return viewer not in self._expired and other in self._facts and self._compiled.may_see(viewer, other)

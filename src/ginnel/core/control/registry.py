@@ -16,6 +16,7 @@ from typing import ClassVar
 from ginnel.core.control import limits
 from ginnel.core.control.records import (
     TAGGED_USER,
+    Audit,
     Drop,
     KeyBinding,
     Node,
@@ -347,6 +348,7 @@ Registry._APPLY = {
     PolicyText: Registry._put_policy,
     Spend: Registry._spend,
     Drop: Registry._drop,
+    Audit: Registry._note,
 }
 
 

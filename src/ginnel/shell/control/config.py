@@ -32,9 +32,9 @@ class DnsConfig(_Table, frozen=True):
 
     base_domain: str = "mesh.internal"
     magic_dns: bool = True
-    nameservers: list[str] = []
+    nameservers: tuple[str, ...] = ()
     override_local_dns: bool = False
-    search_domains: list[str] = []
+    search_domains: tuple[str, ...] = ()
 
 
 class RegionNodeConfig(_Table, frozen=True):
@@ -66,8 +66,8 @@ class RelayConfig(_Table, frozen=True):
     name: str = "Own relay"
     latitude: float = 0.0
     longitude: float = 0.0
-    addresses: list[str] = []
-    second_addresses: list[str] = []
+    addresses: tuple[str, ...] = ()
+    second_addresses: tuple[str, ...] = ()
     members_only: bool = True
 
 
@@ -77,10 +77,10 @@ class ServerConfig(_Table, frozen=True):
 
     state: str = ""
     url: str = ""
-    listen: list[str] = ["[::]:443"]
-    listen_http: list[str] = ["[::]:80"]
-    stun_listen: list[str] = ["[::]:3478"]
-    listen_plain: list[str] = []
+    listen: tuple[str, ...] = ("[::]:443",)
+    listen_http: tuple[str, ...] = ("[::]:80",)
+    stun_listen: tuple[str, ...] = ("[::]:3478",)
+    listen_plain: tuple[str, ...] = ()
     certificate: str = ""
     certificate_key: str = ""
     policy: str = ""
@@ -95,7 +95,7 @@ def read_config(path: Path | None, overrides: dict[str, Any]) -> ServerConfig:
     text, loaded = _load(path)
     for name, value in overrides.items():
         if value not in (None, ()):
-            loaded[name] = list(value) if isinstance(value, tuple) else value
+            loaded[name] = value
     try:
         config = msgspec.convert(loaded, ServerConfig)
     except msgspec.ValidationError as error:

@@ -85,8 +85,7 @@ class FrontProtocol(asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._transport = transport
         self._keeper.transports.add(transport)
         self._deadline = asyncio.get_running_loop().call_later(limits.HEAD_TIMEOUT, self._too_slow)

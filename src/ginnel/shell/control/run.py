@@ -145,7 +145,7 @@ class ControlServer:
             return False
         path = Path(self.config.policy)
         try:
-            text = path.read_text()
+            text = await asyncio.to_thread(path.read_text)
             current = self.coordinator.registry.policy
             if current is None or current.text != text:
                 await self.coordinator.set_policy(text, f"file {path}")
@@ -186,10 +186,10 @@ class ControlServer:
 
     async def _unix(self, path: Path, protocol: Callable[[], asyncio.Protocol]) -> None:
         """The directory is 0700, so nobody else can reach the socket between its making and the chmod."""
-        path.unlink(missing_ok=True)
+        _unlink(path)
         try:
             server = await asyncio.get_running_loop().create_unix_server(protocol, str(path), backlog=1024)
-            path.chmod(0o600)
+            os.chmod(path, 0o600)  # noqa: PTH101
         except OSError as error:
             raise StartError(f"cannot listen on {path}: {error.strerror}; choose a shorter --state") from None
         self._servers.append(server)
@@ -287,6 +287,11 @@ def _tcp_listener(endpoint: str) -> socket.socket:
         ) from None
     listener.setblocking(False)
     return listener
+
+
+def _unlink(path: Path) -> None:
+    """A socket left by a server that was killed; the lock says that none is alive."""
+    path.unlink(missing_ok=True)
 
 
 def _lock(path: Path) -> int:
