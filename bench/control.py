@@ -161,7 +161,9 @@ class Node(asyncio.Protocol):
 class Server:
     """`ginnel server run` without a relay, its state in a directory that goes away with it."""
 
-    directory: tempfile.TemporaryDirectory[str] = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="gb-"))
+    directory: tempfile.TemporaryDirectory[str] = field(
+        default_factory=lambda: tempfile.TemporaryDirectory(prefix="gb-")
+    )
 
     def start(self) -> None:
         self.state = Path(self.directory.name)
@@ -282,7 +284,7 @@ async def measure(count: int, joins: int) -> dict[str, float]:
 async def settle(nodes: list[Node]) -> None:
     """Until no frame came for a second."""
     frames = -1
-    while frames != (frames := sum(node.frames for node in nodes)):
+    while frames != (frames := sum(node.frames for node in nodes)):  # noqa: ASYNC110
         await asyncio.sleep(1)
 
 
@@ -298,7 +300,18 @@ def rows(count: int = 1000, joins: int = 10) -> Iterator[dict[str, Any]]:
     for name, unit in (("connect", "s"), ("join-p99", "s"), ("join-cpu", "s"), ("rss", "MiB")):
         limit = LIMITS[name] if count == 1000 else None
         ratio = found[name] / limit if limit else None
-        values = (f"control/{name}-{count}", round(found[name], 4), unit, "", None, None, limit, ratio, joins, notes[name])
+        values = (
+            f"control/{name}-{count}",
+            round(found[name], 4),
+            unit,
+            "",
+            None,
+            None,
+            limit,
+            ratio,
+            joins,
+            notes[name],
+        )
         yield dict(zip(FIELDS, values, strict=True))
 
 
