@@ -219,3 +219,4 @@ Action = (
     | NetcheckDone
     | Health
 )
+
