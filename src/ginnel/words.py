@@ -50,16 +50,34 @@ def _read_key(text: str, prefix: str) -> bytes:
 
 
 @total_ordering
-@dataclass(frozen=True, slots=True)
 class PublicKey:
-    """32 bytes of X25519 public key. Its kinds differ in type, so that a disco key never passes for a node key."""
+    """32 bytes of X25519 public key. Its kinds differ in type, so that a disco key never passes for a node key.
 
+    Not a dataclass: msgspec would write those as an object with a member `raw` instead of asking for their text."""
+
+    __slots__ = ("raw",)
     raw: bytes
     prefix: ClassVar[str] = ""
 
-    def __post_init__(self) -> None:
-        if len(self.raw) != KEY_SIZE:
-            raise BadKey(f"expected {KEY_SIZE} bytes of key, got {len(self.raw)}")
+    def __init__(self, raw: bytes) -> None:
+        if len(raw) != KEY_SIZE:
+            raise BadKey(f"expected {KEY_SIZE} bytes of key, got {len(raw)}")
+        object.__setattr__(self, "raw", bytes(raw))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} does not change")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} does not change")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[bytes]]:
+        return type(self), (self.raw,)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.raw == other.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
 
     @classmethod
     def parse(cls, text: str) -> Self:
