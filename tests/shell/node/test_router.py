@@ -58,7 +58,7 @@ def routes() -> set[str]:
     found: set[str] = set()
     for family in ("-4", "-6"):  # a table without routes does not exist, and ip calls that an error
         done = subprocess.run(["ip", "-j", family, "route", "show", "table", "52"], capture_output=True, check=False)
-        found |= {route["dst"] for route in json.loads(done.stdout or b"[]")}
+        found |= {route["dst"] for route in json.loads(done.stdout or b"[]")} if done.returncode == 0 else set()
     return found
 
 
