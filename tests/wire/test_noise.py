@@ -142,10 +142,10 @@ def test_refuses_a_frame_of_4097_bytes_by_its_header_alone():
         open_all(noise.Opener(TO_SERVER), b"\x04" + (4094).to_bytes(2, "big"))
 
 
-@pytest.mark.parametrize("kind", [n for n in range(256) if n != noise.RECORD])
-def test_refuses_every_other_frame_type_among_records(kind):
-    with pytest.raises(WireError, match="type"):
-        open_all(noise.Opener(TO_SERVER), bytes([kind, 0, 16]) + bytes(16))
+def test_refuses_every_other_frame_type_among_records():
+    for kind in set(range(256)) - {noise.RECORD}:
+        with pytest.raises(WireError, match="type"):
+            open_all(noise.Opener(TO_SERVER), bytes([kind, 0, 16]) + bytes(16))
 
 
 @pytest.mark.parametrize("size", range(16))
