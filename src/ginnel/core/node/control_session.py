@@ -47,7 +47,9 @@ class OpenMap:
 
 @dataclass(frozen=True, slots=True)
 class CloseMap:
-    """Give the stream up, and the connection with it: it is dead, or the node is going down."""
+    """Give the stream up; where it is dead, the whole connection with it."""
+
+    dead: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,10 @@ class SendLite:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """A frame of the map for whoever keeps it."""
+    """A frame of the map for whoever keeps it; `first`: a new stream's first one, which replaces what was known."""
 
     frame: MapResponse
+    first: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +102,10 @@ class NoStream:
 
 @dataclass(frozen=True, slots=True)
 class Streaming:
-    """Asked for or flowing; `heard`: the last frame, or the request when there was none."""
+    """Asked for or flowing; `heard`: the last frame, or the request when there was none. `mapped`: a map came."""
 
     heard: Instant
-    framed: bool = False
+    mapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,7 @@ class ControlSession:
 
     @property
     def in_map_poll(self) -> bool:
-        return isinstance(self.map, Streaming) and self.map.framed
+        return isinstance(self.map, Streaming) and self.map.mapped
 
     # --- login -------------------------------------------------------------------------------------------------
 
@@ -196,14 +199,15 @@ class ControlSession:
         """One frame of the stream. `wall`: this machine's clock, for the expiry of its own key."""
         if not isinstance(self.map, Streaming):
             return []
-        self.map = Streaming(heard=now, framed=True)
+        first = not self.map.mapped
+        self.map = Streaming(heard=now, mapped=not (first and frame.keep_alive))
         self._stream_backoff.succeeded()
         actions = self._answer_ping(frame.ping_request)
         if frame.keep_alive:
             return actions
         if frame.node is not None:
             actions += self._self_expiry(frame, now, wall)
-        return [*actions, Merge(frame)]
+        return [*actions, Merge(frame, first=first)]
 
     def map_ended(self, why: str, now: Instant) -> list[ControlAction]:
         if not isinstance(self.map, Streaming):
@@ -300,7 +304,7 @@ class ControlSession:
         actions = self._after_login(self.login.tick(now), now)
         match self.map:
             case Streaming(heard=heard) if now >= heard + WATCHDOG:
-                actions.append(CloseMap())
+                actions.append(CloseMap(dead=True))
                 actions += self.map_ended(f"the server said nothing for {WATCHDOG:.0f} seconds", now)
             case Reopening(until=until) if now >= until:
                 actions += self._open(now)

@@ -6,6 +6,7 @@ silently drew new keys would be another node.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -64,15 +65,27 @@ class StateFile:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._path = directory / FILE
+        self._held: int | None = None
+
+    def read(self) -> State:
+        """The state as it is, or a first one with a fresh machine key; nothing is written or made."""
+        return self._read() or State(MachinePrivate(os.urandom(32)))
 
     def open(self) -> State:
-        """Read the state, or draw a machine key and write a first one."""
+        """Make the directory, keep other daemons out of it, and write a first state where there is none."""
         self._make_directory()
+        self._lock()
         state = self._read()
         if state is None:
             state = State(MachinePrivate(os.urandom(32)))
             self.write(state)
         return state
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def write(self, state: State) -> None:
         """Durable when it returns: a crash at any point leaves the old state or the new one."""
@@ -103,10 +116,21 @@ class StateFile:
         if not os.access(self._directory, os.W_OK | os.X_OK):
             raise StateError(f"{self._directory} is not writable; make it so, or name another with --state")
 
+    def _lock(self) -> None:
+        if self._held is not None:
+            return
+        held = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(held)
+            raise StateError(f"another ginneld uses {self._directory}; name another with --state") from None
+        self._held = held
+
     def _read(self) -> State | None:
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise StateError(f"cannot open {self._path}: {error.strerror}; it must be a plain file of ours") from None
