@@ -11,22 +11,31 @@ from ginnel.words import MachinePrivate, NodePrivate
 STATE = State(MachinePrivate(bytes(range(32))), NodePrivate(bytes(range(32, 64))), "alice@", Prefs(want_running=True))
 
 
+def opened(directory: Path) -> State:
+    """As a daemon that starts and ends."""
+    file = StateFile(directory)
+    try:
+        return file.open()
+    finally:
+        file.close()
+
+
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
-    StateFile(tmp_path / "s").open()
+    opened(tmp_path / "s")
     StateFile(tmp_path / "s").write(STATE)
-    assert StateFile(tmp_path / "s").open() == STATE
+    assert opened(tmp_path / "s") == STATE
 
 
 def test_a_first_start_draws_a_machine_key_and_keeps_it(tmp_path: Path) -> None:
-    first = StateFile(tmp_path / "s").open()
+    first = opened(tmp_path / "s")
     assert first.node is None
-    assert StateFile(tmp_path / "s").open() == first
+    assert opened(tmp_path / "s") == first
 
 
 def test_directory_and_file_are_for_their_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
-        StateFile(tmp_path / "s").open()
+        opened(tmp_path / "s")
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o700
@@ -69,28 +78,28 @@ def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_text("{}")
     (tmp_path / "s" / FILE).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StateError, match="plain file"):
-        StateFile(tmp_path / "s").open()
+        opened(tmp_path / "s")
 
 
 def test_a_fifo_does_not_hang_the_daemon(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir(mode=0o700)
     os.mkfifo(tmp_path / "s" / FILE, 0o600)
     with pytest.raises(StateError, match="plain file"):
-        StateFile(tmp_path / "s").open()
+        opened(tmp_path / "s")
 
 
 def test_a_second_name_of_the_file_is_refused(tmp_path: Path) -> None:
-    StateFile(tmp_path / "s").open()
+    opened(tmp_path / "s")
     os.link(tmp_path / "s" / FILE, tmp_path / "other")
     with pytest.raises(StateError, match="plain file"):
-        StateFile(tmp_path / "s").open()
+        opened(tmp_path / "s")
 
 
 def test_a_state_that_others_could_read_is_refused(tmp_path: Path) -> None:
-    StateFile(tmp_path / "s").open()
+    opened(tmp_path / "s")
     (tmp_path / "s" / FILE).chmod(0o640)
     with pytest.raises(StateError, match="read by others"):
-        StateFile(tmp_path / "s").open()
+        opened(tmp_path / "s")
 
 
 def test_a_half_written_file_of_a_crash_does_no_harm(tmp_path: Path) -> None:
@@ -111,3 +120,17 @@ def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 def test_no_repr_holds_a_key() -> None:
     assert STATE.machine.raw.hex() not in repr(STATE)
     assert "01020304" not in repr(STATE)
+
+
+def test_two_daemons_do_not_share_a_directory(tmp_path: Path) -> None:
+    first = StateFile(tmp_path)
+    first.open()
+    with pytest.raises(StateError, match="another ginneld"):
+        StateFile(tmp_path).open()
+    first.close()
+    opened(tmp_path)
+
+
+def test_reading_makes_nothing(tmp_path: Path) -> None:
+    assert StateFile(tmp_path / "s").read().node is None
+    assert not (tmp_path / "s").exists()
