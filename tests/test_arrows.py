@@ -11,6 +11,7 @@ ROOMS = {  # room -> the rooms it may import from
     "words": set(),
     "wire": {"words", "wire"},
     "core": {"words", "wire", "core"},
+    "testing": {"words", "wire", "core", "testing"},
     "native": set(),
     "shell": {"words", "wire", "core", "native", "shell", ""},
     "lab": {"words", "wire", "core", "shell", "lab", ""},

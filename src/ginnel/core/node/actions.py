@@ -219,4 +219,3 @@ Action = (
     | NetcheckDone
     | Health
 )
-

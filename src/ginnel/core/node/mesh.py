@@ -9,57 +9,47 @@ in their order. Every input is cheap for peers that are silent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Interface, IPv6Interface
+import errno
+from collections import Counter
+from collections.abc import Callable, Sequence
 
-from ginnel.core.node.actions import Action, EndpointType
-from ginnel.core.node.netcheck import Report
+from ginnel.core.node import peer_views
+from ginnel.core.node.actions import (
+    Action,
+    Health,
+    HealthCode,
+    PingFailed,
+    Rebind,
+    SendRelay,
+    SetAddresses,
+    SetFilter,
+)
+from ginnel.core.node.constants import PING_TIMEOUT, UDP_REBIND_GAP
+from ginnel.core.node.deadlines import Deadlines
+from ginnel.core.node.discovery import Discovery
+from ginnel.core.node.endpoints import LocalAddress
+from ginnel.core.node.filter import filter_rows
+from ginnel.core.node.home_region import NO_REGION
+from ginnel.core.node.names import Names
 from ginnel.core.node.netmap import MapChange, NetMap
+from ginnel.core.node.own_network import OwnNetwork
+from ginnel.core.node.paths import NEVER
+from ginnel.core.node.peers import Change, Peer, PeerTable
+from ginnel.core.node.probe_budget import ProbeBudget
+from ginnel.core.node.relays import Relays
+from ginnel.core.node.session import DiscoSession
+from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
 from ginnel.words import DiscoPrivate, Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
 
-
-@dataclass(frozen=True, slots=True)
-class LocalAddress:
-    """An address of an interface that is up. The shell leaves out the tunnel's own interface."""
-
-    interface: str
-    address: IPv4Interface | IPv6Interface
-
-
-@dataclass(frozen=True, slots=True)
-class PeerStatus:
-    """A peer as `ginnel status` shows it.
-
-    `cur_addr`: the endpoint in use while it is trusted, else None (traffic goes by the relay, perhaps by both).
-    `relay`: code of its home region, "" if it has none. `active`: we sent to it within the last 45 s.
-    """
-
-    cur_addr: Endpoint | None
-    relay: str
-    region: RegionId
-    active: bool
-    latency: float | None
-    last_sent: Instant | None
-    last_received: Instant | None
-    last_handshake: Instant | None
-    candidates: tuple[Endpoint, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MeshStatus:
-    home: RegionId
-    home_code: str
-    connected_regions: tuple[RegionId, ...]
-    endpoints: tuple[tuple[Endpoint, EndpointType], ...]
-    report: Report | None
-    peers: dict[NodeKey, PeerStatus]
+NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
+DEAD_SOCKET = (errno.EPIPE, errno.EBADF, errno.ENOTCONN)
+DIALS_UNTIL_TOLD = 2  # failed dials of home before people hear of it
 
 
 class Mesh:
     """See the module's docstring. All inputs return the actions that follow from them."""
 
-    drops: dict[str, int]
+    drops: Counter[str]
     """Datagrams dropped, counted by reason, for example `disco.unknown_sender`."""
 
     def __init__(
@@ -71,101 +61,309 @@ class Mesh:
         only_tcp_443: bool = False,
     ) -> None:
         """`disco` is new at every start of the process. `static_endpoints` are advertised as configured."""
+        self.drops = Counter()
+        self._names = Names()
+        self._relays = Relays(self._names, entropy)
+        self._own = OwnNetwork(self._relays, self._names, entropy, static=static_endpoints, only_tcp_443=only_tcp_443)
+        session = DiscoSession(disco, entropy)
+        self._peers = PeerTable(session, ProbeBudget())
+        self._discovery = Discovery(session, self._peers, self.drops)
+        self._deadlines: Deadlines[NodeKey] = Deadlines()
+        self._questions: Deadlines[int] = Deadlines()
+        self._netmap = NetMap()
+        self._rebound_at: Instant = NEVER
+        self._configured_port = 0
+        self._unhealthy: dict[HealthCode, str] = {}
 
     # --- what the server says ---
 
     def set_node_key(self, key: NodePrivate, now: Instant) -> list[Action]:
-        """The node key in use from now on; a change redials the relays."""
+        """The node key in use from now on. A change means another pump: it is told everything anew."""
+        public = key.public()
+        if public == self._discovery.own_key:
+            return []
+        first, self._discovery.own_key = self._discovery.own_key is None, public
+        actions = self._relays.key_set(now)
+        if not first:
+            for peer in self._peers:
+                self._discovery.forget(peer.key)
+            actions += self._apply(self._peers.told_again(now), now)
+            actions += self._tell_rules()
+        return self._settle([*actions, *self._own.check(now)], now)
 
     def map_changed(self, netmap: NetMap, change: MapChange, now: Instant) -> list[Action]:
         """A frame was merged: `netmap, change = apply_frame(netmap, frame, wall)` (netmap.py)."""
+        self._netmap = netmap
+        for node in change.removed:
+            self._discovery.forget(node.key)
+        actions = self._apply(self._peers.map_changed(change, now), now)
+        if change.self_node:
+            actions += self._tell_addresses()
+        if change.filters:
+            actions += self._tell_filter()
+        if change.derp_map:
+            actions += self._own.map_changed(netmap.derp_map, now)
+        return self._settle(actions, now)
 
     def control_changed(self, connected: bool, now: Instant) -> list[Action]:
         """The map stream came up or went down: without it the home region stays as it is (peers would not learn)."""
+        self._own.control_connected = connected
+        return self._settle([], now)
 
     # --- the machine underneath ---
 
     def interfaces_changed(self, addresses: Sequence[LocalAddress], now: Instant) -> list[Action]:
         """All addresses of this machine, whenever they changed. Loopback and the tailnet's own are left out here."""
+        self._own.endpoints.interfaces_changed(addresses)
+        return self._settle(self._own.check(now), now)
 
     def port_bound(self, v4: int, v6: int, configured: int, now: Instant) -> list[Action]:
         """The tunnel's sockets are bound to these ports (0: no such family); `configured` is the user's wish, 0: any.
         Comes at the start, and after each `Rebind`."""
+        self._configured_port = configured
+        self._own.endpoints.port_bound(v4, v6, configured)
+        problem = None if v4 else "the UDP port for IPv4 could not be bound; traffic goes by relays"
+        actions = self._health(HealthCode.NO_UDP4_BIND, problem)
+        return self._settle([*actions, *self._own.restart_check(now)], now)
 
     def link_changed(self, major: bool, now: Instant) -> list[Action]:
         """Major: the default route moved or a sleep of ten minutes ended; sockets are bound anew, paths proven anew.
         Minor: own addresses may differ."""
+        if not major:
+            return self._settle(self._own.check(now), now)
+        self._own.endpoints.forget_mappings()
+        actions = [*self._rebind(now), *self._relays.links_moved(now)]
+        for peer in self._peers:
+            actions += self._discovery.perform(peer, peer.path.moved(now), now)
+        return self._settle([*actions, *self._own.restart_check(now)], now)
 
     def resolved(self, host: str, addresses: Sequence[IpAddress], now: Instant) -> list[Action]:
         """The answer to `Resolve`; empty: it failed."""
+        self._names.resolved(host, addresses, now)
+        return self._settle([*self._relays.resolved(now), *self._own.resolved(now)], now)
 
     # --- packets ---
 
     def disco_received(self, source: Endpoint, packet: bytes, now: Instant) -> list[Action]:
         """A disco datagram came by UDP."""
+        return self._settle(self._discovery.received(source, None, packet, now), now)
 
     def relayed_disco_received(self, region: RegionId, source: NodeKey, packet: bytes, now: Instant) -> list[Action]:
         """A disco packet came by a relay."""
+        actions: list[Action] = []
+        if (peer := self._peers.get(source)) is not None:
+            actions += self._heard(peer, region, now)
+        return self._settle([*actions, *self._discovery.received(region, source, packet, now)], now)
 
     def stun_received(self, source: Endpoint, packet: bytes, now: Instant) -> list[Action]:
         """A datagram that looks like a STUN answer."""
+        actions = self._own.stun_received(source, packet, now)
+        if actions is None:
+            self.drops["stun.unasked"] += 1
+        return self._settle(actions or [], now)
 
     # --- what the pump notices ---
 
-    def sent(self, peer: NodeKey, now: Instant) -> list[Action]:
+    def sent(self, key: NodeKey, now: Instant) -> list[Action]:
         """The tunnel sent for this peer: the first time after 1 s of silence, then once a second."""
+        peer = self._peers.get(key)
+        if peer is None or peer.node.is_wire_guard_only:
+            return []
+        self._own.active(now)
+        actions = self._discovery.perform(peer, peer.path.sent(now), now)
+        if not peer.path.trusted(now) and peer.path.region:
+            self._relays.wrote(peer.path.region, now)
+        return self._settle(actions, now)
 
-    def received(self, peer: NodeKey, by: Endpoint | RegionId, now: Instant) -> list[Action]:
+    def received(self, key: NodeKey, by: Endpoint | RegionId, now: Instant) -> list[Action]:
         """Authentic data came from this peer by that endpoint or relay; as seldom as `sent`."""
+        peer = self._peers.get(key)
+        if peer is None:
+            return []
+        direct = by if isinstance(by, Endpoint) else None
+        peer.path.received(direct, now)
+        return self._settle([] if isinstance(by, Endpoint) else self._heard(peer, by, now), now)
 
-    def handshake(self, peer: NodeKey, now: Instant) -> list[Action]:
+    def handshake(self, key: NodeKey, now: Instant) -> list[Action]:
         """A new WireGuard session stands."""
+        if (peer := self._peers.get(key)) is not None:
+            peer.last_handshake = now
+        return self._settle([], now)
 
-    def unsendable(self, to: Endpoint, errno: int, now: Instant) -> list[Action]:
-        """A UDP send failed."""
+    def unsendable(self, to: Endpoint, error: int, now: Instant) -> list[Action]:
+        """A UDP send failed. Only an errno that says "no way" or "dead socket" is acted on: a firewall's refusal of
+        single packets (EPERM) and packets too big for a link (EMSGSIZE) count as lost."""
+        self._own.unsendable(to)
+        actions: list[Action] = []
+        if error in NO_WAY and (peer := self._discovery.peer_at(to)) is not None:
+            actions += self._discovery.perform(peer, peer.path.unsendable(to, now), now)
+        if error in DEAD_SOCKET and now - self._rebound_at >= UDP_REBIND_GAP:
+            actions += self._rebind(now)
+        return self._settle(actions, now)
 
     # --- relays ---
 
     def relay_wanted(self, region: RegionId, now: Instant) -> list[Action]:
         """A packet waits for a region that is not connected."""
+        return self._settle(self._relays.wanted(region, now), now)
 
     def relay_up(self, region: RegionId, now: Instant) -> list[Action]:
         """Logged in."""
+        self._relays.went_up(region)
+        actions = self._health(HealthCode.NO_DERP_CONNECTION, None) if region == self._relays.home else []
+        return self._settle([*actions, *self._reroute_all(region, now)], now)
 
     def relay_down(self, region: RegionId, why: str, now: Instant) -> list[Action]:
-        """The connection ended, or could not be made."""
+        """The connection ended, or could not be made. A check follows while home is away: another may be better."""
+        self._relays.went_down(region, why, now)
+        actions = self._reroute_all(region, now)
+        if region == self._relays.home and self._relays.failures(region) >= DIALS_UNTIL_TOLD:
+            text = f"the relay {self._relays.code(region)!r} cannot be reached: {why}; trying again"
+            actions += [*self._health(HealthCode.NO_DERP_CONNECTION, text), *self._own.check(now)]
+        return self._settle(actions, now)
 
-    def relay_gone(self, region: RegionId, peer: NodeKey, reason: int, now: Instant) -> list[Action]:
-        """The relay says that the peer is not connected there."""
+    def relay_gone(self, region: RegionId, key: NodeKey, reason: int, now: Instant) -> list[Action]:
+        """The relay says that the peer is not connected there: only the way back by that relay is forgotten."""
+        peer = self._peers.get(key)
+        self.drops[f"relay.gone_{reason}"] += 1
+        if peer is None or peer.heard_by != region:
+            return []
+        peer.heard_by = NO_REGION
+        return self._settle(self._reroute(peer, now), now)
 
     def relay_health(self, region: RegionId, problem: str, now: Instant) -> list[Action]:
         """The relay says that it has a problem; "": no more."""
+        text = f"the relay {self._relays.code(region)!r} reports: {problem[:200]}" if problem else None
+        return self._settle(self._health(HealthCode.DERP_PROBLEM, text), now)
 
     def relay_restarting(self, region: RegionId, reconnect_in: float, try_for: float, now: Instant) -> list[Action]:
         """The relay will restart: seconds until to reconnect, seconds to keep trying."""
+        self._relays.restarting(region, min(reconnect_in, try_for), now)
+        return self._settle([], now)
 
     # --- what people ask ---
 
-    def ping_requested(self, id: int, peer: NodeKey, size: int, now: Instant) -> list[Action]:  # noqa: A002
+    def ping_requested(self, request: int, key: NodeKey, size: int, now: Instant) -> list[Action]:
         """`ginnel ping`: by every way at once while no direct one is trusted. Ends in `PingAnswered` (once, the
         first pong) or `PingFailed`. `size`: of the whole UDP payload, 0: as small as can be."""
+        peer = self._peers.get(key)
+        if peer is None or peer.disco is None:
+            reason = "no such peer in the map" if peer is None else "the peer has not come up yet (no disco key)"
+            return [PingFailed(request, key, reason)]
+        actions = self._discovery.ask(request, peer, size, now)
+        if not peer.path.trusted(now):
+            self._own.active(now)
+            actions += self._discovery.perform(peer, peer.path.sent(now), now)
+        self._questions.set(request, Instant(now + PING_TIMEOUT))
+        return self._settle(actions, now)
 
-    def netcheck_requested(self, id: int, now: Instant) -> list[Action]:  # noqa: A002
+    def netcheck_requested(self, request: int, now: Instant) -> list[Action]:
         """`ginnel netcheck`: a full report, ends in `NetcheckDone` within 5 s."""
+        return self._settle(self._own.requested(request, now), now)
 
     def latency_measured(self, region: RegionId, seconds: float | None, now: Instant) -> list[Action]:
         """The answer to `MeasureHttps`; None: it failed."""
+        return self._settle(self._own.latency_measured(region, seconds, now), now)
 
     # --- time and views ---
 
     def tick(self, now: Instant) -> list[Action]:
         """Whatever is due."""
+        actions = [*self._discovery.lost_pings(now), *self._own.tick(now), *self._relays.tick(now)]
+        for key in self._deadlines.pop_due(now):
+            if (peer := self._peers.get(key)) is not None:
+                actions += self._discovery.perform(peer, peer.path.tick(now), now)
+        for request in self._questions.pop_due(now):
+            if (asked := self._discovery.give_up(request)) is not None:
+                actions.append(PingFailed(request, asked, "timed out"))
+        return self._settle(actions, now)
 
     def next_timeout(self) -> Instant | None:
         """When to call `tick` next; None: nothing is planned."""
+        times = (
+            self._deadlines.next(),
+            self._questions.next(),
+            self._discovery.open_pings.next_timeout(),
+            self._own.next_timeout(),
+            self._relays.next_timeout(),
+        )
+        return min((at for at in times if at is not None), default=None)
 
     def status(self, now: Instant) -> MeshStatus:
         """A view of everything, for `ginnel status`."""
+        return mesh_status(self._relays, self._own, self._peers, now)
 
-    def peer_status(self, peer: NodeKey, now: Instant) -> PeerStatus | None:
+    def peer_status(self, key: NodeKey, now: Instant) -> PeerStatus | None:
         """One peer's view; None: not in the map."""
+        peer = self._peers.get(key)
+        return peer_status(peer, self._relays, now) if peer is not None else None
+
+    # --- inside ---
+
+    def _settle(self, actions: list[Action], now: Instant) -> list[Action]:
+        """After each input: endpoints that are fresh now go out, relays that are written to are dialed, and the
+        peers that were touched are woken when they want it."""
+        discovery = self._discovery
+        if self._own.endpoints_at > discovery.endpoints_at:
+            discovery.endpoints = tuple(endpoint for endpoint, _ in self._own.list)
+            discovery.endpoints_at = self._own.endpoints_at
+        if discovery.invites:
+            if not discovery.fresh(now):
+                actions += self._own.check(now)
+            if discovery.fresh(now) or not self._own.checking:
+                actions += discovery.send_invites(now)
+        for region in {action.region for action in actions if isinstance(action, SendRelay)}:
+            actions += self._relays.wanted(region, now)
+        for key in discovery.touched:
+            peer = self._peers.get(key)
+            self._deadlines.set(key, peer.path.next_timeout() if peer is not None else None)
+        discovery.touched.clear()
+        return actions
+
+    def _apply(self, change: Change, now: Instant) -> list[Action]:
+        actions = list(change.actions)
+        for peer, wanted in change.paths:
+            actions += self._discovery.perform(peer, wanted, now)
+            actions += self._reroute(peer, now)
+        return actions
+
+    def _tell_rules(self) -> list[Action]:
+        return [*self._tell_addresses(), *self._tell_filter()]
+
+    def _tell_addresses(self) -> list[Action]:
+        node = self._netmap.self_node
+        return [SetAddresses(peer_views.own_prefixes(node))] if node is not None else []
+
+    def _tell_filter(self) -> list[Action]:
+        return [SetFilter(filter_rows(self._netmap.rules()))]
+
+    def _heard(self, peer: Peer, region: RegionId, now: Instant) -> list[Action]:
+        if peer.heard_by == region:
+            return []
+        peer.heard_by = region
+        return self._reroute(peer, now)
+
+    def _reroute(self, peer: Peer, now: Instant) -> list[Action]:
+        """By the peer's home region; by the relay it was heard from while home is unknown or not connected."""
+        region = peer.home
+        if peer.heard_by and (not region or (not self._relays.up(region) and self._relays.up(peer.heard_by))):
+            region = peer.heard_by
+        return self._discovery.perform(peer, peer.path.region_changed(region, now), now)
+
+    def _reroute_all(self, region: RegionId, now: Instant) -> list[Action]:
+        concerned = [peer for peer in self._peers if region in (peer.home, peer.heard_by)]
+        return [action for peer in concerned for action in self._reroute(peer, now)]
+
+    def _rebind(self, now: Instant) -> list[Action]:
+        self._rebound_at = now
+        return [Rebind(self._configured_port or self._own.endpoints.port_v4)]
+
+    def _health(self, code: HealthCode, text: str | None) -> list[Action]:
+        """News only."""
+        if self._unhealthy.get(code) == text:
+            return []
+        if text is None:
+            del self._unhealthy[code]
+        else:
+            self._unhealthy[code] = text
+        return [Health(code, text)]

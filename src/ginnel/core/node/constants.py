@@ -1,0 +1,53 @@
+"""The numbers of path discovery, in two lists: Tailscale's, which peers rely on, and ours.
+
+Room: core. Seconds, if nothing else is said. Sources: tailscale: wgengine/magicsock/magicsock.go, endpoint.go,
+derp.go; net/netcheck/netcheck.go.
+
+How two nodes behind easy NATs meet (A sends first; relay legs of 20 ms):
+
+    A                          relay                          B
+    |-- ping to B's addresses ---------------------x NAT of B |   A's NAT is open now
+    |-- call-me-maybe ----------->|-------------------------->|
+    |<------------------------------------- ping to A's addresses   B's NAT is open now
+    |-- pong, and a ping of A's own at once ----------------->|   B is direct
+    |<--------------------------------------------------- pong|   A is direct
+"""
+
+# --- Tailscale's -----------------------------------------------------------------------------------------------
+
+SESSION_ACTIVE_TIMEOUT = 45.0  # without sending: no heartbeats, no periodic STUN, not "active"
+HEARTBEAT_INTERVAL = 3.0
+TRUST_UDP_ADDR_DURATION = 6.5  # two missed heartbeats and some slack
+UPGRADE_UDP_DIRECT_INTERVAL = 60.0
+GOOD_ENOUGH_LATENCY = 0.005
+PING_TIMEOUT = 5.0
+DISCO_PING_INTERVAL = 5.0  # between discovery pings to one endpoint
+ENDPOINTS_FRESH_ENOUGH = 27.0  # for a call-me-maybe
+RESTUN_MIN, RESTUN_MAX = 20.0, 26.0
+ENDPOINT_KEPT = 310.0  # an address of ours is advertised this long after it was last seen
+ENDPOINTS_PER_IP = 6
+CANDIDATES_PRUNED_AT = 100
+INBOUND_PING_CANDIDATE_LIFE = 45.0
+DERP_INACTIVE_CLEANUP = 60.0  # since the last write to a region that is not home
+DERP_CLEANUP_INTERVAL = 15.0
+DERP_BACKOFF_MAX = 5.0
+UDP_REBIND_GAP = 5.0
+DEFAULT_WIRE_MTU = 1360
+
+# --- ours ------------------------------------------------------------------------------------------------------
+
+FIRST_ROUNDS = (0.0, 0.1, 0.3, 0.7, 1.5)  # of a search for a path: whose probe comes before the other side has
+# opened must not wait for DISCO_PING_INTERVAL
+FIRST_ROUNDS_AGAIN, FIRST_ROUNDS_AGAIN_MAX = 5.0, 60.0  # between two such bursts; doubled after a fruitless one
+PROBE_BURST, PROBE_RATE = 8.0, 1.0  # probes, and probes a second, to an address that has not answered
+REACTIVE_PING_GAP = 0.05  # between pings that answer pings of one endpoint
+PROVEN_ENDPOINT_INTERVAL = 2.0  # between pings to an endpoint that worked before and is lost
+PROVEN_ENDPOINT_LIFE = 300.0  # how long such an endpoint is asked so often
+CALL_ME_MAYBE_ENDPOINTS = 32
+CANDIDATES_PER_IP = 8  # of one message or map entry
+SILENCE_IS_SUSPECT = 1.2  # we send, the peer was heard before and is silent now
+SILENCE_WAS_FLOW = 5.0  # heard within this time before: there was a flow
+PONG_DUE_MIN, PONG_DUE_FACTOR = 0.3, 3.0  # a suspect path answers within max(MIN, FACTOR x latency), or loses trust
+RECENT_HANDSHAKE = 10.0  # a handshake this new was made by the peer's new process
+PINGS_OUTSTANDING = 65536
+"""Over this many the oldest are forgotten."""

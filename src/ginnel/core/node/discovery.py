@@ -1,0 +1,225 @@
+"""Disco between us and the peers: pings answered, pongs credited, call-me-maybes obeyed and sent.
+
+Room: core. Paths (paths.py) decide whom to ask; here it is sealed, sent, and what comes back is judged.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from ginnel.core.node.actions import Action, PingAnswered, SendRelay, SendUdp, Steer
+from ginnel.core.node.addresses import is_candidate
+from ginnel.core.node.constants import CALL_ME_MAYBE_ENDPOINTS, ENDPOINTS_FRESH_ENOUGH, PING_TIMEOUT
+from ginnel.core.node.home_region import NO_REGION
+from ginnel.core.node.paths import NEVER, Invite, PathAction, Probe, Purpose
+from ginnel.core.node.peers import Peer, PeerTable
+from ginnel.core.node.scoring import Proven
+from ginnel.core.node.session import DiscoSession, Dropped, Opened, OpenPings, SentPing
+from ginnel.wire.derpmap import magic_endpoint
+from ginnel.wire.disco import PING_SIZE, CallMeMaybe, Ping, Pong
+from ginnel.words import DiscoKey, Endpoint, Instant, NodeKey, RegionId
+
+MAX_PING_SIZE = 65535 - 28 - 32
+
+
+class Discovery:
+    """`touched`: peers whose path had an input and may want waking at another time; the mesh empties it."""
+
+    def __init__(self, session: DiscoSession, peers: PeerTable, drops: Counter[str]) -> None:
+        self.session = session
+        self.open_pings = OpenPings()
+        self.own_key: NodeKey | None = None
+        self.endpoints: tuple[Endpoint, ...] = ()
+        self.endpoints_at: Instant = NEVER
+        self.invites: dict[NodeKey, None] = {}
+        """Peers that get a call-me-maybe as soon as our endpoints are fresh."""
+        self.touched: set[NodeKey] = set()
+        self._peers = peers
+        self._drops = drops
+        self._questions: dict[int, NodeKey] = {}
+        self._steered: dict[NodeKey, Endpoint] = {}
+        self._at: dict[Endpoint, NodeKey] = {}
+
+    # --- what a path wants ---
+
+    def perform(self, peer: Peer, wanted: Iterable[PathAction], now: Instant) -> list[Action]:
+        self.touched.add(peer.key)
+        actions: list[Action] = []
+        for each in wanted:
+            match each:
+                case Probe(endpoint, purpose):
+                    actions += self._ping(peer, endpoint, purpose, now)
+                case Invite():
+                    actions += self._invite(peer, now)
+                case Steer():
+                    self._note_steered(peer.key, each.endpoint)
+                    actions.append(each)
+        return actions
+
+    def forget(self, peer: NodeKey) -> None:
+        self._note_steered(peer, None)
+        self.invites.pop(peer, None)
+
+    def peer_at(self, endpoint: Endpoint) -> Peer | None:
+        """Whose direct path leads there."""
+        key = self._at.get(endpoint)
+        return self._peers.get(key) if key is not None else None
+
+    def _note_steered(self, peer: NodeKey, endpoint: Endpoint | None) -> None:
+        before = self._steered.pop(peer, None)
+        if before is not None and self._at.get(before) == peer:
+            del self._at[before]
+        if endpoint is not None:
+            self._steered[peer] = endpoint
+            self._at[endpoint] = peer
+
+    def _ping(
+        self, peer: Peer, to: Endpoint | RegionId, purpose: Purpose, now: Instant, *, request: int = 0, size: int = 0
+    ) -> list[Action]:
+        if peer.disco is None or self.own_key is None:
+            return []
+        tx_id = self.session.new_tx_id()
+        self.open_pings.add(tx_id, SentPing(peer.key, to, now, purpose, request))
+        padding = min(max(0, size - PING_SIZE), MAX_PING_SIZE)
+        return self._send(peer.disco, peer.key, to, Ping(tx_id, self.own_key, padding))
+
+    def _send(self, to: DiscoKey, peer: NodeKey, by: Endpoint | RegionId, message: Ping | Pong) -> list[Action]:
+        packet = self.session.seal(to, message)
+        if packet is None:
+            return self._drop("disco.bad_key")
+        return [SendUdp(by, packet)] if isinstance(by, Endpoint) else [SendRelay(by, peer, packet)]
+
+    # --- call-me-maybe ---
+
+    def fresh(self, now: Instant) -> bool:
+        return now - self.endpoints_at < ENDPOINTS_FRESH_ENOUGH
+
+    def _invite(self, peer: Peer, now: Instant) -> list[Action]:
+        self.invites[peer.key] = None
+        return self.send_invites(now) if self.fresh(now) else []
+
+    def send_invites(self, now: Instant) -> list[Action]:
+        """Our endpoints are as fresh as they get: call those who wait."""
+        waiting, self.invites = self.invites, {}
+        actions: list[Action] = []
+        for key in waiting:
+            peer = self._peers.get(key)
+            if peer is None or peer.disco is None or peer.path.region == NO_REGION or peer.path.trusted(now):
+                continue
+            packet = self.session.seal(peer.disco, CallMeMaybe(self.endpoints[:CALL_ME_MAYBE_ENDPOINTS]))
+            if packet is not None:
+                actions.append(SendRelay(peer.path.region, key, packet))
+        return actions
+
+    # --- what comes in ---
+
+    def received(
+        self, by: Endpoint | RegionId, relayed_from: NodeKey | None, packet: bytes, now: Instant
+    ) -> list[Action]:
+        opened = self.session.open(packet)
+        if isinstance(opened, Dropped):
+            return self._drop(opened.reason)
+        match opened.message:
+            case Ping():
+                return self._on_ping(opened, opened.message, by, relayed_from, now)
+            case Pong():
+                return self._on_pong(opened, opened.message, by, now)
+            case CallMeMaybe():
+                return self._on_call_me_maybe(opened, opened.message, by, relayed_from, now)
+            case _:
+                return self._drop("disco.unhandled_type")
+
+    def _on_ping(
+        self, opened: Opened, ping: Ping, by: Endpoint | RegionId, relayed_from: NodeKey | None, now: Instant
+    ) -> list[Action]:
+        """Answered where it came from; by UDP its source becomes a candidate, and our turn to ask."""
+        nodes = self.session.nodes_of(opened.sender)
+        if (ping.node_key and ping.node_key not in nodes) or (relayed_from and relayed_from not in nodes):
+            return self._drop("disco.wrong_node_key")
+        if not isinstance(by, Endpoint):
+            pong = Pong(ping.tx_id, magic_endpoint(by))
+            return self._send(opened.sender, relayed_from, by, pong) if relayed_from else []
+        if not by.port or by.ip.is_multicast:
+            return self._drop("disco.bad_source")
+        actions = self._send(opened.sender, NodeKey.zero(), by, Pong(ping.tx_id, by))
+        speaker = self.session.node_of(opened.sender, ping.node_key)
+        for key in [speaker] if speaker is not None else sorted(nodes):
+            peer = self._peers.get(key)
+            if peer is not None and (is_candidate(by) or by.ip.is_loopback or by.ip.is_link_local):
+                actions += self.perform(peer, peer.path.pinged(by, now), now)
+        return actions
+
+    def _on_pong(self, opened: Opened, pong: Pong, by: Endpoint | RegionId, now: Instant) -> list[Action]:
+        """Credited to the address that was asked, whatever the pong says or where it came from."""
+        asked = self.open_pings.get(pong.tx_id)
+        if asked is None or asked.peer not in self.session.nodes_of(opened.sender):
+            return self._drop("disco.unasked_pong")
+        if isinstance(by, Endpoint) != isinstance(asked.to, Endpoint):
+            return self._drop("disco.pong_elsewhere")
+        self.open_pings.take(pong.tx_id, now)
+        peer = self._peers.get(asked.peer)
+        if peer is None or now - asked.at > PING_TIMEOUT:
+            return self._drop("disco.late_pong")
+        latency = now - asked.at
+        actions: list[Action] = []
+        if isinstance(asked.to, Endpoint):
+            actions += self.perform(peer, peer.path.ponged(Proven(asked.to, latency), now), now)
+        if asked.purpose is Purpose.CLI and self._questions.pop(asked.request, None) is not None:
+            actions.append(_answer(asked, latency))
+        return actions
+
+    def _on_call_me_maybe(
+        self,
+        opened: Opened,
+        message: CallMeMaybe,
+        by: Endpoint | RegionId,
+        relayed_from: NodeKey | None,
+        now: Instant,
+    ) -> list[Action]:
+        peer = self._peers.get(relayed_from) if relayed_from is not None else None
+        if isinstance(by, Endpoint) or peer is None:
+            return self._drop("disco.call_me_maybe_not_by_relay")
+        if peer.disco != opened.sender:
+            return self._drop("disco.wrong_node_key")
+        return self.perform(peer, peer.path.called(message.endpoints, now), now)
+
+    # --- questions of people ---
+
+    def ask(self, request: int, peer: Peer, size: int, now: Instant) -> list[Action]:
+        """Ping for `ginnel ping`: on the trusted path, else everywhere at once."""
+        self._questions[request] = peer.key
+        trusted = peer.path.endpoint if peer.path.trusted(now) else None
+        ways: list[Endpoint | RegionId] = [trusted] if trusted else list(peer.path.candidates)
+        if trusted is None and peer.path.region != NO_REGION:
+            ways.append(peer.path.region)
+        return [
+            action
+            for way in ways
+            if not isinstance(way, Endpoint) or peer.path.may_probe(way, now)
+            for action in self._ping(peer, way, Purpose.CLI, now, request=request, size=size)
+        ]
+
+    def give_up(self, request: int) -> NodeKey | None:
+        """The peer of a question that nobody answered; None: it was answered."""
+        return self._questions.pop(request, None)
+
+    # --- time ---
+
+    def lost_pings(self, now: Instant) -> list[Action]:
+        actions: list[Action] = []
+        for ping in self.open_pings.lost(now):
+            peer = self._peers.get(ping.peer)
+            if peer is not None and isinstance(ping.to, Endpoint):
+                actions += self.perform(peer, peer.path.ping_lost(ping.to, now), now)
+        return actions
+
+    def _drop(self, reason: str) -> list[Action]:
+        self._drops[reason] += 1
+        return []
+
+
+def _answer(asked: SentPing, latency: float) -> PingAnswered:
+    if isinstance(asked.to, Endpoint):
+        return PingAnswered(asked.request, asked.peer, latency, asked.to, NO_REGION)
+    return PingAnswered(asked.request, asked.peer, latency, None, asked.to)

@@ -1,0 +1,89 @@
+"""What a net check sends and when (tailscale: net/netcheck/netcheck.go makeProbePlan).
+
+Room: core. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
+from ginnel.words import RegionId
+
+FULL_TRIES = 3
+INITIAL_RETRANSMIT = 0.1
+STEADY_RETRANSMIT = 0.2
+FASTEST_REGIONS = 3
+HOME_TRIES = 4
+NODES_PER_REGION = 2  # a full check asks two of a region, so that two destinations tell what the NAT does
+RETRANSMIT_FACTOR = 1.2
+RETRANSMIT_STEP = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Ask `node` for our address by IP version 4 or 6, `delay` seconds after the start. The first answer of a
+    `group` makes the rest of it needless."""
+
+    delay: float
+    region: RegionId
+    node: DERPNode
+    version: int
+    group: int
+
+
+def measured_regions(derp_map: DERPMap) -> list[DERPRegion]:
+    """Those that may be measured and be home, by number."""
+    regions = (region for region in (derp_map.regions or {}).values() if region is not None)
+    return sorted((r for r in regions if not r.no_measure_no_home and relay_nodes(r)), key=lambda r: r.region_id)
+
+
+def relay_nodes(region: DERPRegion) -> list[DERPNode]:
+    """The nodes that carry packets, in the order of preference."""
+    return [node for node in region.nodes or () if not node.stun_only]
+
+
+def full_plan(derp_map: DERPMap, versions: tuple[int, ...]) -> list[Probe]:
+    """Three tries to the first two nodes of each region."""
+    probes: list[Probe] = []
+    group = 0
+    for region in measured_regions(derp_map):
+        for node in _stun_nodes(region)[:NODES_PER_REGION]:
+            for version in versions:
+                group += 1
+                probes += [
+                    Probe(attempt * INITIAL_RETRANSMIT, RegionId(region.region_id), node, version, group)
+                    for attempt in range(FULL_TRIES)
+                ]
+    return sorted(probes, key=lambda probe: probe.delay)
+
+
+def incremental_plan(
+    derp_map: DERPMap, versions: tuple[int, ...], latency: Mapping[RegionId, float], home: RegionId
+) -> list[Probe]:
+    """The fastest regions and home, at the pace of their last latency."""
+    regions = {RegionId(region.region_id): region for region in measured_regions(derp_map)}
+    fastest = sorted(regions.keys() & latency.keys(), key=lambda region: (latency[region], region))[:FASTEST_REGIONS]
+    chosen = [*fastest, *([home] if home in regions and home not in fastest else [])]
+    probes: list[Probe] = []
+    group = 0
+    for rank, region in enumerate(chosen):
+        nodes = _stun_nodes(regions[region])
+        tries = HOME_TRIES if region == home else 2 if rank < 2 else 1
+        for version in versions if rank < 2 or region == home else versions[rank % len(versions) :][:1]:
+            group += 1
+            probes += [
+                Probe(_pause(attempt, latency.get(region)), region, nodes[attempt % len(nodes)], version, group)
+                for attempt in range(tries if nodes else 0)
+            ]
+    return sorted(probes, key=lambda probe: probe.delay)
+
+
+def _pause(attempt: int, latency: float | None) -> float:
+    pace = STEADY_RETRANSMIT if latency is None else RETRANSMIT_FACTOR * latency
+    return attempt * pace + (attempt * RETRANSMIT_STEP if attempt > 1 else 0.0)
+
+
+def _stun_nodes(region: DERPRegion) -> list[DERPNode]:
+    return [node for node in region.nodes or () if node.stun_port >= 0]

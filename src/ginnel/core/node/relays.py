@@ -1,0 +1,226 @@
+"""Which relays to be connected to: home always, a peer's region while something goes there.
+
+Room: core. The pump dials and carries; here is decided whom, when again, and when no more (tailscale:
+wgengine/magicsock/derp.go).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ginnel.core.node.actions import Action, RelayClose, RelayOpen, RelayPrefer
+from ginnel.core.node.constants import DERP_BACKOFF_MAX, DERP_CLEANUP_INTERVAL, DERP_INACTIVE_CLEANUP
+from ginnel.core.node.home_region import NO_REGION
+from ginnel.core.node.names import Names, verify_of
+from ginnel.core.node.netcheck_plan import measured_regions, relay_nodes
+from ginnel.wire.tailcfg import DERPMap, DERPRegion
+from ginnel.words import Instant, RegionId
+
+NEVER = Instant(float("-inf"))
+FIRST_BACKOFF = 0.25
+FAILURES_UNTIL_AVOIDED = 3  # dials of a region in a row that fail: somewhere else may be a better home
+
+
+@dataclass(slots=True)
+class _Link:
+    """One region that we want to be connected to."""
+
+    up: bool = False
+    opened: RelayOpen | None = None
+    failures: int = 0
+    again_at: Instant | None = None  # None: up, or dialing
+    wrote_at: Instant = NEVER
+
+
+class Relays:
+    """`home`: 0 while there is none. `links` hold only regions in use."""
+
+    def __init__(self, names: Names, entropy: Callable[[int], bytes]) -> None:
+        self.home = NO_REGION
+        self.problems: dict[RegionId, str] = {}
+        self._names = names
+        self._entropy = entropy
+        self._map = DERPMap()
+        self._links: dict[RegionId, _Link] = {}
+        self._cleanup_at: Instant | None = None
+        self._ready = False
+
+    # --- views ---
+
+    def up(self, region: RegionId) -> bool:
+        link = self._links.get(region)
+        return link is not None and link.up
+
+    def connected(self) -> tuple[RegionId, ...]:
+        return tuple(sorted(region for region, link in self._links.items() if link.up))
+
+    def failing(self) -> frozenset[RegionId]:
+        """Regions whose relay cannot be reached, whatever their STUN server says."""
+        links = self._links.items()
+        return frozenset(region for region, link in links if not link.up and link.failures >= FAILURES_UNTIL_AVOIDED)
+
+    def failures(self, region: RegionId) -> int:
+        """Dials in a row that failed."""
+        link = self._links.get(region)
+        return link.failures if link is not None else 0
+
+    def code(self, region: RegionId) -> str:
+        known = self._region(region)
+        return known.region_code if known is not None else ""
+
+    def only_choice(self) -> RegionId:
+        """The one region that can be home, if there is just one: then nothing needs to be measured first."""
+        regions = measured_regions(self._map)
+        return RegionId(regions[0].region_id) if len(regions) == 1 else NO_REGION
+
+    # --- inputs ---
+
+    def map_changed(self, derp_map: DERPMap, now: Instant) -> list[Action]:
+        """Regions that differ are dialed anew, those that are gone are closed."""
+        before, self._map = self._map, derp_map
+        actions: list[Action] = []
+        for region, link in list(self._links.items()):
+            if (before.regions or {}).get(region) == (derp_map.regions or {}).get(region):
+                continue
+            actions += self._close(region)
+            if self._region(region) is not None:
+                self._links[region] = _Link(wrote_at=link.wrote_at)
+                actions += self._dial(region, now)
+        if self.home and self._region(self.home) is None:
+            actions += self.set_home(NO_REGION, now)
+        return actions
+
+    def key_set(self, now: Instant) -> list[Action]:
+        """A node key is there, or another one: relays know us by it, so every connection is made anew."""
+        self._ready = True
+        actions: list[Action] = [action for region in list(self._links) for action in self._close(region)]
+        if self.home:
+            actions += [RelayPrefer(self.home), *self.wanted(self.home, now)]
+        return actions
+
+    def set_home(self, region: RegionId, now: Instant) -> list[Action]:
+        if region == self.home:
+            return []
+        old, self.home = self.home, region
+        if old in self._links:
+            self._links[old].wrote_at = now  # an ordinary region from now on
+        self._arm_cleanup(now)
+        return [RelayPrefer(region), *(self.wanted(region, now) if region else [])]
+
+    def wanted(self, region: RegionId, now: Instant) -> list[Action]:
+        """Something is to go there: dial, unless that is being done."""
+        if self._region(region) is None or not self._ready:
+            return []
+        link = self._links.setdefault(region, _Link())
+        link.wrote_at = now
+        self._arm_cleanup(now)
+        return self._dial(region, now) if link.opened is None and link.again_at is None else []
+
+    def wrote(self, region: RegionId, now: Instant) -> None:
+        """Traffic goes there."""
+        if (link := self._links.get(region)) is not None:
+            link.wrote_at = now
+
+    def went_up(self, region: RegionId) -> None:
+        if (link := self._links.get(region)) is not None:
+            link.up, link.failures, link.again_at = True, 0, None
+            self.problems.pop(region, None)
+
+    def went_down(self, region: RegionId, why: str, now: Instant) -> None:
+        """Home is dialed again by itself, another region when something is to go there."""
+        link = self._links.get(region)
+        if link is None:
+            return
+        was_up, link.up = link.up, False
+        link.failures = 0 if was_up else link.failures + 1
+        self.problems[region] = why
+        link.opened = None
+        link.again_at = Instant(now + self._backoff(link.failures))
+
+    def restarting(self, region: RegionId, reconnect_in: float, now: Instant) -> None:
+        """The relay says when to come back: no sooner, and no later than the longest back-off."""
+        if (link := self._links.get(region)) is not None and not link.up:
+            link.again_at = Instant(now + min(max(reconnect_in, 0.0), DERP_BACKOFF_MAX))
+
+    def links_moved(self, now: Instant) -> list[Action]:
+        """Another network: what was wrong before says nothing. Open connections are judged by the pump."""
+        actions: list[Action] = []
+        for region, link in self._links.items():
+            link.failures = 0
+            if link.again_at is not None:
+                link.again_at = None
+                actions += self._dial(region, now)
+        return actions
+
+    def resolved(self, now: Instant) -> list[Action]:
+        """A name got addresses: dial those that waited for it."""
+        waiting = [r for r, link in self._links.items() if link.opened is None and link.again_at is not None]
+        return [action for region in waiting if not self.up(region) for action in self._redial(region, now)]
+
+    # --- time ---
+
+    def next_timeout(self) -> Instant | None:
+        times = [link.again_at for link in self._links.values() if link.again_at is not None]
+        return min([*times, *([self._cleanup_at] if self._cleanup_at is not None else [])], default=None)
+
+    def tick(self, now: Instant) -> list[Action]:
+        actions: list[Action] = []
+        for region, link in list(self._links.items()):
+            if link.again_at is not None and link.again_at <= now:
+                actions += self._redial(region, now)
+        if self._cleanup_at is not None and self._cleanup_at <= now:
+            self._cleanup_at = None
+            actions += self._close_idle(now)
+            self._arm_cleanup(now)
+        return actions
+
+    def _redial(self, region: RegionId, now: Instant) -> list[Action]:
+        link = self._links[region]
+        link.again_at = None
+        if region != self.home and now - link.wrote_at >= DERP_INACTIVE_CLEANUP:
+            return self._close(region)
+        return self._dial(region, now)
+
+    def _close_idle(self, now: Instant) -> list[Action]:
+        idle = [
+            region
+            for region, link in self._links.items()
+            if region != self.home and now - link.wrote_at >= DERP_INACTIVE_CLEANUP
+        ]
+        return [action for region in idle for action in self._close(region)]
+
+    def _arm_cleanup(self, now: Instant) -> None:
+        """Nothing is cleaned up, and nobody woken, while home is the only region in use."""
+        if self._cleanup_at is None and any(region != self.home for region in self._links):
+            self._cleanup_at = Instant(now + DERP_CLEANUP_INTERVAL)
+
+    def _dial(self, region: RegionId, now: Instant) -> list[Action]:
+        """The region's nodes in turn: another one after each failure."""
+        link = self._links[region]
+        known = self._region(region)
+        nodes = relay_nodes(known) if known is not None else []
+        if not nodes:
+            return []
+        node = nodes[link.failures % len(nodes)]
+        lookups: list[Action] = list(self._names.lookups(node, now))
+        addresses = self._names.derp_addresses(node)
+        if not addresses:
+            link.again_at = Instant(now + DERP_BACKOFF_MAX)
+            return lookups
+        link.opened = RelayOpen(region, node.host_name, addresses, verify_of(node))
+        return [*lookups, link.opened]
+
+    def _close(self, region: RegionId) -> list[Action]:
+        link = self._links.pop(region)
+        self.problems.pop(region, None)
+        return [RelayClose(region)] if link.opened is not None or link.up else []
+
+    def _backoff(self, failures: int) -> float:
+        """At once after a connection that stood, then longer, with a random part so that a restarted relay isn't
+        rushed by all of its clients in one instant."""
+        jitter = 0.5 + self._entropy(1)[0] / 512
+        return float(jitter * min(DERP_BACKOFF_MAX, FIRST_BACKOFF * 2 ** min(failures, 10)))
+
+    def _region(self, region: RegionId) -> DERPRegion | None:
+        return (self._map.regions or {}).get(region)
