@@ -2,6 +2,11 @@
 
 use pyo3::prelude::*;
 
+mod pump;
+
 /// The module `ginnel._native`.
 #[pymodule]
-mod _native {}
+mod _native {
+    #[pymodule_export]
+    use crate::pump::{PeerCounters, Pump};
+}

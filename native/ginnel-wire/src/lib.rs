@@ -1,1 +1,8 @@
-//! IP, UDP, TCP, WireGuard and STUN headers: bytes to fields, no I/O
+//! Headers as views: IP, UDP, TCP, ICMP, and the classes of one UDP datagram.
+//!
+//! Bytes become fields and nothing else: no I/O, no clock, no allocation. Any bytes give a view or an error.
+
+pub mod datagram;
+pub mod ip;
+pub mod transport;
+pub mod wireguard;

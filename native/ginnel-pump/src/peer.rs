@@ -1,0 +1,147 @@
+//! One peer: its tunnel, where its packets go, and what was counted.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use ginnel_tunnel::Tunnel;
+use parking_lot::Mutex;
+
+use crate::Key;
+use crate::flows::Flows;
+use crate::prefix::Prefix;
+
+/// "sent" and "received" are told at most this often for each peer.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// Where a peer's packets go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steer {
+    /// By UDP.
+    pub endpoint: Option<SocketAddr>,
+    /// By this region's relay; 0 for none.
+    pub region: u32,
+}
+
+impl Steer {
+    /// Whether packets go anywhere.
+    pub fn leads_somewhere(&self) -> bool {
+        self.endpoint.is_some() || self.region != 0
+    }
+}
+
+/// One peer.
+pub struct Peer {
+    /// Its node key.
+    pub key: Key,
+    /// Sessions; both directions take turns, a batch at a time.
+    pub tunnel: Mutex<Tunnel>,
+    /// What it may ask back.
+    pub flows: Mutex<Flows>,
+    /// Its prefixes.
+    pub allowed: Mutex<Vec<Prefix>>,
+    /// Indices that it was given lately, oldest first.
+    pub indices: Mutex<std::collections::VecDeque<u32>>,
+    /// Where to send.
+    pub steer: ArcSwap<Steer>,
+    /// Whether the timers know it.
+    pub ticking: AtomicBool,
+    /// Taken out of the tables: nothing may be sent or accepted any more.
+    pub removed: AtomicBool,
+    /// Counters.
+    pub stats: Stats,
+}
+
+impl Peer {
+    /// A peer that is sent nothing yet.
+    pub fn new(key: Key, tunnel: Tunnel) -> Peer {
+        Peer {
+            key,
+            tunnel: Mutex::new(tunnel),
+            flows: Mutex::default(),
+            allowed: Mutex::default(),
+            indices: Mutex::default(),
+            steer: ArcSwap::default(),
+            ticking: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Whether it was removed.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+}
+
+/// Counters of one peer. Times are milliseconds since 1970, 0 for never.
+#[derive(Default)]
+pub struct Stats {
+    /// Bytes of WireGuard messages sent.
+    pub tx_bytes: AtomicU64,
+    /// Bytes of WireGuard messages received and authentic.
+    pub rx_bytes: AtomicU64,
+    /// When the current keypair came into use.
+    pub handshake: AtomicU64,
+    /// When a message was last sent.
+    pub sent: AtomicU64,
+    /// When an authentic message was last received.
+    pub received: AtomicU64,
+    told_sent: Mutex<Option<Instant>>,
+    told_received: Mutex<Option<Instant>>,
+}
+
+impl Stats {
+    /// Count what was sent; true when it is time to tell.
+    pub fn sent(&self, bytes: usize, now: Instant) -> bool {
+        self.tx_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let told = tell(&self.told_sent, now);
+        if told {
+            self.sent.store(wall_ms(), Ordering::Relaxed);
+        }
+        told
+    }
+
+    /// Count what was received; true when it is time to tell.
+    pub fn received(&self, bytes: usize, now: Instant) -> bool {
+        self.rx_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        let told = tell(&self.told_received, now);
+        if told {
+            self.received.store(wall_ms(), Ordering::Relaxed);
+        }
+        told
+    }
+}
+
+fn tell(told: &Mutex<Option<Instant>>, now: Instant) -> bool {
+    let mut told = told.lock();
+    if told.is_some_and(|then| now.saturating_duration_since(then) < TELL_EVERY) {
+        return false;
+    }
+    *told = Some(now);
+    true
+}
+
+/// Milliseconds since 1970.
+pub fn wall_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_told_at_once_and_then_each_second() {
+        let stats = Stats::default();
+        let start = Instant::now();
+        assert!(stats.sent(1, start));
+        assert!(!stats.sent(1, start + Duration::from_millis(999)));
+        assert!(stats.sent(1, start + Duration::from_millis(1000)));
+        assert!(stats.received(1, start));
+        assert_eq!(stats.tx_bytes.load(Ordering::Relaxed), 3);
+    }
+}

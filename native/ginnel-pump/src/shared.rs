@@ -1,0 +1,186 @@
+//! What the threads share: tables, sockets, queues, counters.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::BytesMut;
+use ginnel_tunnel::Identity;
+use ginnel_wire::wireguard::{self, Message};
+use parking_lot::RwLock;
+
+use crate::Key;
+use crate::asides::{Aside, Asides, Origin};
+use crate::counters::{Count, Counters};
+use crate::filter::Filter;
+use crate::peer::{Peer, Steer};
+use crate::prefix::Routes;
+use crate::relay::Relays;
+use crate::send::Sender;
+use crate::timers::Timers;
+use crate::tun::Tun;
+use crate::udp::Sockets;
+
+/// Indices that one peer can have in use: eight sessions, two handshakes, and some that were just given up.
+const INDICES_MAX: usize = 16;
+
+/// Peers by key and by address.
+#[derive(Default)]
+pub struct Table {
+    /// By node key.
+    pub by_key: HashMap<Key, Arc<Peer>>,
+    /// By the prefixes that they may use.
+    pub routes: Routes<Arc<Peer>>,
+}
+
+/// The state of one pump.
+pub struct Shared {
+    /// Our key and the handshake gate.
+    pub identity: Identity,
+    /// Peers.
+    pub table: RwLock<Table>,
+    /// Peers by the session index that they were given.
+    pub indices: RwLock<HashMap<u32, Arc<Peer>>>,
+    /// Who may come in.
+    pub filter: ArcSwap<Filter>,
+    /// The UDP sockets, once bound.
+    pub sockets: ArcSwapOption<Sockets>,
+    /// The device, once open.
+    pub tun: ArcSwapOption<Tun>,
+    /// For Python.
+    pub asides: Asides,
+    /// Counts.
+    pub counters: Counters,
+    /// Peers whose timers run.
+    pub timers: Timers,
+    /// Relay connections.
+    pub relays: Relays,
+    /// SO_MARK of every socket, 0 for none.
+    pub mark: u32,
+    /// Set once, when the threads must end.
+    pub stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Whether the threads must end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Tell Python, or count that its queue is full.
+    pub fn aside(&self, aside: Aside) {
+        if !self.asides.push(aside) {
+            self.counters.one(Count::AsideDropped);
+        }
+    }
+
+    /// Send WireGuard messages of one peer by its paths. Where none is set, an answer goes back to where the question
+    /// came from, and anything else is dropped. `messages` is emptied.
+    pub fn transmit(
+        &self,
+        peer: &Arc<Peer>,
+        messages: &mut Vec<BytesMut>,
+        answer_to: Option<Origin>,
+        now: Instant,
+        sender: &mut Sender,
+    ) {
+        if messages.is_empty() {
+            return;
+        }
+        if peer.is_removed() {
+            return messages.clear();
+        }
+        let bytes = messages.iter().map(BytesMut::len).sum();
+        if peer.stats.sent(bytes, now) {
+            self.aside(Aside::Sent(peer.key));
+        }
+        self.timers.watch(peer);
+        let steer = way(**peer.steer.load(), answer_to);
+        for message in messages.drain(..) {
+            self.note_index(peer, &message);
+            self.dispatch(peer, steer, message, sender);
+        }
+    }
+
+    fn dispatch(&self, peer: &Peer, steer: Steer, message: BytesMut, sender: &mut Sender) {
+        if steer.region != 0 {
+            self.relays.send(self, steer.region, &peer.key, &message);
+        }
+        match steer.endpoint {
+            Some(endpoint) => sender.push(endpoint, message),
+            None if steer.region == 0 => self.counters.one(Count::SteerNone),
+            None => {}
+        }
+    }
+
+    /// Learn which index a handshake message gives to this peer.
+    fn note_index(&self, peer: &Arc<Peer>, message: &[u8]) {
+        let (Some(Message::Initiation { sender }) | Some(Message::Response { sender, .. })) =
+            wireguard::message(message)
+        else {
+            return;
+        };
+        let mut own = peer.indices.lock();
+        let mut indices = self.indices.write();
+        indices.insert(sender, Arc::clone(peer));
+        own.push_back(sender);
+        if own.len() > INDICES_MAX
+            && let Some(oldest) = own.pop_front()
+        {
+            remove_own(&mut indices, oldest, peer);
+        }
+    }
+
+    /// Forget all indices of a peer that was removed.
+    pub fn forget_indices(&self, peer: &Arc<Peer>) {
+        let mut own = peer.indices.lock();
+        let mut indices = self.indices.write();
+        for index in own.drain(..) {
+            remove_own(&mut indices, index, peer);
+        }
+    }
+
+    /// The peer whose session has this index.
+    pub fn by_index(&self, index: u32) -> Option<Arc<Peer>> {
+        self.indices.read().get(&index).cloned()
+    }
+
+    /// The peer that has this key.
+    pub fn by_key(&self, key: &Key) -> Option<Arc<Peer>> {
+        self.table.read().by_key.get(key).cloned()
+    }
+
+    /// An address for the cookie of a peer behind a relay: it stays the same wherever the peer moves.
+    pub fn cookie_address(key: &Key) -> SocketAddr {
+        let mut octets = [0; 16];
+        octets[..2].copy_from_slice(&[0xfd, 0]);
+        octets[2..10].copy_from_slice(&key[..8]);
+        (octets, 12345).into()
+    }
+}
+
+fn remove_own(indices: &mut HashMap<u32, Arc<Peer>>, index: u32, peer: &Arc<Peer>) {
+    if indices
+        .get(&index)
+        .is_some_and(|owner| Arc::ptr_eq(owner, peer))
+    {
+        indices.remove(&index);
+    }
+}
+
+fn way(steer: Steer, answer_to: Option<Origin>) -> Steer {
+    match answer_to {
+        Some(Origin::Endpoint(endpoint)) if !steer.leads_somewhere() => Steer {
+            endpoint: Some(endpoint),
+            region: 0,
+        },
+        Some(Origin::Region(region)) if !steer.leads_somewhere() => Steer {
+            endpoint: None,
+            region,
+        },
+        _ => steer,
+    }
+}

@@ -1,0 +1,199 @@
+//! The class `Pump`: arguments and errors converted, nothing decided.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use ginnel_pump::{Aside, Key, Origin, Pump as Core, PumpError, RuleText};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+
+/// TUN <-> WireGuard <-> UDP and relays.
+#[pyclass(frozen, module = "ginnel._native")]
+pub struct Pump(Core);
+
+/// One peer's counters.
+#[pyclass(frozen, get_all, module = "ginnel._native")]
+pub struct PeerCounters {
+    key: Py<PyBytes>,
+    tx_bytes: u64,
+    rx_bytes: u64,
+    last_handshake: f64,
+    last_sent: f64,
+    last_received: f64,
+}
+
+fn raise(error: PumpError) -> PyErr {
+    match error {
+        PumpError::Io(error) => match error.raw_os_error() {
+            Some(errno) => PyOSError::new_err((errno, text_of(&error))),
+            None => PyOSError::new_err(error.to_string()),
+        },
+        other => PyValueError::new_err(other.to_string()),
+    }
+}
+
+/// The system's words without the number that Rust puts behind them: Python shows its own.
+fn text_of(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(at) => text[..at].to_owned(),
+        None => text,
+    }
+}
+
+fn key(bytes: &[u8]) -> PyResult<Key> {
+    bytes
+        .try_into()
+        .map_err(|_| PyValueError::new_err(format!("a key has 32 bytes, not {}", bytes.len())))
+}
+
+#[pymethods]
+impl Pump {
+    #[new]
+    #[pyo3(signature = (private_key, *, mark = 0))]
+    fn new(private_key: &[u8], mark: u32) -> PyResult<Pump> {
+        Core::new(key(private_key)?, mark).map(Pump).map_err(raise)
+    }
+
+    fn open_tun(&self, py: Python<'_>, name: &str, mtu: u16) -> PyResult<String> {
+        py.detach(|| self.0.open_tun(name, mtu)).map_err(raise)
+    }
+
+    fn bind(&self, py: Python<'_>, port: u16) -> PyResult<(u16, u16)> {
+        py.detach(|| self.0.bind(port)).map_err(raise)
+    }
+
+    #[pyo3(name = "set_peer")]
+    fn set_peer(&self, py: Python<'_>, key: &[u8], allowed_ips: Vec<String>) -> PyResult<()> {
+        let key = self::key(key)?;
+        py.detach(|| self.0.set_peer(key, &allowed_ips))
+            .map_err(raise)
+    }
+
+    fn reset_peer(&self, py: Python<'_>, key: &[u8]) -> PyResult<()> {
+        let key = self::key(key)?;
+        py.detach(|| self.0.reset_peer(&key));
+        Ok(())
+    }
+
+    fn remove_peer(&self, py: Python<'_>, key: &[u8]) -> PyResult<()> {
+        let key = self::key(key)?;
+        py.detach(|| self.0.remove_peer(&key));
+        Ok(())
+    }
+
+    fn steer(
+        &self,
+        py: Python<'_>,
+        key: &[u8],
+        endpoint: Option<(String, u16)>,
+        region: u32,
+    ) -> PyResult<()> {
+        let key = self::key(key)?;
+        let endpoint = endpoint.as_ref().map(|(address, port)| (&**address, *port));
+        py.detach(|| self.0.steer(&key, endpoint, region))
+            .map_err(raise)
+    }
+
+    fn set_addresses(&self, py: Python<'_>, addresses: Vec<String>) -> PyResult<()> {
+        py.detach(|| self.0.set_addresses(&addresses))
+            .map_err(raise)
+    }
+
+    fn set_filter(
+        &self,
+        py: Python<'_>,
+        rules: Vec<(Vec<String>, Vec<(String, u16, u16)>, Vec<u16>)>,
+    ) -> PyResult<()> {
+        let rules: Vec<RuleText> = rules
+            .into_iter()
+            .map(|(sources, destinations, protocols)| {
+                // What is above 255 is no IP protocol: such a rule can match nothing by it.
+                let protocols = protocols.into_iter().filter_map(|p| u8::try_from(p).ok());
+                (sources, destinations, protocols.collect())
+            })
+            .collect();
+        py.detach(|| self.0.set_filter(&rules)).map_err(raise)
+    }
+
+    fn send_udp(&self, py: Python<'_>, to: (String, u16), packet: &[u8]) -> PyResult<()> {
+        py.detach(|| self.0.send_udp(&to.0, to.1, packet))
+            .map_err(raise)
+    }
+
+    fn drain<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+        let asides = py.detach(|| self.0.drain(limit));
+        asides.into_iter().map(|aside| tuple(py, aside)).collect()
+    }
+
+    fn fileno(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+
+    fn peers(&self, py: Python<'_>) -> Vec<PeerCounters> {
+        let peers = py.detach(|| self.0.peers());
+        peers
+            .into_iter()
+            .map(|peer| PeerCounters {
+                key: PyBytes::new(py, &peer.key).unbind(),
+                tx_bytes: peer.tx_bytes,
+                rx_bytes: peer.rx_bytes,
+                last_handshake: peer.last_handshake,
+                last_sent: peer.last_sent,
+                last_received: peer.last_received,
+            })
+            .collect()
+    }
+
+    fn counters(&self) -> HashMap<&'static str, u64> {
+        self.0.counters().into_iter().collect()
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.0.close());
+    }
+}
+
+fn address(address: SocketAddr) -> (String, u16) {
+    let text = match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        other => other.ip().to_string(),
+    };
+    (text, address.port())
+}
+
+fn tuple(py: Python<'_>, aside: Aside) -> PyResult<Bound<'_, PyTuple>> {
+    let bytes = |data: &[u8]| PyBytes::new(py, data);
+    match aside {
+        Aside::Disco(from, data) => ("disco", address(from), bytes(&data)).into_pyobject(py),
+        Aside::Stun(from, data) => ("stun", address(from), bytes(&data)).into_pyobject(py),
+        Aside::RelayedDisco(region, key, data) => {
+            ("relayed-disco", region, bytes(&key), bytes(&data)).into_pyobject(py)
+        }
+        Aside::Sent(key) => ("sent", bytes(&key)).into_pyobject(py),
+        Aside::Received(key, Origin::Endpoint(from)) => {
+            ("received", bytes(&key), address(from)).into_pyobject(py)
+        }
+        Aside::Received(key, Origin::Region(region)) => {
+            ("received", bytes(&key), region).into_pyobject(py)
+        }
+        Aside::Handshake(key) => ("handshake", bytes(&key)).into_pyobject(py),
+        Aside::PeerDisco(key, disco) => {
+            ("peer-disco", bytes(&key), bytes(&disco)).into_pyobject(py)
+        }
+        Aside::Unsendable(to, errno) => ("unsendable", address(to), errno).into_pyobject(py),
+        Aside::RelayWanted(region) => ("relay-wanted", region).into_pyobject(py),
+        Aside::RelayUp(region, key, at) => {
+            ("relay-up", region, bytes(&key), address(at)).into_pyobject(py)
+        }
+        Aside::RelayDown(region, why) => ("relay-down", region, why).into_pyobject(py),
+        Aside::RelayGone(region, key, reason) => {
+            ("relay-gone", region, bytes(&key), reason).into_pyobject(py)
+        }
+        Aside::RelayHealth(region, problem) => ("relay-health", region, problem).into_pyobject(py),
+        Aside::RelayRestarting(region, reconnect, attempt) => {
+            ("relay-restarting", region, reconnect, attempt).into_pyobject(py)
+        }
+    }
+}
