@@ -1,0 +1,80 @@
+"""A machine becomes a node: the one function behind key logins, approvals and rotations.
+
+Room: core. Rows are returned, nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ginnel.core.control.numbering import free_addresses, free_label
+from ginnel.core.control.records import TAGGED_USER, KeyBinding, Node, Row, Status, User
+from ginnel.core.control.registry import Refused, Registry
+from ginnel.core.control.statement import hostname_of
+from ginnel.words import MachineKey, NodeKey, WallTime
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who is let in as what. `user` is None for a tagged node. `hostinfo` is clean already."""
+
+    machine: MachineKey
+    key: NodeKey
+    old_key: NodeKey | None
+    user: User | None
+    tags: tuple[str, ...]
+    ephemeral: bool
+    expiry: WallTime | None
+    hostinfo: dict[str, Any]
+    capability: int
+
+
+def admit(registry: Registry, admission: Admission, now: WallTime) -> tuple[Node, list[Row]]:
+    """Rows of a new node, or of the same node under its new key. Raises Refused."""
+    if not registry.may_claim(admission.key, admission.machine):
+        raise Refused("this node key belongs to another machine")
+    if admission.user is None and not admission.tags:
+        raise ValueError("a node needs an owner")
+    owner = TAGGED_USER if admission.tags or admission.user is None else admission.user.id
+    same = registry.same_node(admission.machine, admission.old_key, owner)
+    node = _continued(same, admission) if same is not None else _new(registry, admission, now)
+    status = registry.status.get(node.id, Status(node.id))
+    stated = replace(status, hostinfo=admission.hostinfo or status.hostinfo, cap=admission.capability)
+    return node, [KeyBinding(node.key, node.machine), node, stated]
+
+
+def _continued(same: Node, admission: Admission) -> Node:
+    """Same id, addresses and name; key, tags and expiry are the login's."""
+    return replace(
+        same,
+        key=admission.key,
+        tags=admission.tags,
+        expiry=None if admission.tags else admission.expiry,
+        ephemeral=admission.ephemeral,
+    )
+
+
+def _new(registry: Registry, admission: Admission, now: WallTime) -> Node:
+    registry.room_for_node(admission.machine)
+    hostname = hostname_of(admission.hostinfo)
+    ipv4, ipv6 = free_addresses(registry, now)
+    return Node(
+        id=registry.next_node_id(),
+        machine=admission.machine,
+        key=admission.key,
+        user=TAGGED_USER if admission.tags or admission.user is None else admission.user.id,
+        hostname=hostname,
+        label=free_label(registry, hostname),
+        ipv4=ipv4,
+        ipv6=ipv6,
+        created=now,
+        expiry=None if admission.tags else admission.expiry,
+        tags=admission.tags,
+        ephemeral=admission.ephemeral,
+    )
+
+
+def sorted_tags(tags: Iterable[str] | None) -> tuple[str, ...]:
+    return tuple(sorted(set(tags or ())))

@@ -1,0 +1,242 @@
+"""One node's control connection: Noise and HTTP/2 by the channel core, requests to the coordinator.
+
+Room: shell. A protocol that takes over the transport of an upgraded HTTP connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ginnel.core.channel import (
+    Body,
+    ChannelError,
+    Closed,
+    Event,
+    Limits,
+    Request,
+    Reset,
+    Send,
+    ServerChannel,
+    SlowReader,
+)
+from ginnel.core.control import limits
+from ginnel.core.control.mapper import Stream
+from ginnel.shell.control.coordinator import Coordinator, Failure
+from ginnel.wire.read import WireError
+from ginnel.wire.tailcfg import MapRequest, RegisterRequest, decode_request, encode
+from ginnel.words import ChallengeKey, MachinePrivate
+
+log = logging.getLogger("ginnel.control")
+JSON = (("content-type", "application/json"),)
+TEXT = (("content-type", "text/plain; charset=utf-8"),)
+CHANNEL_LIMITS = Limits(
+    body=limits.MAX_REQUEST_BODY,
+    queue=limits.MAX_QUEUED_BYTES,
+    streams=limits.MAX_OPEN_REQUESTS,
+    headers=limits.MAX_HEAD,
+)
+
+
+@dataclass(slots=True)
+class _Incoming:
+    request: Request
+    body: bytearray = field(default_factory=bytearray)
+
+
+class ControlConnection(asyncio.Protocol):
+    """`spawn` starts a task that the server's task group owns. `closed` is called once, when the transport is gone."""
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        server_key: MachinePrivate,
+        challenge: ChallengeKey | None,
+        spawn: Callable[..., asyncio.Task[None]],
+        closed: Callable[[], None],
+    ) -> None:
+        self._coordinator = coordinator
+        self._channel = ServerChannel(server_key, os.urandom(32), challenge, CHANNEL_LIMITS)
+        self._spawn = spawn
+        self._closed = closed
+        self._incoming: dict[int, _Incoming] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._maps: dict[int, Stream] = {}
+        self._deadline: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport
+
+    def accept(self, initiation: bytes) -> bytes:
+        """What follows the 101's head. Raises WireError."""
+        return self._channel.accept(initiation)
+
+    def start(self, transport: asyncio.Transport, early: bytes) -> None:
+        """The transport is ours from here; `early` came in the same packet as the request."""
+        self._transport = transport
+        self._deadline = asyncio.get_running_loop().call_later(limits.HANDSHAKE_TIMEOUT, self._give_up)
+        if early:
+            self.data_received(early)
+
+    def _give_up(self) -> None:
+        """No request yet: whoever it is, it holds a connection for nothing."""
+        self._coordinator.count("control.no_request")
+        self._transport.abort()
+
+    # --- asyncio ---------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        for event in self._channel.receive(data):
+            self._take(event)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        """The client does not read: then it need not write either."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        if self._deadline is not None:
+            self._deadline.cancel()
+        for number in list(self._incoming) + list(self._tasks) + list(self._maps):
+            self._forget(number)
+        self._closed()
+
+    # --- the channel's events --------------------------------------------------------------------------------
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Send(data):
+                self._transport.write(data)
+            case Request():
+                self._incoming[event.stream] = _Incoming(event)
+            case Body(stream, data, ended):
+                self._take_body(stream, data, ended)
+            case Reset(stream):
+                self._forget(stream)
+            case Closed(reason):
+                self._coordinator.count("control.closed")
+                log.debug("control connection closed: %s", reason)
+                self._transport.close()
+
+    def _take_body(self, number: int, data: bytes, ended: bool) -> None:
+        incoming = self._incoming.get(number)
+        if incoming is None:
+            return
+        incoming.body += data
+        if ended:
+            del self._incoming[number]
+            self._dispatch(number, incoming)
+
+    def _forget(self, number: int) -> None:
+        """The stream is over: a waiting login is given up, a map stream closed."""
+        self._incoming.pop(number, None)
+        task = self._tasks.pop(number, None)
+        if task is not None:
+            task.cancel()
+        stream = self._maps.pop(number, None)
+        if stream is not None:
+            self._coordinator.close_stream(stream)
+
+    # --- requests --------------------------------------------------------------------------------------------
+
+    def _dispatch(self, number: int, incoming: _Incoming) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        path = incoming.request.path.partition("?")[0]
+        body = bytes(incoming.body)
+        try:
+            if path == "/machine/register" and incoming.request.method == "POST":
+                request = decode_request(RegisterRequest, body)
+                self._tasks[number] = self._spawn(self._register(number, request))
+            elif path == "/machine/map" and incoming.request.method == "POST":
+                self._map(number, decode_request(MapRequest, body))
+            elif path.startswith("/machine/"):
+                self._fail(number, Failure(501, "not implemented"))
+            else:
+                self._fail(number, Failure(404, "not found"))
+        except WireError as error:
+            self._coordinator.count("control.bad_body")
+            self._fail(number, Failure(400, str(error)))
+
+    async def _register(self, number: int, request: RegisterRequest) -> None:
+        answer = await self._coordinator.register(request, self._channel.machine)
+        self._tasks.pop(number, None)
+        if isinstance(answer, Failure):
+            self._fail(number, answer)
+        else:
+            self._respond(number, 200, JSON, encode(answer))
+
+    def _map(self, number: int, request: MapRequest) -> None:
+        node = self._coordinator.node_for_map(request, self._channel.machine)
+        if isinstance(node, Failure):
+            self._fail(number, node)
+            return
+        if request.read_only and not request.stream:
+            self._respond(number, 200, JSON, self._coordinator.snapshot(node, request.compress))
+            return
+        self._coordinator.update(node, request)
+        if request.stream:
+            self._respond(number, 200, (), b"", end=False)
+            sink = _MapSink(self, number)
+            self._maps[number] = self._coordinator.open_stream(node, compress=request.compress, sink=sink)
+        elif request.omit_peers:
+            self._respond(number, 200, (), b"")
+        else:
+            self._respond(number, 200, JSON, self._coordinator.snapshot(node, request.compress))
+
+    def _fail(self, number: int, failure: Failure) -> None:
+        self._respond(number, failure.status, TEXT, failure.text.encode() + b"\n")
+
+    def _respond(
+        self, number: int, status: int, headers: tuple[tuple[str, str], ...], body: bytes, *, end: bool = True
+    ) -> None:
+        try:
+            self._write(self._channel.respond(number, status, headers, body, end))
+        except ChannelError:
+            self._forget(number)
+
+    # --- map streams -----------------------------------------------------------------------------------------
+
+    def send_frames(self, number: int, data: bytes) -> None:
+        try:
+            self._write(self._channel.send(number, data))
+        except SlowReader:
+            self._coordinator.count("control.slow_reader")
+            self._forget(number)
+            self._write(self._channel.reset(number))
+        except ChannelError:
+            self._forget(number)
+
+    def finish_map(self, number: int) -> None:
+        self._maps.pop(number, None)
+        try:
+            self._write(self._channel.send(number, b"", end=True))
+        except ChannelError:
+            return
+
+    def _write(self, data: bytes) -> None:
+        if not data or self._transport.is_closing():
+            return
+        self._transport.write(data)
+        if self._transport.get_write_buffer_size() > limits.MAX_QUEUED_BYTES:
+            self._coordinator.count("control.slow_reader")
+            self._transport.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class _MapSink:
+    connection: ControlConnection
+    number: int
+
+    def write(self, data: bytes) -> None:
+        self.connection.send_frames(self.number, data)
+
+    def finish(self) -> None:
+        self.connection.finish_map(self.number)

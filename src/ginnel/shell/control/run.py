@@ -1,0 +1,309 @@
+"""The coordination server as one process: state, listeners, relay, signals.
+
+Room: shell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from starlette.types import ASGIApp
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from ginnel.core.control.derpmap import OwnRelay, derp_map_of
+from ginnel.core.control.mapper import Surroundings
+from ginnel.core.control.records import Audit, Row, User
+from ginnel.core.control.registry import Refused
+from ginnel.shell.control.admin import Admin, AdminProtocol, CreateKey, Joining, make_admin_app
+from ginnel.shell.control.config import ServerConfig, host_of, port_of, split_endpoint, static_regions
+from ginnel.shell.control.connection import ControlConnection
+from ginnel.shell.control.coordinator import Coordinator, Members, Settings
+from ginnel.shell.control.front import Doorkeeper, FrontProtocol
+from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
+from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, NOISE_KEY, SPLICE_SOCKET
+from ginnel.shell.control.store import Store, StoreUnavailable
+from ginnel.shell.control.web import make_app
+from ginnel.wire.tailcfg import DERPMap, DNSConfig, Resolver, encode
+from ginnel.words import ChallengeKey, MachinePrivate, WallTime
+
+log = logging.getLogger("ginnel.control")
+FIRST_USER = "default"
+
+
+class StartError(Exception):
+    """The server cannot start; one line that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayFacts:
+    """What the relay beside the server says of itself: `members` hears of node keys, `own` goes into the DERP map."""
+
+    members: Members
+    own: OwnRelay
+    pin: bytes | None
+
+
+StartRelay = Callable[[ServerConfig, Path, Path], Awaitable["RunningRelay"]]
+
+
+class RunningRelay:
+    """A relay that was started for this server; `close` ends it."""
+
+    facts: RelayFacts
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class ControlServer:
+    """`async with ControlServer(config)`: it serves inside the block. `start_relay` is left out without a relay."""
+
+    def __init__(self, config: ServerConfig, start_relay: StartRelay | None = None) -> None:
+        self.config = config
+        self._start_relay = start_relay
+        self._state = Path(config.state)
+        self._servers: list[asyncio.Server] = []
+        self._relay: RunningRelay | None = None
+        self._lock: int | None = None
+        self._group = asyncio.TaskGroup()
+        self._runner: asyncio.Task[None] | None = None
+        self._keeper: Doorkeeper | None = None
+        self.coordinator: Coordinator
+        self.admin: Admin
+        self.derp_map = DERPMap()
+        self._store: Store | None = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def _start(self) -> None:
+        config = self.config
+        await self._group.__aenter__()
+        try:
+            prepare_directory(self._state)
+            self._lock = _lock(self._state / LOCK)
+            key = load_or_make_key(self._state / NOISE_KEY)
+            self._store = Store(self._state / DATABASE)
+        except (StateError, StoreUnavailable) as error:
+            raise StartError(str(error)) from None
+        splice = self._state / SPLICE_SOCKET
+        if self._start_relay is not None:
+            self._relay = await self._start_relay(config, self._state, splice)
+        facts = self._relay.facts if self._relay is not None else None
+        self.derp_map = derp_map_of(facts.own if facts is not None else None, static_regions(config))
+        surroundings = surroundings_of(config, self.derp_map)
+        lifetime = config.key_days * 86400 or None
+        settings = Settings(config.url, surroundings, lifetime)
+        self.coordinator = Coordinator(settings, self._store, facts.members if facts is not None else None)
+        self.coordinator.load()
+        self.admin = Admin(
+            self.coordinator, Joining(config.url, key.public(), facts.pin if facts is not None else None)
+        )
+        await self._first_user()
+        await self.load_policy_file()
+        await self._listen(key, splice)
+        self._runner = self._group.create_task(self.coordinator.run())
+
+    async def _first_user(self) -> None:
+        registry = self.coordinator.registry
+        if registry.users or registry.nodes:
+            return
+
+        def decide(wall: WallTime) -> tuple[User, list[Row]]:
+            user, rows = registry.create_user(FIRST_USER, wall)
+            return user, [*rows, Audit(wall, "server", "user create", f"user {user.id}", user.name)]
+
+        try:
+            await self.coordinator.change(decide)
+        except StoreUnavailable as error:
+            raise StartError(str(error)) from None
+
+    async def load_policy_file(self) -> bool:
+        """Read the configured policy file. A bad one keeps the policy in force (C10); True when it is the file's."""
+        if not self.config.policy:
+            return False
+        path = Path(self.config.policy)
+        try:
+            text = await asyncio.to_thread(path.read_text)
+            current = self.coordinator.registry.policy
+            if current is None or current.text != text:
+                await self.coordinator.set_policy(text, f"file {path}")
+        except (OSError, UnicodeDecodeError, Refused, StoreUnavailable) as error:
+            log.error("the policy file %s is not used, the policy in force stays: %s", path, error)
+            if self.coordinator.registry.policy is None:
+                self.coordinator.deny_all()
+            return False
+        return True
+
+    async def new_invite(self) -> str:
+        """A one-shot invite for the first user, good for an hour."""
+        users = self.coordinator.registry.users
+        name = min(users.values(), key=lambda user: user.id).name
+        created = await self.admin.invites_create(CreateKey(user=name), "server")
+        return str(created["invite"])
+
+    # --- listening -------------------------------------------------------------------------------------------
+
+    async def _listen(self, key: MachinePrivate, splice: Path) -> None:
+        challenge = ChallengeKey(MachinePrivate(os.urandom(32)).public().raw)
+
+        def channel(closed: Callable[[], None]) -> ControlConnection:
+            return ControlConnection(self.coordinator, key, challenge, self._group.create_task, closed)
+
+        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits)
+        keeper = self._keeper = Doorkeeper(channel, _uvicorn(app))
+        keeper.state.default_headers = [(b"connection", b"close")]
+        loop = asyncio.get_running_loop()
+        for endpoint in self.config.listen_plain:
+            listener = _tcp_listener(endpoint)
+            self._servers.append(await loop.create_server(lambda: FrontProtocol(keeper), sock=listener, backlog=1024))
+        if self._start_relay is not None:
+            await self._unix(splice, lambda: FrontProtocol(keeper, spliced=True))
+        admin_config = _uvicorn(make_admin_app(self.admin))
+        state = ServerState()
+        await self._unix(self._state / ADMIN_SOCKET, lambda: AdminProtocol(admin_config, state, {}))
+
+    async def _unix(self, path: Path, protocol: Callable[[], asyncio.Protocol]) -> None:
+        """The directory is 0700, so nobody else can reach the socket between its making and the chmod."""
+        _unlink(path)
+        try:
+            server = await asyncio.get_running_loop().create_unix_server(protocol, str(path), backlog=1024)
+            os.chmod(path, 0o600)  # noqa: PTH101
+        except OSError as error:
+            raise StartError(f"cannot listen on {path}: {error.strerror}; choose a shorter --state") from None
+        self._servers.append(server)
+
+    def plain_ports(self) -> list[int]:
+        """Ports of `listen_plain`, for who asked for port 0."""
+        found = [s.getsockname() for server in self._servers for s in server.sockets if s.family != socket.AF_UNIX]
+        return [name[1] for name in found]
+
+    # --- stopping --------------------------------------------------------------------------------------------
+
+    async def _stop(self) -> None:
+        for server in self._servers:
+            server.close()
+        if self._keeper is not None:
+            for transport in list(self._keeper.transports):
+                transport.abort()
+        if self._runner is not None:
+            self._runner.cancel()
+        await self._group.__aexit__(None, None, None)
+        if self._relay is not None:
+            self._relay.close()
+        if self._store is not None:
+            self._store.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+async def serve(
+    config: ServerConfig, start_relay: StartRelay | None, ready: Callable[[ControlServer], Awaitable[None]]
+) -> None:
+    """Run until SIGTERM or SIGINT; SIGHUP reads the policy file again. Raises StartError."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    reload = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reload.set)
+    async with ControlServer(config, start_relay) as server:
+        await ready(server)
+        reloading = asyncio.create_task(_reload(server, reload))
+        await stop.wait()
+        reloading.cancel()
+
+
+async def _reload(server: ControlServer, asked: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        await server.load_policy_file()
+
+
+def surroundings_of(config: ServerConfig, derp_map: DERPMap) -> Surroundings:
+    dns = config.dns
+    resolvers = [Resolver(addr=address) for address in dns.nameservers] or None
+    dns_config = DNSConfig(
+        resolvers=resolvers if dns.override_local_dns else None,
+        fallback_resolvers=None if dns.override_local_dns else resolvers,
+        domains=[dns.base_domain, *dns.search_domains],
+        proxied=dns.magic_dns,
+    )
+    return Surroundings(dns.base_domain, host_of(config.url), encode(dns_config), encode(derp_map))
+
+
+def _uvicorn(app: ASGIApp) -> Config:
+    config = Config(
+        app,
+        http=FrontProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        h11_max_incomplete_event_size=16 * 1024,
+    )
+    config.load()
+    return config
+
+
+def _tcp_listener(endpoint: str) -> socket.socket:
+    host, port = split_endpoint(endpoint)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise StartError(
+            f"cannot listen on {endpoint}: {error.strerror}; choose another address or stop who has it"
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def _unlink(path: Path) -> None:
+    """A socket left by a server that was killed; the lock says that none is alive."""
+    path.unlink(missing_ok=True)
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise StartError(
+            f"another server uses {path.parent}; stop it, or choose another directory by --state"
+        ) from None
+    return descriptor
+
+
+__all__ = ["ControlServer", "RelayFacts", "RunningRelay", "StartError", "port_of", "serve"]
