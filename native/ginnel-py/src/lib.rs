@@ -1,12 +1,15 @@
 //! The Python extension: converts arguments and errors, and holds no rule.
 
-use pyo3::prelude::*;
-
 mod pump;
+mod relay;
+
+use pyo3::prelude::*;
 
 /// The module `ginnel._native`.
 #[pymodule]
 mod _native {
     #[pymodule_export]
-    use crate::pump::{PeerCounters, Pump};
+    use super::pump::{PeerCounters, Pump};
+    #[pymodule_export]
+    use super::relay::Relay;
 }
