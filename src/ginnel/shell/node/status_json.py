@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from ginnel import __version__
-from ginnel.core.node.status import MeshStatus, PeerStatus
 from ginnel.core.node.netmap import NetMap
+from ginnel.core.node.status import MeshStatus, PeerStatus
 from ginnel.wire.tailcfg import Node, UserProfile, read_hostinfo
 from ginnel.words import NodeKey
 
