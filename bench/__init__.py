@@ -1,1 +1,1 @@
-"""Measured comparisons: `python -m bench NAME... [--json]`."""
+"""Measured comparisons; `python -m bench NAME`."""

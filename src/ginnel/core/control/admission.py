@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ginnel.core.control.numbering import free_addresses, free_label
 from ginnel.core.control.records import TAGGED_USER, KeyBinding, Node, Row, Status, User
 from ginnel.core.control.registry import Refused, Registry
 from ginnel.core.control.statement import hostname_of
@@ -59,14 +58,15 @@ def _continued(same: Node, admission: Admission) -> Node:
 def _new(registry: Registry, admission: Admission, now: WallTime) -> Node:
     registry.room_for_node(admission.machine)
     hostname = hostname_of(admission.hostinfo)
-    ipv4, ipv6 = free_addresses(registry, now)
+    node_id = registry.next_node_id()
+    ipv4, ipv6 = registry.take_addresses(now)
     return Node(
-        id=registry.next_node_id(),
+        id=node_id,
         machine=admission.machine,
         key=admission.key,
         user=TAGGED_USER if admission.tags or admission.user is None else admission.user.id,
         hostname=hostname,
-        label=free_label(registry, hostname),
+        label=registry.names.give(node_id, hostname),
         ipv4=ipv4,
         ipv6=ipv6,
         created=now,

@@ -37,6 +37,6 @@ OFFLINE_GRACE = 10.0  # seconds after a node's last map stream ended until other
 EPHEMERAL_GRACE = 30 * 60.0  # seconds after which an ephemeral node without a stream is deleted
 KEEP_ALIVE = 50.0  # seconds of silence on a map stream, plus KEEP_ALIVE_SPREAD at random
 KEEP_ALIVE_SPREAD = 9.0
-FLUSH_AT_REST = 0.005  # seconds from the first change after silence to the frame that tells it
+FLUSH_AT_REST = 0.03  # seconds from the first change after silence to the frame that tells it: a login is several
 FLUSH_WHEN_BUSY = 0.2  # seconds between two rounds of frames while changes keep coming
 REFUSALS_PER_MINUTE = 20  # refused registrations of one source until it gets 429

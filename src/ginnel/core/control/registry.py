@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from typing import ClassVar
 
 from ginnel.core.control import limits
+from ginnel.core.control.addresses import AddressPool, NoAddressLeft
+from ginnel.core.control.names import NameRefused, Names
 from ginnel.core.control.records import (
     TAGGED_USER,
     Audit,
@@ -67,8 +70,10 @@ class Registry:
         self.nodes: dict[NodeId, Node] = {}
         self.status: dict[NodeId, Status] = {}
         self.keys: dict[int, PreauthKey] = {}
-        self.released: dict[str, Released] = {}
+        self.released: list[Released] = []
         self.policy: PolicyText | None = None
+        self.pool = AddressPool()
+        self.names = Names()
         self._by_key: dict[NodeKey, NodeId] = {}
         self._by_machine: dict[MachineKey, set[NodeId]] = {}
         self._by_address: dict[str, NodeId] = {}
@@ -111,18 +116,6 @@ class Registry:
 
     def nodes_of(self, machine: MachineKey) -> list[Node]:
         return [self.nodes[node_id] for node_id in sorted(self._by_machine.get(machine, ()))]
-
-    def addresses(self) -> Iterator[str]:
-        return iter(self._by_address)
-
-    def labels(self) -> Iterator[str]:
-        return iter(self._by_label)
-
-    def has_address(self, address: str) -> bool:
-        return address in self._by_address
-
-    def has_label(self, label: str) -> bool:
-        return label in self._by_label
 
     def live_keys(self, now: WallTime) -> list[NodeKey]:
         """Keys that a relay admits."""
@@ -193,7 +186,9 @@ class Registry:
         self._bound[row.key] = row.machine
 
     def _put_released(self, row: Released, told: _Told) -> None:  # noqa: ARG002
-        self.released[row.ipv4] = self.released[row.ipv6] = row
+        self.released.append(row)
+        if row.ipv4 in self._by_address:  # not so while an older one is loaded
+            self.pool.free((ip_address(row.ipv4), ip_address(row.ipv6)), row.at)
 
     def _put_policy(self, row: PolicyText, told: _Told) -> None:
         self.policy = row
@@ -209,6 +204,7 @@ class Registry:
         node = self.nodes.pop(NodeId(row.id))
         self._unindex(node)
         self.status.pop(node.id, None)
+        self.names.release(node.id)
         told.removed.add(node.id)
         told.keys_dropped.add(node.key)
 
@@ -216,6 +212,22 @@ class Registry:
         """Audit rows live in the database alone."""
 
     _APPLY: ClassVar[dict[type, Callable[..., None]]] = {}
+
+    def renumber(self) -> None:
+        """Take addresses and labels anew from the records: after loading, and when a commit failed whose rows had
+        been given some."""
+        used = [ip_address(text) for text in self._by_address]
+        freed = [(ip_address(text), row.at) for row in self.released for text in (row.ipv4, row.ipv6)]
+        self.pool = AddressPool(used, [pair for pair in freed if str(pair[0]) not in self._by_address])
+        self.names = Names((node.id, node.label, node.renamed) for node in self.nodes.values())
+
+    def take_addresses(self, now: WallTime) -> tuple[str, str]:
+        """Raises Refused."""
+        try:
+            ipv4, ipv6 = self.pool.allocate(now)
+        except NoAddressLeft as error:
+            raise Refused(str(error)) from None
+        return str(ipv4), str(ipv6)
 
     def resume_ids(self, *, user: int, node: int, key: int) -> None:
         """Numbers that deleted records had are not given again."""
@@ -333,9 +345,12 @@ class Registry:
         return [Released(node.ipv4, node.ipv6, now), Drop("node", node.id)]
 
     def set_label(self, node: Node, label: str) -> list[Row]:
-        if self._by_label.get(label, node.id) != node.id:
-            raise Refused(f"the name {label!r} is taken")
-        return [replace(node, label=label, renamed=True)]
+        """An admin's choice. Raises Refused."""
+        try:
+            chosen = self.names.choose(node.id, label)
+        except NameRefused as error:
+            raise Refused(str(error)) from None
+        return [replace(node, label=chosen, renamed=True)]
 
 
 Registry._APPLY = {

@@ -24,7 +24,6 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ginnel.core.control import limits
-from ginnel.core.control.label import checked_label
 from ginnel.core.control.login import owner_names
 from ginnel.core.control.records import Audit, Node, PreauthKey, Row, Status, User
 from ginnel.core.control.registry import Refused
@@ -211,10 +210,10 @@ class Admin:
 
     async def nodes_rename(self, arguments: RenameNode, actor: str) -> Any:
         registry = self.coordinator.registry
-        node_id, label = registry.node_named(arguments.node).id, checked_label(arguments.new_name)
+        node_id = registry.node_named(arguments.node).id
         await self._simply(
-            lambda _: registry.set_label(registry.node_named(str(node_id)), label),
-            actor, "node rename", f"node {node_id}", label,
+            lambda _: registry.set_label(registry.node_named(str(node_id)), arguments.new_name),
+            actor, "node rename", f"node {node_id}", arguments.new_name[:63],
         )  # fmt: skip
         return self._node(registry.nodes[node_id])
 

@@ -51,8 +51,8 @@ COMPRESSIONS = ("", ZSTD)
 class Members(Protocol):
     """Who must know which node keys are registered: the relay."""
 
-    def add_member(self, key: bytes) -> None: ...
-    def remove_member(self, key: bytes) -> None: ...
+    def add_member(self, key: NodeKey) -> None: ...
+    def remove_member(self, key: NodeKey) -> None: ...
 
 
 class Sink(Protocol):
@@ -106,6 +106,7 @@ class Coordinator:
         loaded = self.store.load()
         self.registry.apply(loaded.rows)
         self.registry.resume_ids(**{name: loaded.numbers.get(name, 0) for name in ("user", "node", "key")})
+        self.registry.renumber()
         now, wall = self.now(), self.wall()
         if self.registry.policy is not None:
             self._use_policy(self._read_stored(self.registry.policy), now)
@@ -114,7 +115,7 @@ class Coordinator:
             self.presence.awaited(node.id, now)
             self._expiring[node.id] = node.expired(wall)
             if self._members is not None and not node.expired(wall):
-                self._members.add_member(node.key.raw)
+                self._members.add_member(node.key)
 
     def _read_stored(self, stored: PolicyText) -> Policy:
         try:
@@ -234,9 +235,14 @@ class Coordinator:
             task.exception()  # whoever still waits is told; nobody else need be
 
     async def _commit(self, rows: Sequence[Row]) -> None:
-        if rows:
+        if not rows:
+            return
+        try:
             await self.store.commit(rows)
-            self._applied(self.registry.apply(rows))
+        except StoreUnavailable:
+            self.registry.renumber()
+            raise
+        self._applied(self.registry.apply(rows))
 
     def _applied(self, effects: Effects) -> None:
         now, wall = self.now(), self.wall()
@@ -261,11 +267,11 @@ class Coordinator:
         if self._members is None:
             return
         for key in effects.keys_dropped:
-            self._members.remove_member(key.raw)
+            self._members.remove_member(key)
         for node_id in effects.changed:
             node = self.registry.nodes[node_id]
             tell = self._members.remove_member if node.expired(wall) else self._members.add_member
-            tell(node.key.raw)
+            tell(node.key)
 
     # --- maps ------------------------------------------------------------------------------------------------
 
@@ -429,6 +435,12 @@ class Coordinator:
     def _use_policy(self, policy: Policy, now: Instant) -> None:
         self.policy = policy
         self.mapper.policy_replaced(policy, now)
+
+    def surroundings_replaced(self, surroundings: Surroundings) -> None:
+        """The DERP map or the DNS settings are others now; every node is told."""
+        self.settings = replace(self.settings, surroundings=surroundings)
+        self.mapper.surroundings_replaced(surroundings, self.now())
+        self._schedule()
 
     # --- for the front ---------------------------------------------------------------------------------------
 

@@ -1,15 +1,71 @@
 """The relay beside the server: starts it, and says how clients reach it.
 
-Room: shell.
+Room: shell. Imported only where a relay is wanted: it opens the door to Rust.
 """
 
 from __future__ import annotations
 
+import time
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
-from ginnel.shell.control.config import ServerConfig
-from ginnel.shell.control.run import RunningRelay, StartError
+from ginnel.shell.control.config import ServerConfig, host_of, port_of, split_endpoint
+from ginnel.shell.control.run import RelayBeside, StartError
+from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings
+from ginnel.wire.tailcfg import DERPRegion
+from ginnel.words import NodeKey, RegionId, WallTime
 
 
-async def start_relay(config: ServerConfig, state: Path, splice: Path) -> RunningRelay:  # noqa: ARG001
-    raise StartError("this build has no relay; add --no-relay")
+class StartedRelay(RelayBeside):
+    def __init__(self, relay: EmbeddedRelay) -> None:
+        self._relay = relay
+
+    @property
+    def region(self) -> DERPRegion:
+        return self._relay.region
+
+    @property
+    def pin(self) -> bytes | None:
+        leaf = self._relay.leaf
+        return bytes.fromhex(leaf.pin.removeprefix("sha256-raw:")) if leaf.self_signed else None
+
+    def add_member(self, key: NodeKey) -> None:
+        self._relay.add_member(key)
+
+    def remove_member(self, key: NodeKey) -> None:
+        self._relay.remove_member(key)
+
+    def tick(self) -> bool:
+        return self._relay.tick(WallTime(time.time()))
+
+    def close(self) -> None:
+        self._relay.close()
+
+
+def start_relay(config: ServerConfig, state: Path, splice: Path) -> RelayBeside:
+    """Raises StartError."""
+    relay = config.relay
+    addresses = [ip_address(text) for text in relay.addresses]
+    for endpoint in (*config.listen, *config.listen_http, *config.stun_listen):
+        split_endpoint(endpoint)
+    settings = RelaySettings(
+        state=state,
+        hostname=host_of(config.url),
+        tls=config.listen,
+        http=config.listen_http,
+        stun=config.stun_listen,
+        certificate=Path(config.certificate) if config.certificate else None,
+        certificate_key=Path(config.certificate_key) if config.certificate_key else None,
+        splice=splice,
+        members_only=relay.members_only,
+        region=RegionId(relay.region),
+        region_code=relay.code,
+        region_name=relay.name,
+        ipv4=next((str(ip) for ip in addresses if isinstance(ip, IPv4Address)), ""),
+        ipv6=next((str(ip) for ip in addresses if not isinstance(ip, IPv4Address)), ""),
+        derp_port=port_of(config.url) if config.url.startswith("https:") else 0,
+    )
+    try:
+        return StartedRelay(EmbeddedRelay.start(settings, WallTime(time.time())))
+    except RelayError as error:
+        raise StartError(f"the relay cannot start: {error}; or run without it: --no-relay") from None

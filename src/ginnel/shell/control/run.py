@@ -12,30 +12,29 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from ginnel.core.control.derpmap import OwnRelay, derp_map_of
+from ginnel.core.control.derpmap import derp_map_of
 from ginnel.core.control.mapper import Surroundings
 from ginnel.core.control.records import Audit, Row, User
 from ginnel.core.control.registry import Refused
 from ginnel.shell.control.admin import Admin, AdminProtocol, CreateKey, Joining, make_admin_app
-from ginnel.shell.control.config import ServerConfig, host_of, port_of, split_endpoint, static_regions
+from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint, static_regions
 from ginnel.shell.control.connection import ControlConnection
-from ginnel.shell.control.coordinator import Coordinator, Members, Settings
+from ginnel.shell.control.coordinator import Coordinator, Settings
 from ginnel.shell.control.front import Doorkeeper, FrontProtocol
 from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
 from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, NOISE_KEY, SPLICE_SOCKET
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.web import make_app
-from ginnel.wire.tailcfg import DERPMap, DNSConfig, Resolver, encode
-from ginnel.words import ChallengeKey, MachinePrivate, WallTime
+from ginnel.wire.tailcfg import DERPMap, DERPRegion, DNSConfig, Resolver, encode
+from ginnel.words import ChallengeKey, MachinePrivate, NodeKey, WallTime
 
 log = logging.getLogger("ginnel.control")
 FIRST_USER = "default"
@@ -45,25 +44,23 @@ class StartError(Exception):
     """The server cannot start; one line that says what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class RelayFacts:
-    """What the relay beside the server says of itself: `members` hears of node keys, `own` goes into the DERP map."""
+class RelayBeside(Protocol):
+    """A relay that was started for this server. It hears of node keys and stands in the DERP map; `pin` is SHA-256 of
+    its certificate when no public authority vouches for it. `tick`: now and then; True when `region` is another."""
 
-    members: Members
-    own: OwnRelay
-    pin: bytes | None
+    @property
+    def region(self) -> DERPRegion: ...
+    @property
+    def pin(self) -> bytes | None: ...
+    def add_member(self, key: NodeKey) -> None: ...
+    def remove_member(self, key: NodeKey) -> None: ...
+    def tick(self) -> bool: ...
+    def close(self) -> None: ...
 
 
-StartRelay = Callable[[ServerConfig, Path, Path], Awaitable["RunningRelay"]]
-
-
-class RunningRelay:
-    """A relay that was started for this server; `close` ends it."""
-
-    facts: RelayFacts
-
-    def close(self) -> None:
-        raise NotImplementedError
+StartRelay = Callable[[ServerConfig, Path, Path], RelayBeside]
+"""(settings, state directory, splice socket) -> the relay. Raises StartError."""
+RELAY_TICK = 3600.0
 
 
 class ControlServer:
@@ -74,10 +71,10 @@ class ControlServer:
         self._start_relay = start_relay
         self._state = Path(config.state)
         self._servers: list[asyncio.Server] = []
-        self._relay: RunningRelay | None = None
+        self._relay: RelayBeside | None = None
         self._lock: int | None = None
         self._group = asyncio.TaskGroup()
-        self._runner: asyncio.Task[None] | None = None
+        self._runners: list[asyncio.Task[None]] = []
         self._keeper: Doorkeeper | None = None
         self.coordinator: Coordinator
         self.admin: Admin
@@ -109,21 +106,31 @@ class ControlServer:
             raise StartError(str(error)) from None
         splice = self._state / SPLICE_SOCKET
         if self._start_relay is not None:
-            self._relay = await self._start_relay(config, self._state, splice)
-        facts = self._relay.facts if self._relay is not None else None
-        self.derp_map = derp_map_of(facts.own if facts is not None else None, static_regions(config))
-        surroundings = surroundings_of(config, self.derp_map)
-        lifetime = config.key_days * 86400 or None
-        settings = Settings(config.url, surroundings, lifetime)
-        self.coordinator = Coordinator(settings, self._store, facts.members if facts is not None else None)
+            self._relay = self._start_relay(config, self._state, splice)
+        self.derp_map = self._derp_map()
+        settings = Settings(config.url, surroundings_of(config, self.derp_map), config.key_days * 86400 or None)
+        self.coordinator = Coordinator(settings, self._store, self._relay)
         self.coordinator.load()
-        self.admin = Admin(
-            self.coordinator, Joining(config.url, key.public(), facts.pin if facts is not None else None)
-        )
+        pin = self._relay.pin if self._relay is not None else None
+        self.admin = Admin(self.coordinator, Joining(config.url, key.public(), pin))
         await self._first_user()
         await self.load_policy_file()
         await self._listen(key, splice)
-        self._runner = self._group.create_task(self.coordinator.run())
+        self._runners.append(self._group.create_task(self.coordinator.run()))
+        if self._relay is not None:
+            self._runners.append(self._group.create_task(self._keep_relay_fresh(self._relay)))
+
+    def _derp_map(self) -> DERPMap:
+        own = self._relay.region if self._relay is not None else None
+        return derp_map_of(own, self.config.relay.second_addresses, static_regions(self.config))
+
+    async def _keep_relay_fresh(self, relay: RelayBeside) -> None:
+        """Its certificate may be renewed; then the pin in the DERP map changes, and every node is told."""
+        while True:
+            await asyncio.sleep(RELAY_TICK)
+            if relay.tick():
+                self.derp_map = self._derp_map()
+                self.coordinator.surroundings_replaced(surroundings_of(self.config, self.derp_map))
 
     async def _first_user(self) -> None:
         registry = self.coordinator.registry
@@ -207,8 +214,8 @@ class ControlServer:
         if self._keeper is not None:
             for transport in list(self._keeper.transports):
                 transport.abort()
-        if self._runner is not None:
-            self._runner.cancel()
+        for runner in self._runners:
+            runner.cancel()
         await self._group.__aexit__(None, None, None)
         if self._relay is not None:
             self._relay.close()
@@ -304,6 +311,3 @@ def _lock(path: Path) -> int:
             f"another server uses {path.parent}; stop it, or choose another directory by --state"
         ) from None
     return descriptor
-
-
-__all__ = ["ControlServer", "RelayFacts", "RunningRelay", "StartError", "port_of", "serve"]

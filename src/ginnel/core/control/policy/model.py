@@ -20,10 +20,16 @@ class PolicyError(Exception):
     """The policy is refused. str() is one line, `policy line 12: ...`, that says what to write instead."""
 
     def __init__(self, line: int, column: int, message: str) -> None:
-        super().__init__(f"policy line {line}: {message}")
         self.line = line
         self.column = column
-        self.message = message
+        self.message = _one_line(message)
+        super().__init__(f"policy line {line}: {self.message}")
+
+
+def _one_line(message: str) -> str:
+    """Messages quote the policy: neither line breaks nor terminal escapes nor a megabyte of it reach the reader."""
+    short = message if len(message) <= 400 else f"{message[:200]} ... {message[-180:]}"
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in short)
 
 
 @dataclass(frozen=True, slots=True)

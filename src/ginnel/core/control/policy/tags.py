@@ -14,7 +14,7 @@ class TagRefused(Exception):
     """The requester may not carry the tag. str() is one line for the one who asked."""
 
     def __init__(self, tag: str) -> None:
-        super().__init__(f"requested tag {tag!r} is unknown or not yours: ask an admin to list you in tagOwners")
+        super().__init__(f"requested tag {tag[:70]!r} is unknown or not yours: ask an admin to list you in tagOwners")
         self.tag = tag
 
 
