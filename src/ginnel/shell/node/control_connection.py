@@ -1,0 +1,328 @@
+"""One connection to a coordination server: dial, upgrade, Noise, and HTTP/2 requests inside.
+
+Room: shell. `ClientChannel` decides everything about the bytes; here is the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import h11
+
+from ginnel.core.channel import (
+    Body,
+    ChannelError,
+    ClientChannel,
+    Closed,
+    Event,
+    Opened,
+    Pong,
+    Reset,
+    Response,
+    Send,
+)
+from ginnel.core.node.control_url import Leg, legs
+from ginnel.core.node.login import CAPABILITY_VERSION
+from ginnel.shell.node.dial import DialError, Streams, open_streams, unverified
+from ginnel.wire.mapstream import ZSTD, MapDecoder
+from ginnel.wire.read import WireError
+from ginnel.words import MachineKey, MachinePrivate
+
+OPEN_TIME = 10.0
+PONG_TIME = 5.0
+MAX_ANSWER = 1 << 20
+PROTOCOL = "tailscale-control-protocol"
+
+
+class ControlError(Exception):
+    """One line for people. `wrong_key`: the server does not hold the key that was expected."""
+
+    def __init__(self, line: str, *, wrong_key: bool = False) -> None:
+        super().__init__(line)
+        self.wrong_key = wrong_key
+
+
+class _Stream(Protocol):
+    """What one HTTP/2 stream's owner is told. `end` comes last, once; "" for a regular end."""
+
+    def head(self, status: int) -> None: ...
+    def data(self, data: bytes) -> None: ...
+    def end(self, why: str) -> None: ...
+
+
+class ControlConnection:
+    """Made by `open_connection`. When it breaks, every stream's owner is told why, and `closed` is set."""
+
+    def __init__(self, channel: ClientChannel, streams: Streams) -> None:
+        self._channel = channel
+        self._streams = streams
+        self._owners: dict[int, _Stream] = {}
+        self._pongs: list[asyncio.Future[None]] = []
+        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._reading: asyncio.Task[None] | None = None
+        self.closed = False
+
+    async def start(self) -> None:
+        """Finish the handshake. Raises ControlError."""
+        self._reading = asyncio.create_task(self._read())
+        await self._opened
+
+    async def request(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """Status and body, at most 1 MiB. Raises ControlError."""
+        whole = _Whole(asyncio.get_running_loop().create_future())
+        number = self._begin(method, path, body, whole)
+        try:
+            return await whole.done
+        finally:
+            self._forget(number)
+
+    def stream(self, path: str, body: bytes, on_message: Callable[[bytes], None]) -> MapStream:
+        """POST; every message of the answer goes to `on_message`, which may raise WireError to end the stream."""
+        taken = MapStream(self, on_message)
+        taken.number = self._begin("POST", path, body, taken)
+        return taken
+
+    def abandon(self, number: int) -> None:
+        """Reset a stream; its owner hears nothing more of it."""
+        self._forget(number)
+
+    async def alive(self) -> bool:
+        """Whether the server answers an HTTP/2 ping now; if not, the connection is closed."""
+        pong = asyncio.get_running_loop().create_future()
+        self._pongs.append(pong)
+        try:
+            self._write(self._channel.ping())
+            async with asyncio.timeout(PONG_TIME):
+                await pong
+        except (TimeoutError, ChannelError):
+            self.close("the server no longer answers on this connection")
+            return False
+        return True
+
+    def close(self, why: str = "closed") -> None:
+        """Tell every owner, say goodbye, close the socket. A second time does nothing."""
+        if self.closed:
+            return
+        self.closed = True
+        if not self._channel.closed:
+            self._streams.writer.write(self._channel.close())
+        self._streams.writer.close()
+        if self._reading is not None:
+            self._reading.cancel()
+        if not self._opened.done():
+            self._opened.set_exception(ControlError(why))
+        for pong in self._pongs:
+            pong.cancel()
+        owners, self._owners = self._owners, {}
+        for owner in owners.values():
+            owner.end(why)
+
+    def _begin(self, method: str, path: str, body: bytes, owner: _Stream) -> int:
+        try:
+            number, data = self._channel.request(method, path, body)
+        except ChannelError as error:
+            raise ControlError(str(error)) from None
+        self._owners[number] = owner
+        self._write(data)
+        return number
+
+    def _forget(self, number: int) -> None:
+        if self._owners.pop(number, None) is not None and not self.closed:
+            self._write(self._channel.reset(number))
+
+    def _write(self, data: bytes) -> None:
+        if data and not self.closed:
+            self._streams.writer.write(data)
+
+    async def _read(self) -> None:
+        why = "the server closed the connection"
+        try:
+            while data := await self._streams.reader.read(65536):
+                for event in self._channel.receive(data):
+                    self._take(event)
+        except (OSError, ssl.SSLError) as error:
+            why = f"the connection to the server was lost: {error}"
+        self.close(why)
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Send(data):
+                self._write(data)
+            case Opened():
+                self._opened.set_result(None)
+            case Pong():
+                for pong in self._pongs:
+                    if not pong.done():
+                        pong.set_result(None)
+                self._pongs.clear()
+            case Response(stream, status):
+                if (owner := self._owners.get(stream)) is not None:
+                    owner.head(status)
+            case Body(stream, data, ended):
+                self._body(stream, data, ended=ended)
+            case Reset(stream, reason):
+                self._end(stream, f"the server took the answer back: {reason}")
+            case Closed(reason):
+                self._fail_opening(ControlError(f"the server ended the handshake: {reason}", wrong_key=True))
+                self.close(f"the connection to the server ended: {reason or 'it said goodbye'}")
+
+    def _fail_opening(self, error: ControlError) -> None:
+        if not self._opened.done():
+            self._opened.set_exception(error)
+
+    def _body(self, number: int, data: bytes, *, ended: bool) -> None:
+        owner = self._owners.get(number)
+        if owner is None:
+            return
+        try:
+            owner.data(data)
+        except WireError as error:
+            self._forget(number)
+            owner.end(f"the server's answer cannot be read: {error}")
+            return
+        if ended:
+            self._end(number, "")
+
+    def _end(self, number: int, why: str) -> None:
+        if (owner := self._owners.pop(number, None)) is not None:
+            owner.end(why)
+
+
+@dataclass(slots=True)
+class _Whole:
+    """Gathers one answer."""
+
+    done: asyncio.Future[tuple[int, bytes]]
+    status: int = 0
+    body: bytearray = field(default_factory=bytearray)
+
+    def head(self, status: int) -> None:
+        self.status = status
+
+    def data(self, data: bytes) -> None:
+        self.body += data
+        if len(self.body) > MAX_ANSWER:
+            raise WireError(f"longer than {MAX_ANSWER} bytes")
+
+    def end(self, why: str) -> None:
+        if self.done.done():
+            return
+        if why:
+            self.done.set_exception(ControlError(why))
+        else:
+            self.done.set_result((self.status, bytes(self.body)))
+
+
+class MapStream:
+    """The long answer of `/machine/map`. `done` ends with why it ended."""
+
+    def __init__(self, connection: ControlConnection, on_message: Callable[[bytes], None]) -> None:
+        self.number = 0
+        self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._connection = connection
+        self._on_message = on_message
+        self._decoder = MapDecoder(ZSTD)
+        self._refusal: bytearray | None = None
+        self._status = 0
+
+    def head(self, status: int) -> None:
+        self._status = status
+        self._refusal = None if status == 200 else bytearray()
+
+    def data(self, data: bytes) -> None:
+        if self._refusal is not None:
+            self._refusal += data[: 200 - len(self._refusal)]
+            return
+        for message in self._decoder.feed(data):
+            self._on_message(message)
+
+    def end(self, why: str) -> None:
+        if self._refusal is not None:
+            why = http_error(self._status, bytes(self._refusal))
+        if not self.done.done():
+            self.done.set_result(why or "the server ended the map stream")
+
+    def abandon(self) -> None:
+        self._connection.abandon(self.number)
+        self.end("given up")
+
+
+def http_error(status: int, body: bytes) -> str:
+    words = "".join(c if c.isprintable() else " " for c in body[:200].decode("utf-8", "replace")).strip()
+    return f"the server answered HTTP {status}" + (f": {words}" if words else "")
+
+
+async def open_connection(url: str, machine: MachinePrivate, server_key: MachineKey, *, mark: int) -> ControlConnection:
+    """Dial the server's legs in order until one carries Noise. Raises ControlError, of the last leg."""
+    failure = ControlError("nothing to dial")
+    for leg in legs(url):
+        try:
+            async with asyncio.timeout(OPEN_TIME):
+                return await _open_leg(leg, url, machine, server_key, mark)
+        except TimeoutError:
+            failure = ControlError(f"{leg} does not answer")
+        except DialError as error:
+            failure = ControlError(str(error))
+        except ControlError as error:
+            failure = error
+    raise failure
+
+
+async def _open_leg(
+    leg: Leg, url: str, machine: MachinePrivate, server_key: MachineKey, mark: int
+) -> ControlConnection:
+    streams = await open_streams(leg.host, leg.port, mark=mark, tls=unverified() if leg.tls else None)
+    try:
+        host = urlsplit(url).netloc.rpartition("@")[2]
+        channel = ClientChannel(machine, server_key, CAPABILITY_VERSION, os.urandom(32), authority=host)
+        await _upgrade(streams, host, channel.initiation())
+        connection = ControlConnection(channel, streams)
+    except BaseException:
+        streams.writer.close()
+        raise
+    try:
+        await connection.start()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _upgrade(streams: Streams, host: str, initiation: bytes) -> None:
+    """POST /ts2021 and read the head of the answer; what follows it belongs to Noise. Raises ControlError."""
+    handshake = base64.b64encode(initiation).decode()
+    streams.writer.write(
+        f"POST /ts2021 HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ginnel\r\nContent-Length: 0\r\nConnection: upgrade\r\n"
+        f"Upgrade: {PROTOCOL}\r\nX-Tailscale-Handshake: {handshake}\r\n\r\n".encode()
+    )
+    try:
+        head = await streams.reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
+        raise ControlError(f"{host} is no coordination server: it does not answer /ts2021") from None
+    _check_upgraded(head, host)
+
+
+def _check_upgraded(head: bytes, host: str) -> None:
+    connection = h11.Connection(h11.CLIENT)
+    connection.send(
+        h11.Request(
+            method="POST", target="/ts2021", headers=[("Host", host), ("Connection", "upgrade"), ("Upgrade", PROTOCOL)]
+        )
+    )
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(head)
+    try:
+        event = connection.next_event()
+    except h11.RemoteProtocolError:
+        raise ControlError(f"{host} is no coordination server: its answer is not HTTP") from None
+    status = getattr(event, "status_code", 0)
+    upgrade = dict(getattr(event, "headers", [])).get(b"upgrade", b"").lower()
+    if status != 101 or upgrade != PROTOCOL.encode():
+        raise ControlError(f"{host} is no coordination server: it answers /ts2021 with HTTP {status}")

@@ -1,0 +1,109 @@
+"""`ginneld`: everything is checked before anything is made, and what was made goes again.
+
+Room: shell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from ginnel.shell.node import local_socket
+from ginnel.shell.node.backend import NodeBackend
+from ginnel.shell.node.engine import BindError
+from ginnel.shell.node.local_api import LocalApi
+from ginnel.shell.node.local_socket import SocketTaken
+from ginnel.shell.node.node import MeshNode
+from ginnel.shell.node.state import StateError, StateFile
+from ginnel.shell.node.tunnel import StartError, open_pump
+
+try:
+    from uvloop import new_event_loop as NEW_LOOP  # noqa: N812
+except ImportError:
+    from asyncio import new_event_loop as NEW_LOOP  # type: ignore[assignment]  # noqa: N812
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Options", "StartError", "run", "serve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The daemon's arguments."""
+
+    state: Path
+    socket: Path
+    port: int = 41641
+    tun: str = "ginnel0"
+    verbose: int = 0
+
+
+def run(options: Options) -> None:
+    """Serve until SIGINT or SIGTERM. Raises StartError with nothing left behind."""
+    _log_to_stderr(options.verbose)
+    os.umask(0o077)
+    try:
+        with asyncio.Runner(loop_factory=NEW_LOOP) as runner:
+            runner.run(serve(options))
+    except (StateError, SocketTaken, BindError) as error:
+        raise StartError(str(error)) from None
+
+
+async def serve(options: Options) -> None:
+    """State read, socket bound, TUN open, state written: in this order, undone in the other."""
+    file = StateFile(options.state)
+    file.read()  # a damaged one is refused before anything is made
+    bound = local_socket.listen(options.socket)
+    try:
+        state = file.open()
+        node = MeshNode(
+            state=state,
+            file=file,
+            tun=options.tun,
+            port=options.port,
+            open_pump=lambda key: open_pump(key, options.tun),
+        )
+        try:
+            node.open()
+            await _serve(node, bound)
+        finally:
+            node.close()
+    finally:
+        file.close()
+        local_socket.remove(options.socket, bound)
+
+
+async def _serve(node: MeshNode, bound: local_socket.Bound) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    gc.freeze()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            work = [tasks.create_task(node.run()), tasks.create_task(LocalApi(NodeBackend(node)).serve(bound.listener))]
+            log.info("ready")
+            await stopping.wait()
+            for task in work:
+                task.cancel()
+    except* BindError as group:
+        raise _first(group) from None
+
+
+def _first(group: BaseExceptionGroup[BindError]) -> BindError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, BindError)
+    return error
+
+
+def _log_to_stderr(verbose: int) -> None:
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    logging.getLogger("pyroute2").setLevel(logging.WARNING)

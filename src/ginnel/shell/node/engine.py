@@ -1,0 +1,325 @@
+"""Joins the mesh core to the pump: what the pump notices goes in, what the core decides is performed, one to one.
+
+Room: shell. No packet passes here: only disco, STUN and a peer's first and each second's traffic come up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from ginnel.core.node import actions as act
+from ginnel.core.node.actions import Action
+from ginnel.core.node.mesh import Mesh
+from ginnel.core.node.routing import MARK
+from ginnel.shell.node.dial import resolve
+from ginnel.shell.node.latency import measure
+from ginnel.words import Endpoint, Instant, NodeKey, RegionId
+
+log = logging.getLogger(__name__)
+
+BATCH = 256
+MTU = 1280
+
+
+class PumpLike(Protocol):
+    """The part of `Pump` (_native.pyi) that is used; a test puts its own in."""
+
+    def open_tun(self, name: str, mtu: int) -> str: ...
+    def bind(self, port: int) -> tuple[int, int]: ...
+    def set_peer(self, key: bytes, allowed_ips: Any) -> None: ...
+    def reset_peer(self, key: bytes) -> None: ...
+    def remove_peer(self, key: bytes) -> None: ...
+    def steer(self, key: bytes, endpoint: Any, region: int) -> None: ...
+    def set_addresses(self, addresses: Any) -> None: ...
+    def set_filter(self, rules: Any) -> None: ...
+    def send_udp(self, to: Any, packet: bytes) -> None: ...
+    def relay_open(self, region: int, server_name: str, addresses: Any, verify: str) -> None: ...
+    def relay_close(self, region: int) -> None: ...
+    def relay_prefer(self, region: int) -> None: ...
+    def relay_send(self, region: int, to: bytes, packet: bytes) -> None: ...
+    def drain(self, limit: int) -> Any: ...
+    def fileno(self) -> int: ...
+    def peers(self) -> Any: ...
+    def counters(self) -> dict[str, int]: ...
+    def close(self) -> None: ...
+
+
+class BindError(Exception):
+    """One line for people."""
+
+
+class EngineClosed(Exception):
+    """One line for people."""
+
+
+class Engine:
+    """One pump and one mesh, from `start` to `close`. `report` is called with what the server should know, `changed`
+    when states may differ."""
+
+    def __init__(
+        self,
+        pump: PumpLike,
+        mesh: Mesh,
+        *,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        report: Callable[[act.ReportToControl], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self.pump = pump
+        self.mesh = mesh
+        self.home = RegionId(0)
+        self.health: dict[str, str] = {}
+        self.ports = (0, 0)
+        self._spawn = spawn
+        self._report = report
+        self._changed = changed
+        self._timer: asyncio.TimerHandle | None = None
+        self._pings: dict[int, asyncio.Future[act.PingAnswered | act.PingFailed]] = {}
+        self._netchecks: dict[int, asyncio.Future[act.NetcheckDone]] = {}
+        self._last_id = 0
+        self._configured = 0
+        self._open = False
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    def start(self, port: int) -> None:
+        """Bind the sockets and listen to the pump. Raises BindError when not even a random port can be had."""
+        self._configured = port
+        self._open = True
+        asyncio.get_running_loop().add_reader(self.pump.fileno(), self._drain)
+        self._bind(port)
+
+    def close(self) -> None:
+        """Stop the pump; its TUN device goes. A second time does nothing."""
+        if not self._open:
+            return
+        self._open = False
+        asyncio.get_running_loop().remove_reader(self.pump.fileno())
+        if self._timer is not None:
+            self._timer.cancel()
+        waiting: list[asyncio.Future[Any]] = [*self._pings.values(), *self._netchecks.values()]
+        for question in waiting:
+            if not question.done():
+                question.set_exception(EngineClosed("the node went down meanwhile"))
+        self.pump.close()
+
+    def input(self, call: Callable[[Mesh, Instant], list[Action]]) -> None:
+        """Give the mesh an input, perform what follows, wake it on time."""
+        if not self._open:
+            return
+        for action in call(self.mesh, self.now()):
+            self._perform(action)
+        self._wake_on_time()
+        self._changed()
+
+    def now(self) -> Instant:
+        return Instant(asyncio.get_running_loop().time())
+
+    def _wake_on_time(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at = self.mesh.next_timeout()
+        if at is not None and self._open:
+            self._timer = asyncio.get_running_loop().call_at(at, self.input, lambda mesh, now: mesh.tick(now))
+
+    # --- from the pump -----------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        batch = self.pump.drain(BATCH)
+
+        def take(mesh: Mesh, now: Instant) -> list[Action]:
+            actions: list[Action] = []
+            for aside in batch:
+                actions += noticed(mesh, aside, now)
+            return [*actions, *mesh.tick(now)]
+
+        self.input(take)
+
+    # --- to the pump -------------------------------------------------------------------------------------------
+
+    def _perform(self, action: Action) -> None:
+        try:
+            if not self._to_pump(action):
+                self._to_shell(action)
+        except ValueError as error:  # the map named something that the tables refuse: the rest of it still counts
+            log.warning("the tunnel refused %s: %s", type(action).__name__, error)
+            self.health["bad-map"] = f"the server's map holds something unusable: {error}"
+
+    def _to_pump(self, action: Action) -> bool:
+        pump = self.pump
+        match action:
+            case act.SetPeer(peer, allowed_ips):
+                pump.set_peer(peer.raw, allowed_ips)
+            case act.ResetPeer(peer):
+                pump.reset_peer(peer.raw)
+            case act.RemovePeer(peer):
+                pump.remove_peer(peer.raw)
+            case act.Steer(peer, endpoint, region):
+                pump.steer(peer.raw, _address(endpoint) if endpoint is not None else None, region)
+            case act.SetAddresses(prefixes):
+                pump.set_addresses(prefixes)
+            case act.SetFilter(rows):
+                pump.set_filter(rows)
+            case act.SendUdp(to, packet):
+                pump.send_udp(_address(to), packet)
+            case act.SendRelay(region, to, packet):
+                pump.relay_send(region, to.raw, packet)
+            case act.RelayOpen(region, server_name, addresses, verify):
+                pump.relay_open(region, server_name, [_address(a) for a in addresses], verify)
+            case act.RelayClose(region):
+                pump.relay_close(region)
+            case act.RelayPrefer(region):
+                self.home = region
+                pump.relay_prefer(region)
+            case _:
+                return False
+        return True
+
+    def _to_shell(self, action: Action) -> None:
+        match action:
+            case act.ReportToControl():
+                self._report(action)
+            case act.Resolve(host):
+                self._spawn(self._resolve(host))
+            case act.MeasureHttps():
+                self._spawn(self._measure(action))
+            case act.Rebind(port):
+                asyncio.get_running_loop().call_soon(self._rebind, port)
+            case act.PingAnswered(id=number) | act.PingFailed(id=number):
+                _settle(self._pings, number, action)
+            case act.NetcheckDone(id=number):
+                _settle(self._netchecks, number, action)
+            case act.Health(code, text):
+                self._note(code, text)
+
+    def _note(self, code: str, text: str | None) -> None:
+        if text is None:
+            self.health.pop(code, None)
+        else:
+            self.health[code] = text
+
+    async def _resolve(self, host: str) -> None:
+        found = [Endpoint.parse(f"[{ip}]:0" if ":" in ip else f"{ip}:0").ip for ip in await resolve(host)]
+        self.input(lambda mesh, now: mesh.resolved(host, found, now))
+
+    async def _measure(self, action: act.MeasureHttps) -> None:
+        seconds = await measure(action, mark=MARK)
+        self.input(lambda mesh, now: mesh.latency_measured(action.region, seconds, now))
+
+    # --- ports -------------------------------------------------------------------------------------------------
+
+    def _rebind(self, port: int) -> None:
+        if not self._open:
+            return
+        try:
+            self._bind(port)
+        except BindError as error:
+            self.health[act.HealthCode.NO_UDP4_BIND] = str(error)
+
+    def _bind(self, port: int) -> None:
+        """The wanted port, else any; the other one is told under `status`."""
+        self.ports = self._bound(port)
+        self.health.pop(act.HealthCode.NO_UDP4_BIND, None)
+        if self._configured and self._configured not in self.ports:
+            self.health["port-taken"] = f"UDP port {self._configured} is taken; using {self.ports[0]} instead"
+        else:
+            self.health.pop("port-taken", None)
+        v4, v6 = self.ports
+        self.input(lambda mesh, now: mesh.port_bound(v4, v6, self._configured, now))
+
+    def _bound(self, port: int) -> tuple[int, int]:
+        for candidate in (port, 0) if port else (0,):
+            try:
+                return self.pump.bind(candidate)
+            except OSError as error:
+                if candidate == 0 or error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    raise BindError(f"no UDP port can be bound: {error.strerror or error}") from None
+                log.warning("UDP port %d cannot be had: %s", candidate, error)
+        raise AssertionError("unreachable")
+
+    # --- questions ---------------------------------------------------------------------------------------------
+
+    async def ping(self, peer: NodeKey, size: int) -> act.PingAnswered | act.PingFailed:
+        number = self._next_id()
+        answer: asyncio.Future[act.PingAnswered | act.PingFailed] = asyncio.get_running_loop().create_future()
+        self._pings[number] = answer
+        try:
+            self.input(lambda mesh, now: mesh.ping_requested(number, peer, size, now))
+            return await answer
+        finally:
+            del self._pings[number]
+
+    async def netcheck(self) -> act.NetcheckDone:
+        number = self._next_id()
+        answer: asyncio.Future[act.NetcheckDone] = asyncio.get_running_loop().create_future()
+        self._netchecks[number] = answer
+        try:
+            self.input(lambda mesh, now: mesh.netcheck_requested(number, now))
+            return await answer
+        finally:
+            del self._netchecks[number]
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+
+def noticed(mesh: Mesh, aside: Any, now: Instant) -> list[Action]:
+    """One thing that the pump set aside, as an input of the mesh."""
+    match aside:
+        case ("disco", source, packet):
+            return mesh.disco_received(_endpoint(source), packet, now)
+        case ("stun", source, packet):
+            return mesh.stun_received(_endpoint(source), packet, now)
+        case ("relayed-disco", region, key, packet):
+            return mesh.relayed_disco_received(RegionId(region), NodeKey(key), packet, now)
+        case ("sent", key):
+            return mesh.sent(NodeKey(key), now)
+        case ("received", key, int(region)):
+            return mesh.received(NodeKey(key), RegionId(region), now)
+        case ("received", key, source):
+            return mesh.received(NodeKey(key), _endpoint(source), now)
+        case ("handshake", key):
+            return mesh.handshake(NodeKey(key), now)
+        case ("unsendable", to, number):
+            return mesh.unsendable(_endpoint(to), number, now)
+        case _:
+            return _relay_noticed(mesh, aside, now)
+
+
+def _relay_noticed(mesh: Mesh, aside: Any, now: Instant) -> list[Action]:
+    match aside:
+        case ("relay-wanted", region):
+            return mesh.relay_wanted(RegionId(region), now)
+        case ("relay-up", region, _, _):
+            return mesh.relay_up(RegionId(region), now)
+        case ("relay-down", region, why):
+            return mesh.relay_down(RegionId(region), why, now)
+        case ("relay-gone", region, key, reason):
+            return mesh.relay_gone(RegionId(region), NodeKey(key), reason, now)
+        case ("relay-health", region, problem):
+            return mesh.relay_health(RegionId(region), problem, now)
+        case ("relay-restarting", region, reconnect_in, try_for):
+            return mesh.relay_restarting(RegionId(region), reconnect_in / 1000, try_for / 1000, now)
+    log.error("the tunnel set something unknown aside: %s", aside[0])
+    return []
+
+
+def _settle(waiting: dict[int, Any], number: int, outcome: object) -> None:
+    answer = waiting.get(number)
+    if answer is not None and not answer.done():
+        answer.set_result(outcome)
+
+
+def _address(endpoint: Endpoint) -> tuple[str, int]:
+    return (str(endpoint.ip), endpoint.port)
+
+
+def _endpoint(address: tuple[str, int]) -> Endpoint:
+    ip, port = address
+    return Endpoint.parse(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}")

@@ -1,0 +1,60 @@
+"""How long a relay takes to answer over HTTPS, for networks that let no UDP through.
+
+Room: shell. The certificate is checked as the DERP map says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import ssl
+from hmac import compare_digest
+
+from ginnel.core.node.actions import MeasureHttps
+from ginnel.shell.node.dial import DialError, Streams, open_streams, unverified
+from ginnel.shell.node.web import WebError, exchange
+
+log = logging.getLogger(__name__)
+
+MEASURE_TIME = 2.0
+PIN = "sha256-raw:"
+NAME = "name:"
+
+
+async def measure(action: MeasureHttps, *, mark: int) -> float | None:
+    """Seconds of the request alone; None: it failed."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(MEASURE_TIME):
+            streams = await open_relay(
+                action.server_name, [(str(a.ip), a.port) for a in action.addresses], action.verify, mark=mark
+            )
+            try:
+                began = loop.time()
+                page = await exchange(streams, "GET", "/derp/latency-check", action.server_name)
+                return loop.time() - began if page.status <= 299 else None
+            finally:
+                streams.writer.close()
+    except (DialError, WebError, TimeoutError) as error:
+        log.debug("latency of region %d: %s", action.region, error)
+        return None
+
+
+async def open_relay(server_name: str, addresses: list[tuple[str, int]], verify: str, *, mark: int) -> Streams:
+    """TLS to a relay; `verify` is `name:<host>`, `sha256-raw:<hex>` or `insecure`. Raises DialError."""
+    named = verify.startswith(NAME)
+    context = ssl.create_default_context() if named else unverified()
+    name = verify.removeprefix(NAME) if named else server_name
+    port = addresses[0][1] if addresses else 443
+    streams = await open_streams(server_name, port, mark=mark, tls=context, server_name=name, addresses=addresses)
+    if verify.startswith(PIN) and not _pinned(streams, verify.removeprefix(PIN)):
+        streams.writer.close()
+        raise DialError(f"the certificate of {server_name} is not the one that the DERP map pins")
+    return streams
+
+
+def _pinned(streams: Streams, wanted: str) -> bool:
+    connection: ssl.SSLObject = streams.writer.get_extra_info("ssl_object")
+    leaf = connection.getpeercert(binary_form=True) or b""
+    return compare_digest(hashlib.sha256(leaf).hexdigest(), wanted.lower())

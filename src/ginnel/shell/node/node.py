@@ -1,0 +1,435 @@
+"""One mesh member of the daemon: what the user wants, the login, the map, the engine and the routes, held together.
+
+Room: shell. Decisions about the protocols are in the cores; here is the order of things: a new node key means a new
+engine, a map means routes, `down` means that nothing of ours is left in the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+
+from ginnel.core.node.actions import ReportToControl
+from ginnel.core.node.control_session import ControlAction, ControlSession, KeyExpired, Merge, Report
+from ginnel.core.node.login import Idle, KeepKey, Login, Refused, Visit
+from ginnel.core.node.mesh import Mesh
+from ginnel.core.node.netmap import BadMap, MapChange, NetMap, apply_frame, expire_keys, first_frame, next_expiry
+from ginnel.core.node.routing import MARK, Routing, routing_of
+from ginnel.shell.node.control_client import ControlClient
+from ginnel.shell.node.engine import Engine, PumpLike
+from ginnel.shell.node.hostinfo import hostinfo
+from ginnel.shell.node.links import Links, changes, read_links
+from ginnel.shell.node.local_api import Start
+from ginnel.shell.node.local_http import Refusal
+from ginnel.shell.node.router import Router
+from ginnel.shell.node.state import Prefs, State, StateError, StateFile
+from ginnel.wire.read import Malformed
+from ginnel.wire.tailcfg import NetInfo
+from ginnel.words import DiscoPrivate, Instant, NodePrivate, WallTime
+
+log = logging.getLogger(__name__)
+
+LOGOUT_TIME = 10.0
+WATCH_EVERY = 1.0
+ROUTER_LIMIT = 0.5
+"""Rules that others keep deleting are put back, but not more often than this."""
+
+
+class MeshNode:
+    """See the module's docstring; it is the local API's Backend. `open_pump` makes a pump with its TUN open."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        file: StateFile,
+        tun: str,
+        port: int,
+        open_pump: Callable[[NodePrivate], PumpLike],
+        router: Router | None = None,
+    ) -> None:
+        self.state = state
+        self._file = file
+        self._tun = tun
+        self._port = port
+        self._open_pump = open_pump
+        self._router = router or Router(tun)
+        self._disco = DiscoPrivate(os.urandom(32))
+        self.netmap = NetMap()
+        self._links = Links()
+        self.engine: Engine | None = None
+        self._engine_key = state.node or NodePrivate(os.urandom(32))
+        self.client: ControlClient | None = None
+        self._control: asyncio.Task[None] | None = None
+        self._net_info: NetInfo | None = None
+        self._report: ReportToControl | None = None
+        self.expired = False
+        self._unsaved = ""
+        self._in_poll = False
+        self._routes_due = asyncio.Event()
+        self.watchers: set[asyncio.Event] = set()
+        self._expiry_timer: asyncio.TimerHandle | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+
+    # --- life --------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the TUN device and the sockets, or raise before anything else was touched."""
+        pump = self._open_pump(self._engine_key)
+        self.engine = self._engine_around(pump)
+
+    async def run(self) -> None:
+        """Serve until cancelled; then nothing of ours is left in the kernel. Raises BindError."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
+                self._links = await read_links(self._tun)
+                await self._router.clear()  # what a killed daemon may have left
+                self._start_engine()
+                tasks.create_task(self._keep_routes())
+                tasks.create_task(self._watch_links())
+                if self.state.prefs.want_running and self.state.node is not None:
+                    self._start_control(lambda session: session.start())
+        finally:
+            self._tasks = None
+            self.close()
+            await asyncio.shield(self._router.clear())
+
+    def close(self) -> None:
+        if self._expiry_timer is not None:
+            self._expiry_timer.cancel()
+        if self.engine is not None:
+            self.engine.close()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        if self._tasks is None:
+            work.close()
+            return None
+        return self._tasks.create_task(work)
+
+    # --- the engine --------------------------------------------------------------------------------------------
+
+    def _engine_around(self, pump: PumpLike) -> Engine:
+        mesh = Mesh(self._disco, os.urandom)
+        return Engine(pump, mesh, spawn=self._spawn, report=self._take_report, changed=self._notify)
+
+    def _start_engine(self) -> None:
+        engine = self.engine
+        assert engine is not None
+        engine.start(self._port)
+        engine.input(lambda mesh, now: mesh.set_node_key(self._engine_key, now))
+        engine.input(lambda mesh, now: mesh.interfaces_changed(self._links.addresses, now))
+
+    def _renew_engine(self, key: NodePrivate) -> None:
+        """Another key, or a clean slate: a pump keeps its key for life."""
+        if self.engine is not None:
+            self.engine.close()
+        self._engine_key = key
+        self.engine = self._engine_around(self._open_pump(key))
+        self._in_poll = False
+        self._report = None
+        self._start_engine()
+        self._routes_due.set()
+
+    def _feed(self, change: MapChange) -> None:
+        netmap, engine = self.netmap, self.engine
+        if engine is not None and not self.expired:
+            engine.input(lambda mesh, now: mesh.map_changed(netmap, change, now))
+
+    # --- the control client ------------------------------------------------------------------------------------
+
+    def _start_control(self, begin: Callable[[ControlSession], list[ControlAction]]) -> None:
+        prefs = self.state.prefs
+        plain = prefs.control_url.startswith("http://")
+        login = Login(
+            self.state.node, hostinfo=self._hostinfo(), draw=self._draw_key, jitter=random.random, plain=plain
+        )
+        session = ControlSession(login, disco=self._disco.public(), jitter=random.random, plain=plain)
+        if self._report is not None:
+            session.report = self._report_now()
+        self.client = ControlClient(
+            session,
+            url=prefs.control_url,
+            machine=self.state.machine,
+            pinned=prefs.pinned_key(),
+            mark=MARK,
+            tell=self._take_control,
+            changed=self._control_moved,
+        )
+        self._control = self._spawn(self.client.run(begin))
+
+    def _stop_control(self) -> None:
+        if self._control is not None:
+            self._control.cancel()
+        self._control = self.client = None
+        self._control_moved()
+
+    def _draw_key(self) -> bytes:
+        """The first login uses the key that the engine was opened with."""
+        return self._engine_key.raw if self.state.node is None else os.urandom(32)
+
+    def _take_control(self, action: ControlAction) -> None:
+        match action:
+            case Merge(frame, first):
+                self._merge(frame, first=first)
+            case KeepKey(key, login_name):
+                self._keep_key(key, login_name)
+            case KeyExpired(expired):
+                self._key_expired(expired=expired)
+            case Visit(_):
+                log.info("login waits for a visit; `ginnel status` shows the address")
+
+    def _keep_key(self, key: NodePrivate | None, login_name: str) -> None:
+        if key is None:
+            prefs = _with(self.state.prefs, want_running=False, logged_out=True)
+            self._save_login(State(self.state.machine, None, "", prefs))
+            self._rest(NodePrivate(os.urandom(32)))
+            return
+        self._save_login(State(self.state.machine, key, login_name, self.state.prefs))
+        self.expired = False
+        if key != self._engine_key:
+            self.netmap = NetMap()
+            self._renew_engine(key)
+
+    def _key_expired(self, *, expired: bool) -> None:
+        self.expired = expired
+        self._renew_engine(self._engine_key)
+        if not expired:
+            self._feed(everything(self.netmap))
+
+    def _merge(self, frame: Any, *, first: bool) -> None:
+        wall = WallTime(time.time())
+        try:
+            merged, change = (first_frame if first else apply_frame)(self.netmap, frame, wall)
+        except BadMap as error:
+            raise Malformed(str(error)) from None
+        self._take_map(merged, change)
+
+    def _take_map(self, netmap: NetMap, change: MapChange) -> None:
+        self.netmap = netmap
+        self._feed(change)
+        if change.self_node or change.added or change.removed or change.changed:
+            self._routes_due.set()
+        self._wake_for_expiry()
+
+    def _wake_for_expiry(self) -> None:
+        if self._expiry_timer is not None:
+            self._expiry_timer.cancel()
+        at = next_expiry(self.netmap)
+        if at is not None:
+            wait = max(0.0, min(at - time.time(), 3600.0)) + 0.1
+            self._expiry_timer = asyncio.get_running_loop().call_later(wait, self._expire_peers)
+
+    def _expire_peers(self) -> None:
+        self._take_map(*expire_keys(self.netmap, WallTime(time.time())))
+
+    def _control_moved(self) -> None:
+        in_poll = self.client is not None and self.client.session.in_map_poll
+        if in_poll != self._in_poll and self.engine is not None:
+            self._in_poll = in_poll
+            self.engine.input(lambda mesh, now: mesh.control_changed(in_poll, now))
+        self._notify()
+
+    # --- reports -----------------------------------------------------------------------------------------------
+
+    def _take_report(self, report: ReportToControl) -> None:
+        self._report = report
+        self._tell_server()
+
+    def _tell_server(self) -> None:
+        if self.client is not None:
+            self.client.report(self._report_now())
+
+    def _report_now(self) -> Report:
+        known = self._report
+        if known is None:
+            return Report(self._hostinfo())
+        return Report(
+            self._hostinfo(), tuple(str(endpoint) for endpoint in known.endpoints), tuple(int(t) for t in known.types)
+        )
+
+    def _hostinfo(self) -> dict[str, Any]:
+        return hostinfo(self.state.prefs, self._report.net_info if self._report is not None else None)
+
+    # --- routes and links --------------------------------------------------------------------------------------
+
+    def _wanted_routing(self) -> Routing:
+        if self.expired or self.client is None or not self.state.prefs.want_running:
+            return Routing()
+        return routing_of(self.netmap, accept_routes=self.state.prefs.accept_routes)
+
+    async def _keep_routes(self) -> None:
+        while True:
+            await self._routes_due.wait()
+            self._routes_due.clear()
+            wanted = self._wanted_routing()
+            try:
+                if wanted == Routing():
+                    await self._router.clear()
+                else:
+                    await self._router.set(wanted)
+            except OSError as error:
+                log.error("routes: %s", error)
+                self._router.problems.append(f"routes cannot be set: {error}")
+            self._notify()
+            await asyncio.sleep(ROUTER_LIMIT)
+
+    async def _watch_links(self) -> None:
+        async for _ in changes():
+            self._routes_due.set()  # somebody may have removed a rule of ours
+            links = await read_links(self._tun)
+            before, self._links = self._links, links
+            if links == before or self.engine is None:
+                continue
+            major = links.major(before)
+            log.info("the network changed (%s)", "major" if major else "minor")
+            self.engine.input(lambda mesh, now, links=links: mesh.interfaces_changed(links.addresses, now))  # type: ignore[misc]
+            self.engine.input(lambda mesh, now, major=major: mesh.link_changed(major, now))  # type: ignore[misc]
+            if major and self.client is not None:
+                self.client.link_changed()
+
+    # --- prefs -------------------------------------------------------------------------------------------------
+
+    def _save(self, state: State) -> None:
+        """Durable first, then true. Raises Refusal."""
+        try:
+            self._file.write(state)
+        except StateError as error:
+            raise Refusal(500, str(error)) from None
+        self.state = state
+
+    def _save_login(self, state: State) -> None:
+        """A login's outcome is true even where the disk is full; then it is told under `status`."""
+        try:
+            self._file.write(state)
+            self._unsaved = ""
+        except StateError as error:
+            log.error("%s", error)
+            self._unsaved = f"{error}; this login is lost at the next start"
+        self.state = state
+
+    def _set(self, prefs: Prefs) -> None:
+        if prefs.control_url != self.state.prefs.control_url and self.state.node is not None:
+            raise Refusal(
+                409, f"this machine is logged in to {self.state.prefs.control_url}: run `ginnel logout` first"
+            )
+        self._save(State(self.state.machine, self.state.node, self.state.login_name, prefs))
+
+    def _rest(self, key: NodePrivate) -> None:
+        """Not on the mesh: no server, no peers, no routes."""
+        self._stop_control()
+        self.netmap = NetMap()
+        self.expired = False
+        self._renew_engine(key)
+        self._notify()
+
+    # --- what the user asks --------------------------------------------------------------------------------------
+
+    def set_prefs(self, prefs: Prefs) -> None:
+        before = self.state.prefs
+        if prefs == before:
+            return
+        self._set(prefs)
+        if not prefs.want_running:
+            self._rest(self._engine_key)
+        elif self.client is None or prefs.control_url != before.control_url:
+            self._stop_control()
+            self._start_control(lambda session: session.start())
+        else:
+            self._tell_server()
+        self._routes_due.set()
+
+    def start(self, request: Start) -> None:
+        before = self.state.prefs
+        prefs = request.update_prefs or before
+        if not prefs.control_url:
+            raise Refusal(400, "no coordination server is named: give --login-server or --invite")
+        self._set(_with(prefs, want_running=True, logged_out=False))
+        same_server = (prefs.control_url, prefs.server_key) == (before.control_url, before.server_key)
+        client = self.client
+        fresh, auth_key = request.force_reauth, request.auth_key
+
+        def begin(session: ControlSession) -> list[ControlAction]:
+            return session.start(auth_key=auth_key, fresh=fresh)
+
+        if client is None or not same_server or isinstance(client.session.login.state, Refused):
+            self._stop_control()
+            self._start_control(begin)
+        elif self.state_name() != "Running" or fresh:
+            client.input(begin)
+        self._tell_server()
+        self._routes_due.set()
+
+    def login_interactive(self) -> None:
+        if self.client is None:
+            raise Refusal(409, "the node is stopped: run `ginnel up`")
+        self.client.input(lambda session: session.start(fresh=True))
+
+    async def logout(self) -> None:
+        if self.state.node is None:
+            self._save(State(self.state.machine, None, "", _with(self.state.prefs, want_running=False)))
+            self._rest(self._engine_key)
+            return
+        if self.client is None:
+            self._start_control(lambda _: [])
+            await asyncio.sleep(0)  # the client's task begins
+        client = self.client
+        assert client is not None
+        try:
+            async with asyncio.timeout(LOGOUT_TIME):
+                await client.leave(lambda session: session.logout())
+        except TimeoutError:
+            raise Refusal(504, "the server does not answer; this machine is still logged in, try again") from None
+        if not isinstance(client.session.login.state, Idle):
+            why = client.session.login.problem
+            raise Refusal(502, f"this machine is still logged in: {why or 'the server did not confirm'}")
+
+    def state_name(self) -> str:
+        """Tailscale's states (tailscale: ipn/backend.go)."""
+        client = self.client
+        if not self.state.prefs.want_running or client is None:
+            return "Stopped" if self.state.node is not None else "NeedsLogin"
+        login = client.session.login
+        if self.expired or login.visit or isinstance(login.state, Refused) or self.state.node is None:
+            return "NeedsLogin"
+        if self.netmap.self_node is None:
+            return "Starting"
+        if not self.netmap.self_node.machine_authorized:
+            return "NeedsMachineAuth"
+        return "Running" if self.engine is not None and self.engine.home else "Starting"
+
+    def health(self) -> list[str]:
+        lines = list(self.engine.health.values()) if self.engine is not None else []
+        lines += self._router.problems
+        if self.expired:
+            lines.append("this machine's key has expired: run `ginnel up --force-reauth`")
+        if self.client is not None and self.client.session.problem:
+            lines.append(f"no connection to {self.state.prefs.control_url}: {self.client.session.problem}")
+        lines += [self._unsaved] if self._unsaved else []
+        return lines + list(self.netmap.health)
+
+    def _notify(self) -> None:
+        for moved in self.watchers:
+            moved.set()
+
+
+def everything(netmap: NetMap) -> MapChange:
+    """The change from nothing to this map."""
+    return MapChange(
+        added=tuple(netmap.peers.values()),
+        self_node=True, filters=True, dns=True, derp_map=True, users=True, health=True, domain=True,
+    )  # fmt: skip
+
+
+def _with(prefs: Prefs, **changed: Any) -> Prefs:
+    return msgspec.structs.replace(prefs, **changed)
+
+
+__all__ = ["Instant", "MeshNode", "everything"]

@@ -1,0 +1,181 @@
+"""What the daemon remembers across restarts: keys, server, what the user asked for. JSON, 0600, in a 0700 directory.
+
+Room: shell. A file that cannot be read to the last byte is refused, never taken for a fresh start: a node that
+silently drew new keys would be another node.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+
+from ginnel.words import BadKey, MachineKey, MachinePrivate, NodePrivate
+
+FILE = "ginneld.state"
+MAX_SIZE = 1 << 20
+
+
+class StateError(Exception):
+    """One line for people: what is wrong with the state and what to do."""
+
+
+class Prefs(msgspec.Struct, frozen=True, rename="pascal"):
+    """What the user asked for. `server_key`: the Noise key of the invite, "" where `/key` over TLS is trusted."""
+
+    control_url: str = msgspec.field(default="", name="ControlURL")
+    server_key: str = ""
+    want_running: bool = False
+    logged_out: bool = False
+    hostname: str = ""
+    accept_routes: bool = msgspec.field(default=False, name="RouteAll")
+    advertise_tags: tuple[str, ...] = ()
+
+    def pinned_key(self) -> MachineKey | None:
+        return MachineKey.parse(self.server_key) if self.server_key else None
+
+
+class State(msgspec.Struct, frozen=True):
+    """Private keys in it: never logged, never answered."""
+
+    machine: MachinePrivate
+    node: NodePrivate | None = None
+    login_name: str = ""
+    prefs: Prefs = Prefs()
+
+    def __repr__(self) -> str:
+        return f"State(control_url={self.prefs.control_url!r})"
+
+
+class _Stored(msgspec.Struct, frozen=True, rename="pascal", forbid_unknown_fields=True):
+    version: int
+    machine_key: str
+    node_key: str
+    login_name: str
+    prefs: Prefs
+
+
+class StateFile:
+    """The one file of a state directory. Made where it is missing; every step that meets a link or a stranger's file
+    stops with a StateError."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._path = directory / FILE
+        self._held: int | None = None
+
+    def read(self) -> State:
+        """The state as it is, or a first one with a fresh machine key; nothing is written or made."""
+        return self._read() or State(MachinePrivate(os.urandom(32)))
+
+    def open(self) -> State:
+        """Make the directory, keep other daemons out of it, and write a first state where there is none."""
+        self._make_directory()
+        self._lock()
+        state = self._read()
+        if state is None:
+            state = State(MachinePrivate(os.urandom(32)))
+            self.write(state)
+        return state
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    def write(self, state: State) -> None:
+        """Durable when it returns: a crash at any point leaves the old state or the new one."""
+        body = msgspec.json.format(msgspec.json.encode(_to_stored(state)), indent=2) + b"\n"
+        fresh = self._path.with_suffix(".new")
+        try:
+            fresh.unlink(missing_ok=True)
+            _write_exclusively(fresh, body)
+            fresh.replace(self._path)
+            _sync_directory(self._directory)
+        except OSError as error:
+            raise StateError(f"cannot write {self._path}: {error.strerror}; make the directory writable") from None
+
+    def _make_directory(self) -> None:
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = self._directory.lstat()
+        except OSError as error:
+            raise StateError(
+                f"cannot make the state directory {self._directory}: {error.strerror}; name another with --state"
+            ) from None
+        if not stat.S_ISDIR(found.st_mode):
+            raise StateError(f"{self._directory} is not a directory; name another with --state")
+        if found.st_uid != os.geteuid():
+            raise StateError(f"{self._directory} belongs to uid {found.st_uid}, not to us; name another with --state")
+        if found.st_mode & 0o077:
+            self._directory.chmod(0o700)
+        if not os.access(self._directory, os.W_OK | os.X_OK):
+            raise StateError(f"{self._directory} is not writable; make it so, or name another with --state")
+
+    def _lock(self) -> None:
+        if self._held is not None:
+            return
+        held = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(held)
+            raise StateError(f"another ginneld uses {self._directory}; name another with --state") from None
+        self._held = held
+
+    def _read(self) -> State | None:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StateError(f"cannot open {self._path}: {error.strerror}; it must be a plain file of ours") from None
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
+                raise StateError(f"{self._path} is not a plain file of ours; move it away")
+            if found.st_mode & 0o077:
+                raise StateError(f"{self._path} can be read by others; its keys may be known: chmod 600 or remove it")
+            return self._parse(file.read(MAX_SIZE + 1))
+
+    def _parse(self, body: bytes) -> State:
+        try:
+            return _from_stored(msgspec.json.decode(body, type=_Stored))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BadKey, ValueError):
+            raise StateError(
+                f"{self._path} is damaged ({len(body)} bytes): put a copy back, or remove it to join as a new machine"
+            ) from None
+
+
+def _to_stored(state: State) -> _Stored:
+    node = state.node.secret_text() if state.node is not None else ""
+    return _Stored(1, state.machine.secret_text(), node, state.login_name, state.prefs)
+
+
+def _from_stored(stored: _Stored) -> State:
+    if stored.version != 1:
+        raise ValueError(f"version {stored.version}")
+    stored.prefs.pinned_key()
+    node = NodePrivate.parse(stored.node_key) if stored.node_key else None
+    return State(MachinePrivate.parse(stored.machine_key), node, stored.login_name, stored.prefs)
+
+
+def _write_exclusively(path: Path, body: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)  # whatever the umask is
+        file.write(body)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

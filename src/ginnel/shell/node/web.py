@@ -1,0 +1,73 @@
+"""One small HTTP/1.1 request at a time: `/key`, ping answers, relay latencies.
+
+Room: shell.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import h11
+
+from ginnel.shell.node.dial import DialError, Streams, open_streams
+
+MAX_BODY = 64 * 1024
+
+
+class WebError(Exception):
+    """One line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    status: int
+    body: bytes
+
+
+async def fetch(method: str, url: str, *, mark: int, tls: ssl.SSLContext | None = None) -> Page:
+    """No redirects, no cookies, at most 64 KiB. `tls`: instead of the system's roots. Raises WebError. Time it out."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    secure = parts.scheme == "https"
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    context = (tls or ssl.create_default_context()) if secure else None
+    try:
+        streams = await open_streams(host, parts.port or (443 if secure else 80), mark=mark, tls=context)
+    except DialError as error:
+        raise WebError(str(error)) from None
+    try:
+        return await exchange(streams, method, target, parts.netloc.rpartition("@")[2])
+    finally:
+        streams.writer.close()
+
+
+async def exchange(streams: Streams, method: str, target: str, host: str) -> Page:
+    """One request and its answer on a connection that stands. Raises WebError."""
+    connection = h11.Connection(h11.CLIENT)
+    headers = [("Host", host), ("User-Agent", "ginnel"), ("Accept", "*/*")]
+    try:
+        streams.writer.write(connection.send(h11.Request(method=method, target=target, headers=headers)) or b"")
+        streams.writer.write(connection.send(h11.EndOfMessage()) or b"")
+        return await _read(connection, streams)
+    except (OSError, ssl.SSLError, h11.ProtocolError) as error:
+        raise WebError(f"{host} gave no HTTP answer: {error}") from None
+
+
+async def _read(connection: h11.Connection, streams: Streams) -> Page:
+    status, body = 0, bytearray()
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            connection.receive_data(await streams.reader.read(65536))
+        elif isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > MAX_BODY:
+                raise WebError(f"the answer is longer than {MAX_BODY} bytes")
+        elif isinstance(event, h11.EndOfMessage):
+            return Page(status, bytes(body))
+        elif isinstance(event, h11.ConnectionClosed):
+            raise WebError("the connection was closed before the answer")
