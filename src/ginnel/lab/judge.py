@@ -44,7 +44,7 @@ def judge(scenario: Scenario, tell: Tell, logs: Path | None = None) -> Outcome:
     run = Run(scenario, tell, logs)
     try:
         run.all()
-    except LabError as error:
+    except (LabError, OSError) as error:
         run.check("ran-to-the-end", False, str(error))
     seconds = time.monotonic() - started
     passed = (

@@ -42,7 +42,7 @@ class Conversation:
         self.connection: socket.socket | None = None
 
     def __enter__(self) -> Conversation:
-        self.listener = self.receiver.socket(socket.SOCK_STREAM, (self.address, 0))
+        self.listener = until(self.listen, self.limit, f"{self.address} to be an address of its host")
         self.listener.listen(1)
         self.listener.settimeout(self.limit)
         self.sink = threading.Thread(target=self.receive, name="sink")
@@ -56,6 +56,12 @@ class Conversation:
             self.close()
             raise
         return self
+
+    def listen(self) -> socket.socket | None:
+        try:
+            return self.receiver.socket(socket.SOCK_STREAM, (self.address, 0))
+        except OSError:
+            return None
 
     def open(self) -> None:
         self.started = time.monotonic()
