@@ -235,6 +235,15 @@ def test_peers_with_different_homes_meet() -> None:
     assert mesh.nodes["a"].delivered["b"] > 40
 
 
+def test_a_node_that_moves_to_another_network_is_direct_again_soon() -> None:
+    mesh = talking(pair(1, EASY, EASY))
+    mesh.clock.run(20.0)
+    mesh.move("b", FULL_CONE)
+    moved = mesh.clock.now
+    assert mesh.clock.run_until(lambda: mesh.nodes["a"].last_delivery["b"] > moved + 0.1, limit=2.0)
+    assert mesh.clock.run_until(lambda: mesh.both_direct("a", "b"), limit=5.0)
+
+
 def test_one_seed_gives_one_run() -> None:
     def run(seed: int) -> list[str]:
         mesh = talking(pair(seed, EASY, HARD, loss=0.1))

@@ -187,6 +187,19 @@ class SimMesh:
             process=node.process + 1,
         )
 
+    def move(self, name: str, nat: NatKind | None) -> None:
+        """The machine comes up in another network; the process goes on and is told of it."""
+        node = self.nodes[name]
+        inside = IPv4Address(f"10.9.{node.number // 200}.{node.number % 200 + 1}")
+        outside = IPv4Address(f"192.0.2.{node.number % 200 + 1}")
+        box = Nat(nat, outside, self.random) if nat is not None else None
+        v4 = inside if box is not None else outside
+        self.network.move(node.host, v4, box)
+        now = self.clock.now
+        address = LocalAddress("eth0", IPv4Interface((v4, 24)))
+        self.perform(node, node.mesh.interfaces_changed([address], now))
+        self.perform(node, node.mesh.link_changed(True, now))
+
     # --- control ---
 
     def _join(self, node: SimNode, private: DiscoPrivate) -> None:
