@@ -200,8 +200,9 @@ class Exchanges:
     # --- what goes out ---
 
     def request(self, headers: list[tuple[str, str]], body: bytes) -> tuple[int, bytes]:
-        """Open a stream. Raises ChannelError when the connection is closed or full."""
+        """Open a stream. Raises ChannelError when the connection is closed or full, SlowReader."""
         self._check_open()
+        self._check_room(len(body))
         try:
             number = self._h2.get_next_available_stream_id()
             self._h2.send_headers(number, headers, end_stream=not body)

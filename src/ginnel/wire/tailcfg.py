@@ -3,18 +3,21 @@
 Room: wire. JSON bytes become messages and back. No sockets, clocks, randomness or logs come in.
 
 Go's rules hold: member names are Go's, a missing, `null` or empty list says the same unless a field's comment says
-otherwise, unknown members are skipped. Python clients of ours write exact names; tailscale-rs writes names of
-another case, so requests are read with `decode_request`, which folds case as Go's decoder does.
+otherwise, `null` is the zero value of any member that has one, unknown members are skipped. tailscale-rs writes names
+of another case than Go, so requests are read with `decode_request`, which folds case as Go's decoder does and bounds
+what strangers may send.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from ginnel.wire import gojson
 from ginnel.wire.read import Malformed
 from ginnel.words import BadKey, ChallengeKey, DiscoKey, MachineKey, NodeKey, WallTime
 
@@ -30,6 +33,10 @@ def go_name(name: str) -> str:
     return "".join(_ACRONYMS.get(part) or part.capitalize() for part in name.split("_"))
 
 
+Int = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class Message(msgspec.Struct, frozen=True, omit_defaults=True, rename=go_name):
     """Members with a default are left out when they hold it (Go's omitempty and omitzero)."""
 
@@ -43,7 +50,7 @@ class Whole(msgspec.Struct, frozen=True, rename=go_name):
 
 class Service(Message, frozen=True):
     proto: str = ""
-    port: int = 0
+    port: Int = 0
     description: str = ""
 
 
@@ -59,7 +66,7 @@ class NetInfo(Message, frozen=True):
     upnp: bool | None = None
     pmp: bool | None = None
     pcp: bool | None = None
-    preferred_derp: int = 0
+    preferred_derp: Int = 0
     link_type: str = ""
     derp_latency: dict[str, float] | None = None  # "<region>-v4" -> seconds
     firewall_mode: str = ""
@@ -92,28 +99,28 @@ class Node(Message, frozen=True):
     """A machine as the map shows it: the node itself or a peer.
 
     `allowed_ips`: None stands for "as addresses", an empty list for "nothing is routed".
-    `key_expiry`: None or year 1 stands for "never"; ask `expiry_of`.
+    `key_expiry`: None or year 1 stands for "never"; ask `wall_time`.
     """
 
-    id: int
+    id: Int
     stable_id: str
     name: str  # with the trailing dot
-    user: int
+    user: Int
     key: NodeKey
     addresses: list[str]
-    key_expiry: datetime | None = None
+    key_expiry: Time | None = None
     machine: MachineKey | None = None
     disco_key: DiscoKey | None = None
     allowed_ips: list[str] | None = None
     endpoints: list[str] | None = None
     legacy_derp: str = msgspec.field(default="", name="DERP")
-    home_derp: int = 0
+    home_derp: Int = 0
     hostinfo: dict[str, Any] | None = None
-    created: datetime | None = None
-    cap: int = 0
+    created: Time | None = None
+    cap: Int = 0
     tags: list[str] | None = None
     primary_routes: list[str] | None = None
-    last_seen: datetime | None = None
+    last_seen: Time | None = None
     online: bool | None = None
     machine_authorized: bool = False
     capabilities: list[str] | None = None
@@ -126,20 +133,20 @@ class Node(Message, frozen=True):
 class PeerChange(Message, frozen=True):
     """A patch of one peer; absent members are unchanged, an empty endpoint list clears."""
 
-    node_id: int = msgspec.field(name="NodeID")
-    derp_region: int = 0
-    cap: int = 0
+    node_id: Int = msgspec.field(name="NodeID")
+    derp_region: Int = 0
+    cap: Int = 0
     cap_map: dict[str, list[Any] | None] | None = None
     endpoints: list[str] | None = None
     key: NodeKey | None = None
     disco_key: DiscoKey | None = None
     online: bool | None = None
-    last_seen: datetime | None = None
-    key_expiry: datetime | None = None
+    last_seen: Time | None = None
+    key_expiry: Time | None = None
 
 
 class UserProfile(Message, frozen=True):
-    id: int
+    id: Int
     login_name: str
     display_name: str = ""
     profile_pic_url: str = ""
@@ -151,14 +158,17 @@ class UserProfile(Message, frozen=True):
 class RegisterAuth(Message, frozen=True):
     auth_key: str = ""
 
+    def __repr__(self) -> str:
+        return f"RegisterAuth({'secret' if self.auth_key else 'none'})"
+
 
 class RegisterRequest(Message, frozen=True):
-    version: int = 0
+    version: Int = 0
     node_key: NodeKey | None = None
     old_node_key: NodeKey | None = None
     nl_key: str = ""
     auth: RegisterAuth | None = None
-    expiry: datetime | None = None  # year 1: no wish; in the past: log out
+    expiry: Time | None = None  # year 1: no wish; in the past: log out
     followup: str = ""
     hostinfo: dict[str, Any] | None = None
     ephemeral: bool = False
@@ -166,12 +176,12 @@ class RegisterRequest(Message, frozen=True):
 
 
 class User(Whole, frozen=True):
-    id: int = 0
+    id: Int = 0
     display_name: str = ""
 
 
 class Login(Whole, frozen=True):
-    id: int = 0
+    id: Int = 0
     provider: str = ""
     login_name: str = ""
     display_name: str = ""
@@ -190,7 +200,7 @@ class RegisterResponse(Whole, frozen=True):
 
 
 class MapRequest(Message, frozen=True):
-    version: int = 0
+    version: Int = 0
     compress: str = ""
     keep_alive: bool = False
     node_key: NodeKey | None = None
@@ -200,27 +210,27 @@ class MapRequest(Message, frozen=True):
     read_only: bool = False
     hostinfo: dict[str, Any] | None = None
     endpoints: list[str] | None = None
-    endpoint_types: list[int] | None = None
+    endpoint_types: list[Int] | None = None
     debug_flags: list[str] | None = None
 
 
 class DERPNode(Message, frozen=True):
     name: str
-    region_id: int
+    region_id: Int
     host_name: str
     cert_name: str = ""  # a name, or sha256-raw:<hex of the leaf's DER>
     ipv4: str = ""  # "": ask DNS; not an address, as "none": this family is off
     ipv6: str = ""
-    stun_port: int = 0  # 0: 3478; -1: none
+    stun_port: Int = 0  # 0: 3478; -1: none
     stun_only: bool = False
-    derp_port: int = 0  # 0: 443
+    derp_port: Int = 0  # 0: 443
     insecure_for_tests: bool = False
     stun_test_ip: str = ""
     can_port80: bool = False
 
 
 class DERPRegion(Message, frozen=True):
-    region_id: int
+    region_id: Int
     region_code: str
     region_name: str
     latitude: float = 0.0
@@ -231,18 +241,18 @@ class DERPRegion(Message, frozen=True):
 
 
 class DERPHomeParams(Message, frozen=True):
-    region_score: dict[int, float] | None = None
+    region_score: dict[Int, float] | None = None
 
 
 class DERPMap(Message, frozen=True):
     home_params: DERPHomeParams | None = None
-    regions: dict[int, DERPRegion | None] | None = None
+    regions: dict[Int, DERPRegion | None] | None = None
     omit_default_regions: bool = msgspec.field(default=False, name="omitDefaultRegions")
 
 
 class PortRange(Whole, frozen=True):
-    first: int = 0
-    last: int = 65535
+    first: Int = 0
+    last: Int = 65535
 
 
 class NetPortRange(Whole, frozen=True):
@@ -259,7 +269,7 @@ class CapGrant(Message, frozen=True):
 class FilterRule(Message, frozen=True):
     src_ips: list[str] = msgspec.field(name="SrcIPs")
     dst_ports: list[NetPortRange] | None = None
-    ip_proto: list[int] | None = None  # nothing: TCP, UDP and both ICMPs
+    ip_proto: list[Int] | None = None  # nothing: TCP, UDP and both ICMPs
     cap_grant: list[CapGrant] | None = None
 
 
@@ -289,13 +299,13 @@ class Debug(Message, frozen=True):
     sleep_seconds: float = 0.0
 
 
-class PingRequest(Message, frozen=True):
+class PingRequest(Whole, frozen=True):
     url: str = ""
     url_is_noise: bool = False
     log: bool = False
     types: str = ""
     ip: str = ""
-    payload: bytes | None = None
+    payload: bytes | msgspec.UnsetType = msgspec.UNSET
 
 
 class MapResponse(Message, frozen=True):
@@ -308,10 +318,10 @@ class MapResponse(Message, frozen=True):
     derp_map: DERPMap | None = None
     peers: list[Node] | None = None  # only a list that is not empty replaces
     peers_changed: list[Node] | None = None
-    peers_removed: list[int] | None = None
+    peers_removed: list[Int] | None = None
     peers_changed_patch: list[PeerChange] | None = None
-    peer_seen_change: dict[int, bool] | None = None
-    online_change: dict[int, bool] | None = None
+    peer_seen_change: dict[Int, bool] | None = None
+    online_change: dict[Int, bool] | None = None
     dns_config: DNSConfig | None = None
     domain: str = ""
     collect_services: bool | None = None
@@ -319,8 +329,10 @@ class MapResponse(Message, frozen=True):
     packet_filters: dict[str, list[FilterRule] | None] | None = None
     user_profiles: list[UserProfile] | None = None
     health: list[str] | None = None
-    control_time: datetime | None = None
+    control_time: Time | None = None
     debug: Debug | None = None
+    ssh_policy: dict[str, Any] | None = None
+    display_messages: dict[str, dict[str, Any] | None] | None = None  # null takes one out, "*" all
 
 
 class ServerKeys(msgspec.Struct, frozen=True, rename="camel"):
@@ -366,58 +378,42 @@ def encode(message: msgspec.Struct | dict[str, Any] | list[Any]) -> bytes:
     return _ENCODER.encode(message)
 
 
+_BAD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BadKey)
+
+
 def decode(kind: type[M], body: bytes | bytearray | memoryview) -> M:
-    """Read a message whose member names have Go's exact case. Raises Malformed."""
+    """Read a server's message: fast where it is written as Go writes it. Raises Malformed."""
     try:
         return _decoder(kind).decode(body)  # type: ignore[no-any-return]
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BadKey) as error:
+    except msgspec.ValidationError:
+        return _settled(kind, msgspec.json.decode, body)  # null where msgspec wants a value, perhaps
+    except _BAD as error:
         raise Malformed(f"{kind.__name__}: {error}") from None
 
 
 def decode_request(kind: type[M], body: bytes | bytearray | memoryview) -> M:
-    """Read a message whose member names may differ in case, as Go does. Raises Malformed."""
+    """Read a stranger's message: any case of the member names, bounded in depth and number. Raises Malformed."""
+    return _settled(kind, gojson.loose, body)
+
+
+def _settled(kind: type[M], parse: Callable[[Any], Any], body: bytes | bytearray | memoryview) -> M:
     try:
-        loose = msgspec.json.decode(body)
-        return msgspec.convert(fold_names(kind, loose), kind, dec_hook=_read_key)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, BadKey) as error:
+        return msgspec.convert(fold_names(kind, parse(body)), kind, dec_hook=_read_key, str_keys=True)
+    except _BAD as error:
         raise Malformed(f"{kind.__name__}: {error}") from None
 
 
 def read_hostinfo(members: dict[str, Any] | None) -> Hostinfo:
     """The members of a Hostinfo object that this project reads. Raises Malformed."""
     try:
-        return msgspec.convert(fold_names(Hostinfo, members or {}), Hostinfo, dec_hook=_read_key)
-    except (msgspec.MsgspecError, RecursionError) as error:
+        return msgspec.convert(fold_names(Hostinfo, members or {}), Hostinfo, dec_hook=_read_key, str_keys=True)
+    except _BAD as error:
         raise Malformed(f"Hostinfo: {error}") from None
 
 
 def fold_names(kind: type, loose: object) -> object:
-    """Rename the members of `loose`, and of the structures in it, to the exact case that `kind` declares."""
-    if not isinstance(loose, dict):
-        return loose
-    exact, folded = _names(kind)
-    members: dict[str, object] = {}
-    for name, value in loose.items():
-        known = name if name in exact else folded.get(name.lower())
-        if known is None or (known != name and known in loose):
-            continue  # unknown, or an exact match is there and wins
-        inner = exact[known]
-        members[known] = fold_names(inner, value) if inner is not None else value
-    return members
-
-
-@cache
-def _names(kind: type) -> tuple[dict[str, type | None], dict[str, str]]:
-    """Member name -> the structure it holds (None: a plain value), and lower-case name -> member name."""
-    exact: dict[str, type | None] = {}
-    for member in msgspec.structs.fields(kind):
-        held = [t for t in (member.type, *get_args(member.type)) if _is_struct(t)]
-        exact[member.encode_name] = held[0] if held else None
-    return exact, {name.lower(): name for name in exact}
-
-
-def _is_struct(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    """`loose` as `kind` declares it: names in their exact case, `null` as zero, nothing unknown."""
+    return gojson.settle(kind, loose) if isinstance(loose, dict) else loose
 
 
 # --- time ------------------------------------------------------------------------------------------------------
