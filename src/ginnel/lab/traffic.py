@@ -6,7 +6,6 @@ byte that arrived. The connection stays up for the whole scenario: a path that c
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import socket
 import threading
@@ -65,21 +64,14 @@ class Conversation:
             return None
 
     def open(self) -> None:
-        """A node may be up a moment before its routes are: that moment is part of the time to the first byte."""
         self.started = time.monotonic()
-        until(self.connected, self.limit, f"a route to {self.address}")
-        self.send(TRICKLE)
-        until(lambda: self.first_byte_at or None, self.limit, f"the first byte at {self.address}")
-        self.trickler.start()
-
-    def connected(self) -> bool | None:
         try:
             self.source.connect(self.listener.getsockname())
         except OSError as error:
-            if error.errno == errno.ENETUNREACH:
-                return None
             raise LabError(f"no TCP connection to {self.address} within {self.limit:g} s: {error}") from None
-        return True
+        self.send(TRICKLE)
+        until(lambda: self.first_byte_at or None, self.limit, f"the first byte at {self.address}")
+        self.trickler.start()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
