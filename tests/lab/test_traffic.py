@@ -46,7 +46,7 @@ def test_a_capture_ends_while_the_interface_is_never_quiet():
         Lab(network(a="none")) as lab,
         Conversation(lab.spaces["a"], lab.spaces["server"], lab.addresses["server"], 10) as talk,
     ):
-        with Capture(lab.spaces["server"], "eth0", b"still here") as capture:
+        with Capture(lab.spaces["server"], "eth0", b"something") as capture:
             talk.send_and_wait(b"something", 10)
         assert capture.seen.with_needle > 0
         assert talk.trickler.is_alive()
