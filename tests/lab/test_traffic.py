@@ -41,6 +41,17 @@ def test_a_capture_does_not_see_what_is_not_there():
     assert capture.seen.bytes > len(payload)
 
 
+def test_a_capture_ends_while_the_interface_is_never_quiet():
+    with (
+        Lab(network(a="none")) as lab,
+        Conversation(lab.spaces["a"], lab.spaces["server"], lab.addresses["server"], 10) as talk,
+    ):
+        with Capture(lab.spaces["server"], "eth0", b"something") as capture:
+            talk.send_and_wait(b"something", 10)
+        assert capture.seen.with_needle > 0
+        assert talk.trickler.is_alive()
+
+
 @pytest.mark.parametrize("cut", [0, 1, 63, 64, 65])
 def test_any_80_bytes_of_a_payload_hold_the_needle(cut):
     payload, needle = telltale(4)

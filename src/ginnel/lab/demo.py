@@ -22,7 +22,7 @@ from ginnel.lab.probe import probe
 from ginnel.lab.rootless import AGAIN_MARK, as_root_of_our_own, settle_in
 from ginnel.lab.scenario import Blocked, Expect, Member, Scenario
 from ginnel.lab.screen import Screen, Table, amount
-from ginnel.lab.traffic import Conversation, throughput
+from ginnel.lab.traffic import throughput
 
 ALICE, BOB = "alice", "bob"
 DEMO = Scenario(
@@ -67,7 +67,7 @@ def show(screen: Screen) -> None:
         for fault in DEMO.faults:
             mesh.block_udp(fault)
         alice, bob = mesh.ours[ALICE], mesh.ours[BOB]
-        with Conversation(lab.spaces[ALICE], lab.spaces[BOB], bob.address, DIRECT_LIMIT) as talk:
+        with mesh.stream(DEMO.pairs[0]) as talk:
             screen.title("UDP between the homes is held up: the pair talks by the relay, end to end encrypted")
             screen.step(f"first byte from {ALICE} to {BOB} after {talk.seconds_to_first_byte * 1000:.0f} ms")
             watch(screen, alice, bob, RELAY_SHOWN, stop_when_direct=False)

@@ -12,12 +12,14 @@ from ginnel.lab import LabError
 from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import SERVER
 from ginnel.lab.members import UP_LIMIT, GinnelNode, Node, OfficialNode, Server, Way, way_in
+from ginnel.lab.namespace import Inside
 from ginnel.lab.processes import until
 from ginnel.lab.scenario import Blocked, Expect, Scenario
 from ginnel.lab.talk import OUR_PAGES, Pages, Stream, Talk
 from ginnel.lab.topology import INTERNET
 
 FIRST_BYTE_LIMIT = 20.0
+ROUTE_LIMIT = 10.0
 
 
 class Mesh:
@@ -64,10 +66,23 @@ class Mesh:
         return found[0]
 
     def talk(self, expect: Expect) -> Talk:
-        a, b = self.lab.spaces[expect.a], self.lab.spaces[expect.b]
-        if expect.b in self.official:
-            return Pages(a, self.ours[expect.a].address, self.official[expect.b], b, FIRST_BYTE_LIMIT)
-        return Stream(a, b, self.ours[expect.b].address, FIRST_BYTE_LIMIT)
+        if expect.b in self.ours:
+            return self.stream(expect)
+        self.wait_for_route(expect.a, expect.b)
+        spaces, ours = self.lab.spaces, self.ours[expect.a]
+        return Pages(spaces[expect.a], ours.address, self.official[expect.b], spaces[expect.b], FIRST_BYTE_LIMIT)
+
+    def stream(self, expect: Expect) -> Stream:
+        self.wait_for_route(expect.a, expect.b)
+        self.wait_for_route(expect.b, expect.a)
+        spaces = self.lab.spaces
+        return Stream(spaces[expect.a], spaces[expect.b], self.ours[expect.b].address, FIRST_BYTE_LIMIT)
+
+    def wait_for_route(self, host: str, peer: str) -> None:
+        """Until the kernel sends what is meant for the peer into the tunnel: a TCP connection that is begun earlier
+        keeps the source address of the other interface, and never comes through."""
+        space, address = self.lab.spaces[host], self.nodes[peer].address
+        until(lambda: into_tunnel(space, address), ROUTE_LIMIT, f"a route from {host} to {peer} into the tunnel")
 
     def block_udp(self, fault: Blocked) -> None:
         """UDP between the outside addresses of two members is dropped in the middle; the server stays in reach."""
@@ -90,3 +105,12 @@ def named(node: GinnelNode, hostname: str) -> str | None:
         if peer.get("HostName") == hostname and peer.get("Online") and peer.get("TailscaleIPs"):
             return str(peer["TailscaleIPs"][0])
     return None
+
+
+def into_tunnel(space: Inside, address: str) -> bool | None:
+    """Whether the host's kernel leads an address elsewhere than out of its one real interface."""
+    try:
+        found = space.run(["ip", "-o", "route", "get", address])
+    except LabError:
+        return None
+    return None if " dev eth0 " in found else True

@@ -73,7 +73,7 @@ class Process:
             self.popen.wait()
 
     def last_words(self) -> str:
-        lines = self.said().strip().splitlines()
+        lines = [line.strip() for line in self.said().splitlines() if any(map(str.isalnum, line))]
         return lines[-1][-TAIL:] if lines else "it said nothing"
 
 

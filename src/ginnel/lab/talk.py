@@ -117,7 +117,7 @@ class Pages:
 
     def keep_on(self) -> None:
         while not self.ending.wait(AGAIN):
-            self.fetch()
+            self.fetch(SHORT)
 
     def fetch(self, limit: float | None = None) -> bytes | None:
         return page_of(self.ours, (self.official.address, 80), limit or self.limit)
