@@ -71,7 +71,7 @@ def two_hosts(prefix: str) -> Iterator[tuple[str, str]]:
 
 @contextmanager
 def two_hosts_and_a_relay(prefix: str) -> Iterator[tuple[str, str, str]]:
-    """`<prefix>-a` and `-b` that reach nothing but `<prefix>-r`: one finds it at 192.0.2.9, the other at 198.51.100.9."""
+    """`<prefix>-a` and `-b` reach nothing but `<prefix>-r`: one finds it at 192.0.2.9, the other at 198.51.100.9."""
     a, b, r = f"{prefix}-a", f"{prefix}-b", f"{prefix}-r"
     with hosts(a, b, r):
         wire((a, "eth0", ("192.0.2.1/24",)), (r, "eth0", ("192.0.2.9/24",)))
