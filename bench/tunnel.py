@@ -1,6 +1,6 @@
 """One TCP stream through two tunnel ends on one machine: ours and userspace WireGuard, in turns. Needs root.
 
-`tunnel/tcp`: two hosts on one wire. Peers: Debian's wireguard-go (TUN and UDP without offload) and the newest one, named
+`tunnel/tcp`: two hosts on one wire. Peers: wireguard-go of Debian (TUN and UDP without offload) and the newest, named
 by `BENCH_WIREGUARD_GO` or built by the Go toolchain. `tunnel/relayed-tcp`: the same stream through one relay, where
 userspace WireGuard has no counterpart: the figure to beat is the official daemon's with the official relay.
 """
