@@ -103,10 +103,13 @@ class Relay:
         splice: str | None,
         members_only: bool,
         threads: int = 2,
+        handshake_timeout: float = 10.0,
+        write_timeout: float = 2.0,
     ) -> Relay:
         """Bind and serve. `certificate`: PEM chain, leaf first, the relay's `derpkey` certificate last.
         `tls`, `http`, `stun`: "ip:port" to listen on (port 0: any). `splice`: unix socket of the server behind.
-        Raises OSError (a port is taken), ValueError (bad PEM or key)."""
+        The timeouts, in seconds: for TLS with the request's head and again for the login; for a client that takes
+        no byte. Raises OSError (a port is taken), ValueError (bad PEM or key)."""
 
     def addresses(self) -> dict[str, list[Address]]:
         """What was bound, by "tls", "http", "stun"."""

@@ -1,1 +1,28 @@
-//! The front door: TLS, DERP, STUN, port 80, and the splice to the server behind it
+//! The front door: TLS, DERP, STUN, port 80, and the splice to the server behind it.
+//!
+//! ```text
+//!  :443 --TLS--> head of the request --+-- Upgrade: DERP -----> a shard's task, packets by the registry
+//!                                      +-- /generate_204 ... -> answered here
+//!  :80  --------> head of the request -+-- anything else -----> PROXY v2 + the same bytes, to a unix socket
+//!  :3478/udp ---> one thread, recvmmsg and sendmmsg
+//! ```
+//!
+//! Connections are dealt to shards: threads with one runtime each. Who reads a batch of frames also seals and writes
+//! it to the receivers, so a packet passes no channel and wakes nobody; a receiver's own task runs only when its
+//! socket is full.
+
+mod admission;
+mod config;
+mod counters;
+mod derp;
+mod door;
+mod http;
+mod proxy;
+mod relay;
+mod splice;
+mod stream;
+mod stun;
+mod tls;
+
+pub use config::{Config, Limits, RelayError};
+pub use relay::{ClientRow, Relay};

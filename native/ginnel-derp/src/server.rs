@@ -1,0 +1,86 @@
+//! The relay's side of the login, and which frames it takes from clients.
+
+use crate::frame::MAGIC;
+use crate::login::{self, ClientInfo, Secret, ServerInfo, hex};
+use crate::{
+    DerpError, Frame, Key, MAX_CLIENT_INFO_SIZE, MAX_PACKET_SIZE, NONCE_SIZE, Rule, kind,
+    put_header,
+};
+
+const BOX_OVERHEAD: usize = NONCE_SIZE + 16;
+
+/// What a relay takes from a client: bounded bodies for what it knows, anything else passes by.
+pub fn server_rule(kind: u8) -> Rule {
+    let take = |limit: usize| Rule {
+        limit: limit as u32,
+        keep: true,
+    };
+    match kind {
+        kind::CLIENT_INFO => take(32 + BOX_OVERHEAD + MAX_CLIENT_INFO_SIZE),
+        kind::SEND_PACKET => take(32 + MAX_PACKET_SIZE),
+        kind::FORWARD_PACKET => take(64 + MAX_PACKET_SIZE),
+        kind::NOTE_PREFERRED => take(1),
+        kind::WATCH_CONNS => take(0),
+        kind::CLOSE_PEER => take(32),
+        kind::PING | kind::PONG => take(1000),
+        _ => Rule {
+            limit: u32::MAX,
+            keep: false,
+        },
+    }
+}
+
+/// The HTTP answer of the normal upgrade; fast start has none.
+pub fn upgrade_response(server: &Key) -> String {
+    format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\nConnection: Upgrade\r\nDerp-Version: {}\r\n\
+         Derp-Public-Key: {}\r\n\r\n",
+        crate::PROTOCOL_VERSION,
+        hex(server)
+    )
+}
+
+/// Append the relay's first frame.
+pub fn put_server_key(out: &mut Vec<u8>, server: &Key) {
+    put_header(out, kind::SERVER_KEY, (MAGIC.len() + server.len()) as u32);
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(server);
+}
+
+/// Open the client's first frame: its node key, proved, and what it says of itself.
+pub fn open_client_info(
+    secret: &Secret,
+    kind: u8,
+    body: &[u8],
+) -> Result<(Key, ClientInfo), DerpError> {
+    if kind != crate::kind::CLIENT_INFO {
+        return Err(DerpError::OutOfOrder {
+            expected: "ClientInfo",
+            got: kind,
+        });
+    }
+    let Frame::ClientInfo { key, sealed } = Frame::decode(kind, body)? else {
+        return Err(DerpError::OutOfOrder {
+            expected: "ClientInfo",
+            got: kind,
+        });
+    };
+    // The all-zero key is "no key" everywhere, and X25519 with it proves nothing.
+    if *key == [0; 32] {
+        return Err(DerpError::BadBox { what: "ClientInfo" });
+    }
+    Ok((*key, login::open_client_info(secret, key, sealed)?))
+}
+
+/// Append the relay's answer to a proved client. `nonce` is 24 bytes of entropy, never used before.
+pub fn put_server_info(
+    out: &mut Vec<u8>,
+    secret: &Secret,
+    client: &Key,
+    nonce: &[u8; NONCE_SIZE],
+    info: ServerInfo,
+) {
+    let json = info.to_json();
+    put_header(out, kind::SERVER_INFO, (BOX_OVERHEAD + json.len()) as u32);
+    secret.seal(client, nonce, &json, out);
+}

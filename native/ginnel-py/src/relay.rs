@@ -1,0 +1,163 @@
+//! `_native.Relay`: the front door for Python.
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ginnel_derp::{Key, Secret};
+use ginnel_relay::{Config, Limits, RelayError};
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+type Address = (String, u16);
+type Client<'py> = (Bound<'py, PyBytes>, Address, u64, u64);
+
+/// The front door: TLS with DERP and the splice, port 80, STUN.
+#[pyclass(frozen, module = "ginnel._native")]
+pub struct Relay(ginnel_relay::Relay);
+
+#[pymethods]
+impl Relay {
+    #[new]
+    #[pyo3(signature = (
+        private_key, *, certificate, certificate_key, tls, http, stun, splice, members_only, threads = 2,
+        handshake_timeout = 10.0, write_timeout = 2.0
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn new(
+        py: Python<'_>,
+        private_key: &[u8],
+        certificate: &[u8],
+        certificate_key: &[u8],
+        tls: Vec<String>,
+        http: Vec<String>,
+        stun: Vec<String>,
+        splice: Option<PathBuf>,
+        members_only: bool,
+        threads: usize,
+        handshake_timeout: f64,
+        write_timeout: f64,
+    ) -> PyResult<Self> {
+        let limits = Limits {
+            handshake: seconds(handshake_timeout)?,
+            write: seconds(write_timeout)?,
+            ..Limits::default()
+        };
+        let config = Config {
+            secret: Secret::new(key(private_key)?),
+            certificate: certificate.to_vec(),
+            certificate_key: certificate_key.to_vec(),
+            tls: listen_addresses(&tls)?,
+            http: listen_addresses(&http)?,
+            stun: listen_addresses(&stun)?,
+            splice,
+            members_only,
+            threads,
+            limits,
+        };
+        py.detach(|| ginnel_relay::Relay::start(config))
+            .map(Self)
+            .map_err(python_error)
+    }
+
+    fn addresses(&self) -> HashMap<&'static str, Vec<Address>> {
+        let rows = [
+            ("tls", self.0.tls_addresses()),
+            ("http", self.0.http_addresses()),
+            ("stun", self.0.stun_addresses()),
+        ];
+        rows.into_iter()
+            .map(|(name, found)| (name, found.iter().map(address).collect()))
+            .collect()
+    }
+
+    fn set_certificate(&self, certificate: &[u8], certificate_key: &[u8]) -> PyResult<()> {
+        self.0
+            .set_certificate(certificate, certificate_key)
+            .map_err(python_error)
+    }
+
+    fn set_members(&self, py: Python<'_>, keys: Vec<Vec<u8>>) -> PyResult<()> {
+        let keys: HashSet<Key> = keys.iter().map(|raw| key(raw)).collect::<PyResult<_>>()?;
+        py.detach(|| self.0.set_members(keys));
+        Ok(())
+    }
+
+    #[pyo3(name = "add_member")]
+    fn add_member(&self, key: &[u8]) -> PyResult<()> {
+        self.0.add_member(self::key(key)?);
+        Ok(())
+    }
+
+    fn remove_member(&self, py: Python<'_>, key: &[u8]) -> PyResult<()> {
+        let key = self::key(key)?;
+        py.detach(|| self.0.remove_member(&key));
+        Ok(())
+    }
+
+    fn set_bootstrap_dns(&self, body: &[u8]) -> PyResult<()> {
+        let text = std::str::from_utf8(body)
+            .map_err(|_| PyValueError::new_err("expected JSON in UTF-8"))?;
+        self.0.set_bootstrap_dns(text);
+        Ok(())
+    }
+
+    fn clients<'py>(&self, py: Python<'py>) -> Vec<Client<'py>> {
+        let rows = py.detach(|| self.0.clients());
+        let row = |(key, source, bytes_in, bytes_out): (Key, SocketAddr, u64, u64)| {
+            (
+                PyBytes::new(py, &key),
+                address(&source),
+                bytes_in,
+                bytes_out,
+            )
+        };
+        rows.into_iter().map(row).collect()
+    }
+
+    fn counters(&self) -> HashMap<&'static str, u64> {
+        self.0.counters().into_iter().collect()
+    }
+
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| self.0.close());
+    }
+}
+
+fn key(raw: &[u8]) -> PyResult<Key> {
+    raw.try_into()
+        .map_err(|_| PyValueError::new_err(format!("expected 32 bytes of key, got {}", raw.len())))
+}
+
+fn seconds(number: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(number)
+        .map_err(|_| PyValueError::new_err(format!("not a time limit: {number}")))
+}
+
+fn listen_addresses(texts: &[String]) -> PyResult<Vec<SocketAddr>> {
+    let one = |text: &String| {
+        text.parse().map_err(|_| {
+            PyValueError::new_err(format!("expected ip:port to listen on, got {text:?}"))
+        })
+    };
+    texts.iter().map(one).collect()
+}
+
+fn address(address: &SocketAddr) -> Address {
+    (address.ip().to_string(), address.port())
+}
+
+fn python_error(error: RelayError) -> PyErr {
+    let text = error.to_string();
+    match error {
+        RelayError::Certificate(_) => PyValueError::new_err(text),
+        RelayError::Listen { source, .. } | RelayError::System(source) => {
+            match source.raw_os_error() {
+                Some(number) => PyOSError::new_err((number, text)),
+                None => PyOSError::new_err(text),
+            }
+        }
+    }
+}

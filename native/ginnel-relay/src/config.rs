@@ -1,0 +1,98 @@
+//! What a relay is started with, and its limits.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ginnel_derp::Secret;
+
+/// What a relay is started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The DERP key.
+    pub secret: Secret,
+    /// PEM chain, leaf first, the `derpkey` certificate last.
+    pub certificate: Vec<u8>,
+    /// PEM key of the leaf.
+    pub certificate_key: Vec<u8>,
+    /// Where to listen for TLS.
+    pub tls: Vec<SocketAddr>,
+    /// Where to listen for plain HTTP.
+    pub http: Vec<SocketAddr>,
+    /// Where to answer STUN.
+    pub stun: Vec<SocketAddr>,
+    /// Unix socket of the server behind.
+    pub splice: Option<PathBuf>,
+    /// Only keys of the table may log in.
+    pub members_only: bool,
+    /// Shards.
+    pub threads: usize,
+    /// Bounds of everything.
+    pub limits: Limits,
+}
+
+/// Bounds of everything that somebody outside can use up.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// TLS handshake and the head of the request together; and again for the DERP login.
+    pub handshake: Duration,
+    /// A receiver that takes no byte for so long is closed (tailscale: derpserver, tcp-write-timeout).
+    pub write: Duration,
+    /// Silence after which the relay says that it is still here; up to a twelfth is added at random.
+    pub keep_alive: Duration,
+    /// Connections in all.
+    pub connections: usize,
+    /// Connections from one IPv4 address or IPv6 /64. Loopback is not counted.
+    pub per_prefix: u32,
+    /// Of these, such as have not yet sent a request or logged in.
+    pub half_open_per_prefix: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake: Duration::from_secs(10),
+            write: Duration::from_secs(2),
+            keep_alive: Duration::from_secs(60),
+            connections: 60_000,
+            per_prefix: 4096,
+            half_open_per_prefix: 512,
+        }
+    }
+}
+
+/// Bytes of a request's head.
+pub(crate) const MAX_HEAD_SIZE: usize = 16 << 10;
+/// Header fields of a request.
+pub(crate) const MAX_FIELDS: usize = 64;
+/// TLS bytes of one read; one turn of one client at the shard.
+pub(crate) const READ_SIZE: usize = 64 << 10;
+/// Packets that wait for a client whose socket is full, and as many disco messages.
+pub(crate) const QUEUE_DEPTH: usize = 32;
+/// Bytes of such a queue, for packets larger than usual.
+pub(crate) const QUEUE_SIZE: usize = 256 << 10;
+/// Bytes of pongs and notes that wait for such a client.
+pub(crate) const CONTROL_SIZE: usize = 4 << 10;
+/// Peers that a client is remembered to have sent to, so that they learn when it leaves.
+pub(crate) const MAX_CORRESPONDENTS: usize = 16 << 10;
+
+/// Why a relay doesn't start or take a certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// An address can't be listened on.
+    #[error("cannot listen on {address} ({what}): {source}")]
+    Listen {
+        /// tls, http or stun.
+        what: &'static str,
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Certificate or key don't hold what they should.
+    #[error("{0}")]
+    Certificate(String),
+    /// Threads, event descriptors.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}

@@ -1,0 +1,273 @@
+//! One login: its socket's writing end, its TLS, and what waits for it. Any shard may deliver to it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use ginnel_derp::{HEADER_SIZE, Key, is_disco};
+use parking_lot::Mutex;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
+
+use super::queue::Queue;
+use crate::config::CONTROL_SIZE;
+use crate::counters::Counters;
+use crate::tls::{Progress, Tls, Wire};
+
+/// One batch fits, and a few words of TLS itself.
+const MAX_UNSENT: usize = 1 << 20;
+/// A RecvPacket frame up to its packet.
+const PACKET_AT: usize = HEADER_SIZE + 32;
+
+pub(crate) struct Client {
+    pub(crate) id: u64,
+    pub(crate) key: Key,
+    pub(crate) source: SocketAddr,
+    /// The writing end; the reading end is its task's.
+    pub(crate) socket: OwnedWriteHalf,
+    /// Its task has to look: the socket got full, or it has to go.
+    pub(crate) changed: Notify,
+    /// Another connection has the same key.
+    pub(crate) duplicate: AtomicBool,
+    pub(crate) bytes_in: AtomicU64,
+    pub(crate) bytes_out: AtomicU64,
+    closing: AtomicBool,
+    outward: Mutex<Outward>,
+}
+
+/// Lock order: a thread holds at most one client's lock, and none while it looks into the registry.
+struct Outward {
+    tls: Tls,
+    /// Records that the socket did not take, from `sent` on.
+    unsent: Vec<u8>,
+    sent: usize,
+    /// When the socket last took something, if it is full.
+    stuck_since: Option<Instant>,
+    control: Vec<u8>,
+    disco: Queue,
+    data: Queue,
+    dead: bool,
+}
+
+impl Client {
+    pub(crate) fn new(
+        id: u64,
+        key: Key,
+        source: SocketAddr,
+        socket: OwnedWriteHalf,
+        tls: Tls,
+    ) -> Self {
+        Self {
+            id,
+            key,
+            source,
+            socket,
+            changed: Notify::new(),
+            duplicate: AtomicBool::new(false),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            outward: Mutex::new(Outward {
+                tls,
+                unsent: Vec::new(),
+                sent: 0,
+                stuck_since: None,
+                control: Vec::new(),
+                disco: Queue::default(),
+                data: Queue::default(),
+                dead: false,
+            }),
+        }
+    }
+
+    /// Take TLS bytes that came from this client.
+    pub(crate) fn receive(
+        &self,
+        incoming: &mut [u8],
+        plain: &mut Vec<u8>,
+        wire: &mut Wire,
+    ) -> io::Result<Progress> {
+        let mut outward = self.outward.lock();
+        wire.clear();
+        let progress = outward.tls.receive(incoming, plain, wire);
+        if !wire.filled().is_empty() {
+            self.write(&mut outward, wire)?;
+        }
+        progress.map_err(io::Error::other)
+    }
+
+    /// Send whole RecvPacket frames, `packets` of them, now or when the socket takes them again.
+    pub(crate) fn deliver(
+        &self,
+        frames: &[u8],
+        packets: u64,
+        wire: &mut Wire,
+        counters: &Counters,
+    ) {
+        let mut outward = self.outward.lock();
+        if outward.dead {
+            return counters.gone.add(packets);
+        }
+        if outward.stuck_since.is_some() {
+            return outward.hold_back(frames, counters);
+        }
+        match self.seal(&mut outward, frames, wire) {
+            Ok(()) => counters.packets_out.add(packets),
+            Err(_) => {
+                counters.gone.add(packets);
+                self.die(&mut outward);
+            }
+        }
+    }
+
+    /// Send frames that are not packets.
+    pub(crate) fn tell(&self, frames: &[u8], wire: &mut Wire, counters: &Counters) {
+        let mut outward = self.outward.lock();
+        if outward.dead {
+            return;
+        }
+        if outward.stuck_since.is_some() {
+            match outward.control.len() + frames.len() > CONTROL_SIZE {
+                true => counters.control_full.one(),
+                false => outward.control.extend_from_slice(frames),
+            }
+        } else if self.seal(&mut outward, frames, wire).is_err() {
+            self.die(&mut outward);
+        }
+    }
+
+    /// The socket takes bytes again: first what was sealed already, then what waited.
+    pub(crate) fn go_on(
+        &self,
+        plain: &mut Vec<u8>,
+        wire: &mut Wire,
+        counters: &Counters,
+    ) -> io::Result<()> {
+        let mut outward = self.outward.lock();
+        while outward.stuck_since.is_some() {
+            if !self.write_unsent(&mut outward)? {
+                return Ok(());
+            }
+            outward.stuck_since = None;
+            plain.clear();
+            plain.append(&mut outward.control);
+            let packets = outward.disco.drain_into(plain) + outward.data.drain_into(plain);
+            if !plain.is_empty() {
+                self.seal(&mut outward, plain, wire)?;
+                counters.packets_out.add(packets);
+            }
+        }
+        outward.control = Vec::new();
+        Ok(())
+    }
+
+    /// Since when the socket has taken nothing, if it is full.
+    pub(crate) fn stuck_since(&self) -> Option<Instant> {
+        self.outward.lock().stuck_since
+    }
+
+    /// Ask its task to end it.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// The task ends: nothing is sent from here on, what waited is dropped.
+    pub(crate) fn bury(&self, wire: &mut Wire, counters: &Counters) {
+        let mut outward = self.outward.lock();
+        counters.gone.add(outward.disco.len() + outward.data.len());
+        wire.clear();
+        if !outward.dead && outward.stuck_since.is_none() && outward.tls.close(wire).is_ok() {
+            // The goodbye is a courtesy: whoever doesn't take it at once learns it from the socket.
+            let _ = self.write(&mut outward, wire);
+        }
+        outward.dead = true;
+        (outward.unsent, outward.disco, outward.data) =
+            (Vec::new(), Queue::default(), Queue::default());
+    }
+
+    fn die(&self, outward: &mut Outward) {
+        outward.dead = true;
+        self.close();
+    }
+
+    fn seal(&self, outward: &mut Outward, frames: &[u8], wire: &mut Wire) -> io::Result<()> {
+        wire.clear();
+        outward.tls.seal(frames, wire).map_err(io::Error::other)?;
+        self.bytes_out
+            .fetch_add(frames.len() as u64, Ordering::Relaxed);
+        self.write(outward, wire)
+    }
+
+    /// Write all of `wire`, or keep the rest and mark the socket full.
+    fn write(&self, outward: &mut Outward, wire: &Wire) -> io::Result<()> {
+        let bytes = wire.filled();
+        let sent = if outward.stuck_since.is_some() {
+            0
+        } else {
+            write_some(&self.socket, bytes)?
+        };
+        if sent < bytes.len() {
+            if outward.unsent.len() > MAX_UNSENT {
+                return Err(io::Error::other(
+                    "the client makes TLS talk and doesn't listen",
+                ));
+            }
+            outward.unsent.extend_from_slice(&bytes[sent..]);
+            if outward.stuck_since.is_none() {
+                outward.stuck_since = Some(Instant::now());
+                self.changed.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    /// True if nothing is left.
+    fn write_unsent(&self, outward: &mut Outward) -> io::Result<bool> {
+        let sent = write_some(&self.socket, &outward.unsent[outward.sent..])?;
+        outward.sent += sent;
+        if outward.sent == outward.unsent.len() {
+            (outward.unsent, outward.sent) = (Vec::new(), 0);
+            return Ok(true);
+        }
+        if sent > 0 {
+            outward.stuck_since = Some(Instant::now());
+        }
+        Ok(false)
+    }
+}
+
+impl Outward {
+    fn hold_back(&mut self, frames: &[u8], counters: &Counters) {
+        let mut rest = frames;
+        while let Some(head) = rest.first_chunk::<HEADER_SIZE>() {
+            let size =
+                HEADER_SIZE + u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
+            let Some((frame, behind)) = rest.split_at_checked(size) else {
+                return;
+            };
+            match frame.get(PACKET_AT..).is_some_and(is_disco) {
+                true => counters.queue_head_disco.add(self.disco.push(frame)),
+                false => counters.queue_head.add(self.data.push(frame)),
+            }
+            rest = behind;
+        }
+    }
+}
+
+fn write_some(socket: &OwnedWriteHalf, bytes: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match socket.try_write(&bytes[sent..]) {
+            Ok(size) => sent += size,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(sent)
+}

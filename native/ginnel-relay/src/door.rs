@@ -1,0 +1,215 @@
+//! One connection from its first byte until it is known what it is for.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ginnel_derp::{put_server_key, upgrade_response};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::admission::Permit;
+use crate::derp;
+use crate::http::{self, Head, Want, read_head};
+use crate::relay::Shared;
+use crate::stream::Stream;
+use crate::{proxy, splice};
+
+/// Who is connected to which of our addresses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) source: SocketAddr,
+    pub(crate) local: SocketAddr,
+}
+
+/// A connection of a TLS listener.
+pub(crate) async fn serve_tls(shared: Arc<Shared>, tcp: TcpStream, ends: Ends, mut permit: Permit) {
+    let config = shared.tls_config();
+    let opening = async {
+        let mut stream = Stream::accept(tcp, config)
+            .await
+            .inspect_err(|_| shared.counters.handshake_failed.one())?;
+        let head = read_request(&mut stream).await?;
+        io::Result::Ok((stream, head))
+    };
+    let Ok(opened) = timeout(shared.limits.handshake, opening).await else {
+        return shared.counters.handshake_late.one();
+    };
+    let Ok((stream, head)) = opened else { return };
+    match head {
+        Head::Whole {
+            size,
+            want: Want::Derp { fast_start },
+        } => {
+            serve_derp(shared, stream, size, fast_start, ends, permit).await;
+        }
+        Head::Whole {
+            want: Want::Elsewhere { otherwise },
+            ..
+        } => {
+            permit.settle();
+            match &shared.splice {
+                Some(_) => splice_tls(&shared, stream, ends).await,
+                None => finish(&shared, stream, &otherwise).await,
+            }
+        }
+        Head::Whole {
+            want: Want::Answer(text),
+            ..
+        } => finish(&shared, stream, &text).await,
+        Head::Whole {
+            want: Want::BootstrapDns { head_only },
+            ..
+        } => {
+            let text = http::bootstrap_dns(&shared.bootstrap_dns.read().clone(), head_only);
+            finish(&shared, stream, &text).await;
+        }
+        Head::Refused(text) => {
+            shared.counters.bad_request.one();
+            finish(&shared, stream, &text).await;
+        }
+        Head::Partial => {}
+    }
+}
+
+/// A connection of a plain HTTP listener.
+pub(crate) async fn serve_http(
+    shared: Arc<Shared>,
+    mut tcp: TcpStream,
+    ends: Ends,
+    mut permit: Permit,
+) {
+    let mut early = Vec::new();
+    let reading = read_plain_request(&mut tcp, &mut early);
+    let Ok(head) = timeout(shared.limits.handshake, reading).await else {
+        return shared.counters.handshake_late.one();
+    };
+    permit.settle();
+    let text = match (head, &shared.splice) {
+        (
+            Ok(Head::Whole {
+                want: Want::Elsewhere { .. },
+                ..
+            }),
+            Some(path),
+        ) => {
+            let behind = splice::connect(
+                path,
+                &proxy::preamble(ends.source, ends.local, None),
+                &early,
+            )
+            .await;
+            match behind {
+                Ok(behind) => {
+                    shared.counters.spliced.one();
+                    drop(early);
+                    let _ = splice::plain(tcp, behind).await;
+                    return;
+                }
+                Err(_) => no_server(&shared),
+            }
+        }
+        (
+            Ok(Head::Whole {
+                want: Want::Answer(text) | Want::Elsewhere { otherwise: text },
+                ..
+            }),
+            _,
+        ) => text,
+        (Ok(Head::Refused(text)), _) => {
+            shared.counters.bad_request.one();
+            text
+        }
+        _ => return,
+    };
+    shared.counters.answered.one();
+    let answering = async {
+        tcp.write_all(text.as_bytes()).await?;
+        tcp.shutdown().await
+    };
+    let _ = timeout(shared.limits.write, answering).await;
+}
+
+async fn read_request(stream: &mut Stream) -> io::Result<Head> {
+    loop {
+        let head = read_head(&stream.plain, true);
+        if head != Head::Partial || !stream.read().await? {
+            return Ok(head);
+        }
+    }
+}
+
+async fn read_plain_request(tcp: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<Head> {
+    loop {
+        tcp.readable().await?;
+        bytes.reserve(4 << 10);
+        match tcp.try_read_buf(bytes) {
+            Ok(0) => return Ok(Head::Partial),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+            other => other?,
+        };
+        let head = read_head(bytes, false);
+        if head != Head::Partial {
+            return Ok(head);
+        }
+    }
+}
+
+async fn finish(shared: &Shared, stream: Stream, text: &str) {
+    shared.counters.answered.one();
+    let _ = timeout(shared.limits.write, stream.finish(text.as_bytes())).await;
+}
+
+async fn splice_tls(shared: &Shared, mut stream: Stream, ends: Ends) {
+    let Some(path) = &shared.splice else { return };
+    let preamble = proxy::preamble(ends.source, ends.local, Some(stream.tls.version()));
+    match splice::connect(path, &preamble, &stream.plain).await {
+        Ok(behind) => {
+            shared.counters.spliced.one();
+            stream.plain = Vec::new();
+            let _ = splice::tls(stream, behind).await;
+        }
+        Err(_) => finish(shared, stream, &no_server(shared)).await,
+    }
+}
+
+fn no_server(shared: &Shared) -> String {
+    shared.counters.splice_failed.one();
+    http::answer(
+        "503 Service Unavailable",
+        "Retry-After: 5\r\n",
+        "The server is not running.\n",
+        false,
+    )
+}
+
+async fn serve_derp(
+    shared: Arc<Shared>,
+    mut stream: Stream,
+    head_size: usize,
+    fast_start: bool,
+    ends: Ends,
+    mut permit: Permit,
+) {
+    let mut hello = Vec::new();
+    if fast_start {
+        shared.counters.fast_start.one();
+    } else {
+        hello.extend_from_slice(upgrade_response(&shared.public).as_bytes());
+    }
+    put_server_key(&mut hello, &shared.public);
+    stream.plain.drain(..head_size);
+    let login = async {
+        stream.write_all(&hello).await?;
+        derp::log_in(&shared, &mut stream).await
+    };
+    match timeout(shared.limits.handshake, login).await {
+        Err(_) => shared.counters.handshake_late.one(),
+        Ok(Err(_)) => shared.counters.login_failed.one(),
+        Ok(Ok(newcomer)) => {
+            permit.settle();
+            derp::serve(shared, stream, newcomer, ends, permit).await;
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Sockets and thread of the STUN server.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::batch::Batch;
+use crate::config::RelayError;
+use crate::relay::{Shared, takes_both};
+
+/// Room for a burst of a few thousand requests while the thread waits for the processor.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+pub(crate) struct StunServer {
+    addresses: Vec<SocketAddr>,
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl StunServer {
+    /// None if there is nowhere to listen.
+    pub(crate) fn start(
+        at: &[SocketAddr],
+        shared: Arc<Shared>,
+    ) -> Result<Option<Self>, RelayError> {
+        if at.is_empty() {
+            return Ok(None);
+        }
+        let bind_one = |&address: &SocketAddr| {
+            bind(address, takes_both(address, at)).map_err(|source| RelayError::Listen {
+                what: "stun",
+                address,
+                source,
+            })
+        };
+        let sockets: Vec<UdpSocket> = at.iter().map(bind_one).collect::<Result<_, _>>()?;
+        let addresses = sockets
+            .iter()
+            .map(UdpSocket::local_addr)
+            .collect::<io::Result<_>>()?;
+        let stop = Arc::new(event()?);
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("relay-stun".into())
+            .spawn(move || serve(&sockets, stopped.as_raw_fd(), &shared))?;
+        Ok(Some(Self {
+            addresses,
+            stop,
+            thread: Some(thread),
+        }))
+    }
+
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.clone()
+    }
+}
+
+impl Drop for StunServer {
+    fn drop(&mut self) {
+        let one = 1u64.to_ne_bytes();
+        // SAFETY: the descriptor is an eventfd that we hold, and eight bytes are what it takes.
+        unsafe { libc::write(self.stop.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn event() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; the result is checked.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn bind(address: SocketAddr, both: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    socket.set_nonblocking(true)?;
+    match address {
+        SocketAddr::V4(_) => set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO)?,
+        SocketAddr::V6(_) => {
+            socket.set_only_v6(!both)?;
+            set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
+        }
+    }
+    // As much as the system allows; less is no reason not to serve.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+fn set_option(socket: &Socket, level: i32, name: i32) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the option takes an int, which is alive during the call and of the stated size.
+    match unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            (&raw const on).cast(),
+            size,
+        )
+    } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn serve(sockets: &[UdpSocket], stop: RawFd, shared: &Shared) {
+    let poll_in = |fd: RawFd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut polled: Vec<libc::pollfd> = sockets
+        .iter()
+        .map(|socket| poll_in(socket.as_raw_fd()))
+        .collect();
+    polled.push(poll_in(stop));
+    let mut batch = Batch::new();
+    loop {
+        // SAFETY: the slice is alive during the call and of the stated length.
+        let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, -1) };
+        if ready < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return;
+        }
+        if polled.last().is_some_and(|stop| stop.revents != 0) {
+            return;
+        }
+        for entry in polled.iter().filter(|entry| entry.revents != 0) {
+            turn(&mut batch, entry.fd, shared);
+        }
+    }
+}
+
+fn turn(batch: &mut Batch, socket: RawFd, shared: &Shared) {
+    // An error here is a late ICMP answer or nothing to read; the next poll tells.
+    let Ok(turn) = batch.turn(socket) else { return };
+    let counters = &shared.counters;
+    counters.stun_answered.add(turn.answered as u64);
+    counters.stun_unsent.add(turn.unsent as u64);
+    counters
+        .stun_ignored
+        .add((turn.received - turn.answered - turn.unsent) as u64);
+}

@@ -1,0 +1,212 @@
+//! TLS without sockets: bytes from the wire in, plaintext and bytes for the wire out. rustls' unbuffered form is used
+//! because its buffered one reads 4 KiB at a time and keeps buffers of its own for each idle connection.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+
+use crate::config::RelayError;
+
+/// Largest expansion of a record: header, content type, tag; TLS 1.2 adds a nonce.
+const RECORD_OVERHEAD: usize = 5 + 1 + 16 + 8;
+const RECORD_SIZE: usize = 16 << 10;
+
+/// Read PEM chain and key. Tickets are off: relay clients don't resume, and each would cost memory.
+pub(crate) fn server_config(
+    certificate: &[u8],
+    key: &[u8],
+) -> Result<Arc<ServerConfig>, RelayError> {
+    let bad = |why: String| RelayError::Certificate(why);
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate)
+        .collect::<Result<_, _>>()
+        .map_err(|e| bad(format!("the certificate is not PEM: {e}")))?;
+    if chain.is_empty() {
+        return Err(bad("the certificate file holds no certificate".into()));
+    }
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|_| bad("the key file holds no PEM private key".into()))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|e| bad(e.to_string()))?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|e| bad(format!("certificate and key don't fit: {e}")))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    Ok(Arc::new(config))
+}
+
+/// More than one record that is not yet whole can only be a handshake message in pieces, which nobody needs here.
+pub(crate) const MAX_LEFT_OVER: usize = 20 << 10;
+
+/// What `receive` left, for the next time.
+pub(crate) fn left_over(rest: &[u8]) -> std::io::Result<Vec<u8>> {
+    if rest.len() > MAX_LEFT_OVER {
+        return Err(std::io::Error::other("a TLS message that is too long"));
+    }
+    Ok(rest.to_vec())
+}
+
+/// A buffer for the wire whose length only grows, so that it is not zeroed for each use.
+#[derive(Debug, Default)]
+pub(crate) struct Wire {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Wire {
+    pub(crate) fn filled(&self) -> &[u8] {
+        &self.bytes[..self.used]
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.used = 0;
+    }
+
+    fn room(&mut self, size: usize) -> &mut [u8] {
+        if self.bytes.len() - self.used < size {
+            self.bytes.resize(self.used + size, 0);
+        }
+        &mut self.bytes[self.used..]
+    }
+}
+
+/// What a turn of `receive` came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Bytes of the input that are done with.
+    pub(crate) used: usize,
+    /// The handshake is over.
+    pub(crate) open: bool,
+    /// The peer said it will send no more.
+    pub(crate) closed: bool,
+}
+
+/// Boxed: it has a kilobyte and is handed through several tasks.
+pub(crate) struct Tls(Box<UnbufferedServerConnection>);
+
+impl Tls {
+    pub(crate) fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+        UnbufferedServerConnection::new(config).map(|connection| Self(Box::new(connection)))
+    }
+
+    /// "TLSv1.2" or "TLSv1.3".
+    pub(crate) fn version(&self) -> &'static str {
+        match self.0.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        }
+    }
+
+    /// Take what came, append plaintext to `plain` and answers to `out`. What is left of `incoming` has to come
+    /// again with more behind it. After an error `out` holds the alert.
+    pub(crate) fn receive(
+        &mut self,
+        incoming: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Wire,
+    ) -> Result<Progress, rustls::Error> {
+        let mut progress = Progress::default();
+        loop {
+            let UnbufferedStatus {
+                mut discard, state, ..
+            } = self.0.process_tls_records(&mut incoming[progress.used..]);
+            let mut done = false;
+            match state {
+                Err(error) => {
+                    self.alert(out);
+                    return Err(error);
+                }
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        let record = record?;
+                        discard += record.discard;
+                        plain.extend_from_slice(record.payload);
+                    }
+                }
+                Ok(ConnectionState::EncodeTlsData(mut data)) => encode(&mut data, out)?,
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                Ok(ConnectionState::PeerClosed) => progress.closed = true,
+                Ok(ConnectionState::Closed) => (progress.closed, done) = (true, true),
+                Ok(ConnectionState::WriteTraffic(_)) => (progress.open, done) = (true, true),
+                Ok(_) => done = true,
+            }
+            progress.used += discard;
+            if done {
+                return Ok(progress);
+            }
+        }
+    }
+
+    /// Append `plain` as records to `out`.
+    pub(crate) fn seal(&mut self, plain: &[u8], out: &mut Wire) -> Result<(), rustls::Error> {
+        let records = plain.len().div_ceil(RECORD_SIZE);
+        let size = plain.len() + records * RECORD_OVERHEAD;
+        self.write(out, size, |traffic, room| traffic.encrypt(plain, room))
+    }
+
+    /// Append the goodbye to `out`.
+    pub(crate) fn close(&mut self, out: &mut Wire) -> Result<(), rustls::Error> {
+        self.write(out, 64, |traffic, room| traffic.queue_close_notify(room))
+    }
+
+    fn write(
+        &mut self,
+        out: &mut Wire,
+        size: usize,
+        mut act: impl FnMut(&mut Traffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
+    ) -> Result<(), rustls::Error> {
+        loop {
+            match self.0.process_tls_records(&mut []).state? {
+                ConnectionState::WriteTraffic(mut traffic) => {
+                    out.used += match act(&mut traffic, out.room(size)) {
+                        Ok(size) => size,
+                        Err(EncryptError::InsufficientSize(needed)) => {
+                            act(&mut traffic, out.room(needed.required_size))
+                                .map_err(|_| rustls::Error::EncryptError)?
+                        }
+                        Err(EncryptError::EncryptExhausted) => {
+                            return Err(rustls::Error::EncryptError);
+                        }
+                    };
+                    return Ok(());
+                }
+                ConnectionState::EncodeTlsData(mut data) => encode(&mut data, out)?,
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                ConnectionState::PeerClosed => {}
+                _ => return Err(rustls::Error::HandshakeNotComplete),
+            }
+        }
+    }
+
+    fn alert(&mut self, out: &mut Wire) {
+        while let Ok(ConnectionState::EncodeTlsData(mut data)) =
+            self.0.process_tls_records(&mut []).state
+        {
+            if encode(&mut data, out).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+type Traffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>;
+type Encode<'c> = rustls::unbuffered::EncodeTlsData<'c, rustls::server::ServerConnectionData>;
+
+fn encode(data: &mut Encode<'_>, out: &mut Wire) -> Result<(), rustls::Error> {
+    let size = match data.encode(out.room(4 << 10)) {
+        Ok(size) => size,
+        Err(EncodeError::InsufficientSize(needed)) => data
+            .encode(out.room(needed.required_size))
+            .map_err(|_| rustls::Error::EncryptError)?,
+        Err(EncodeError::AlreadyEncoded) => 0,
+    };
+    out.used += size;
+    Ok(())
+}
