@@ -305,7 +305,7 @@ impl Inbound {
         match (origin, from) {
             (Origin::Endpoint(endpoint), _) => self.sender.push(endpoint, reply),
             (Origin::Region(region), Some(peer)) => {
-                shared.relays.send(shared, region, &peer.key, &reply);
+                shared.relays.send(shared, region, &peer.key, &[reply]);
             }
             (Origin::Region(_), None) => {}
         }

@@ -50,8 +50,8 @@ impl Prefix {
         })
     }
 
-    /// Whether it holds an address.
-    pub fn contains(&self, address: IpAddr) -> bool {
+    #[cfg(test)]
+    fn contains(&self, address: IpAddr) -> bool {
         let (v6, bits) = number(address);
         v6 == self.v6 && bits & mask(v6, self.len) == self.bits
     }

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::BytesMut;
+use ginnel_derp::Secret;
 use ginnel_tunnel::{Identity, Tunnel};
 use parking_lot::{Mutex, RwLock};
 
@@ -22,7 +23,7 @@ use crate::inbound::UdpInbound;
 use crate::outbound::Outbound;
 use crate::peer::{Peer, Steer};
 use crate::prefix::{AddressSet, BadPrefix, Prefix, Range, everything};
-use crate::relay::Relays;
+use crate::relay::{Relays, Target, Verify};
 use crate::send::Sender;
 use crate::shared::{Shared, Table};
 use crate::threads::spawn;
@@ -87,6 +88,7 @@ impl Pump {
             counters: Counters::new(),
             timers: Timers::default(),
             relays: Relays::default(),
+            secret: Secret::new(private_key),
             mark,
             stopping: AtomicBool::new(false),
         });
@@ -269,6 +271,47 @@ impl Pump {
         Ok(())
     }
 
+    /// Dial a relay.
+    pub fn relay_open(
+        &self,
+        region: u32,
+        server_name: &str,
+        addresses: &[(String, u16)],
+        verify: &str,
+    ) -> Result<(), PumpError> {
+        self.check_running()?;
+        if region == 0 {
+            return Err(PumpError::Value("region 0 stands for none".to_owned()));
+        }
+        let target = Target {
+            server_name: server_name.to_owned(),
+            addresses: addresses
+                .iter()
+                .map(|(address, port)| socket_address(address, *port))
+                .collect::<Result<_, _>>()?,
+            verify: Verify::parse(verify)
+                .ok_or_else(|| PumpError::Value(format!("{verify:?} is no way to verify")))?,
+        };
+        Ok(self.shared.relays.open(&self.shared, region, target)?)
+    }
+
+    /// Close one relay's connection.
+    pub fn relay_close(&self, region: u32) {
+        self.shared.relays.close(region);
+    }
+
+    /// Which relay is home; 0 for none.
+    pub fn relay_prefer(&self, region: u32) {
+        self.shared.relays.prefer(region);
+    }
+
+    /// Send a disco packet by a relay.
+    pub fn relay_send(&self, region: u32, to: &Key, packet: &[u8]) {
+        self.shared
+            .relays
+            .send_disco(&self.shared, region, to, packet);
+    }
+
     /// Take asides.
     pub fn drain(&self, limit: usize) -> Vec<Aside> {
         self.shared.asides.drain(limit)
@@ -301,6 +344,7 @@ impl Pump {
         ring(&self.stop);
         ring(&self.sockets_changed);
         self.shared.timers.wake();
+        self.shared.relays.close_all();
         for thread in threads.drain(..) {
             // A turn's panic was counted; there is nothing more to learn from the thread.
             let _ = thread.join();

@@ -25,7 +25,13 @@ pub struct Receiver {
 
 #[repr(align(8))]
 #[derive(Clone, Copy)]
-struct Control([u8; CONTROL]);
+struct Control(
+    #[allow(
+        dead_code,
+        reason = "the kernel writes it, and it is read through msghdr"
+    )]
+    [u8; CONTROL],
+);
 
 impl Receiver {
     /// With buffers for one batch.

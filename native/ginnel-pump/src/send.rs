@@ -43,14 +43,15 @@ impl Sender {
         self.waiting.push((to, datagram));
     }
 
+    /// Queue datagrams for one address.
+    pub fn extend(&mut self, to: SocketAddr, datagrams: impl Iterator<Item = BytesMut>) {
+        self.waiting
+            .extend(datagrams.map(|datagram| (to, datagram)));
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
-    }
-
-    /// Whether none waits.
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
     }
 
     /// Send everything. What cannot be sent is told and dropped.

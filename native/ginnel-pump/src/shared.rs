@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::BytesMut;
+use ginnel_derp::Secret;
 use ginnel_tunnel::Identity;
 use ginnel_wire::wireguard::{self, Message};
 use parking_lot::RwLock;
@@ -58,6 +59,8 @@ pub struct Shared {
     pub timers: Timers,
     /// Relay connections.
     pub relays: Relays,
+    /// Our node key, for logging in to relays.
+    pub secret: Secret,
     /// SO_MARK of every socket, 0 for none.
     pub mark: u32,
     /// Set once, when the threads must end.
@@ -99,21 +102,18 @@ impl Shared {
         }
         self.timers.watch(peer);
         let steer = way(**peer.steer.load(), answer_to);
-        for message in messages.drain(..) {
-            self.note_index(peer, &message);
-            self.dispatch(peer, steer, message, sender);
+        for message in &*messages {
+            self.note_index(peer, message);
         }
-    }
-
-    fn dispatch(&self, peer: &Peer, steer: Steer, message: BytesMut, sender: &mut Sender) {
         if steer.region != 0 {
-            self.relays.send(self, steer.region, &peer.key, &message);
+            self.relays.send(self, steer.region, &peer.key, messages);
         }
         match steer.endpoint {
-            Some(endpoint) => sender.push(endpoint, message),
-            None if steer.region == 0 => self.counters.one(Count::SteerNone),
+            Some(endpoint) => sender.extend(endpoint, messages.drain(..)),
+            None if steer.region == 0 => self.counters.many(Count::SteerNone, messages.len()),
             None => {}
         }
+        messages.clear();
     }
 
     /// Learn which index a handshake message gives to this peer.

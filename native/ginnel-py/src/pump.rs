@@ -64,7 +64,6 @@ impl Pump {
         py.detach(|| self.0.bind(port)).map_err(raise)
     }
 
-    #[pyo3(name = "set_peer")]
     fn set_peer(&self, py: Python<'_>, key: &[u8], allowed_ips: Vec<String>) -> PyResult<()> {
         let key = self::key(key)?;
         py.detach(|| self.0.set_peer(key, &allowed_ips))
@@ -120,6 +119,32 @@ impl Pump {
     fn send_udp(&self, py: Python<'_>, to: (String, u16), packet: &[u8]) -> PyResult<()> {
         py.detach(|| self.0.send_udp(&to.0, to.1, packet))
             .map_err(raise)
+    }
+
+    fn relay_open(
+        &self,
+        py: Python<'_>,
+        region: u32,
+        server_name: &str,
+        addresses: Vec<(String, u16)>,
+        verify: &str,
+    ) -> PyResult<()> {
+        py.detach(|| self.0.relay_open(region, server_name, &addresses, verify))
+            .map_err(raise)
+    }
+
+    fn relay_close(&self, py: Python<'_>, region: u32) {
+        py.detach(|| self.0.relay_close(region));
+    }
+
+    fn relay_prefer(&self, py: Python<'_>, region: u32) {
+        py.detach(|| self.0.relay_prefer(region));
+    }
+
+    fn relay_send(&self, py: Python<'_>, region: u32, to: &[u8], packet: &[u8]) -> PyResult<()> {
+        let to = key(to)?;
+        py.detach(|| self.0.relay_send(region, &to, packet));
+        Ok(())
     }
 
     fn drain<'py>(&self, py: Python<'py>, limit: usize) -> PyResult<Vec<Bound<'py, PyTuple>>> {

@@ -1,0 +1,364 @@
+//! One connection's life: dial, log in, read and write until it ends.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use ginnel_derp::{Client, ClientInfo, Config, Event, NONCE_SIZE, ServerInfo, is_disco, kind};
+use parking_lot::Mutex;
+use rustls::ClientConnection;
+
+use super::dial::{self, TOTAL_TIMEOUT};
+use super::queue::Next;
+use super::{Relay, preferred_frame};
+use crate::Key;
+use crate::arena::Arena;
+use crate::asides::{Aside, Origin};
+use crate::counters::Count;
+use crate::inbound::Inbound;
+use crate::peer::Peer;
+use crate::shared::Shared;
+
+/// A relay sends a keep-alive at least every 65 s (tailscale: derp/derp_client.go `keepAlive`, doubled).
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// Bytes of frames in one write.
+const WRITE_SIZE: usize = 64 * 1024;
+const READ_SIZE: usize = 64 * 1024;
+const HTTPS: u16 = 443;
+
+/// The thread of one connection.
+pub fn run(shared: &Arc<Shared>, relay: &Arc<Relay>) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| converse(shared, relay)));
+    let why = match outcome {
+        Ok(Err(why)) => why,
+        Ok(Ok(())) => "the relay closed the connection".to_owned(),
+        Err(_) => {
+            shared.counters.one(Count::ThreadPanic);
+            "an internal error".to_owned()
+        }
+    };
+    relay.close();
+    if shared.relays.ended(relay) {
+        shared.aside(Aside::RelayDown(relay.region, why));
+    }
+}
+
+fn converse(shared: &Arc<Shared>, relay: &Arc<Relay>) -> Result<(), String> {
+    let deadline = Instant::now() + TOTAL_TIMEOUT;
+    let (mut stream, address) =
+        dial::connect(&relay.target, shared.mark, || relay.queue.is_closed())?;
+    *relay.stream.lock() = Some(stream.try_clone().map_err(|e| e.to_string())?);
+    if relay.queue.is_closed() {
+        return Ok(());
+    }
+    let (mut tls, relay_key) = dial::secure(&relay.target, &mut stream, deadline)?;
+    tls.set_buffer_limit(None);
+    let mut first = Vec::new();
+    let client = Client::start(config(shared, relay, address, relay_key), &mut first);
+    tls.writer().write_all(&first).map_err(|e| e.to_string())?;
+    let mut reading = Reading {
+        shared,
+        relay,
+        address,
+        client,
+        tls: Arc::new(Mutex::new(tls)),
+        budget: Arc::default(),
+        inbound: Inbound::default(),
+        arena: Arena::new(),
+        sender: None,
+        answers: Vec::new(),
+        ended: false,
+    };
+    reading.log_in(&mut stream, deadline)?;
+    stream
+        .set_read_timeout(Some(SILENCE_MAX))
+        .and_then(|()| stream.set_write_timeout(None))
+        .map_err(|e| e.to_string())?;
+    let writing = Writing {
+        shared: Arc::clone(shared),
+        relay: Arc::clone(relay),
+        tls: Arc::clone(&reading.tls),
+        budget: Arc::clone(&reading.budget),
+        stream: stream.try_clone().map_err(|e| e.to_string())?,
+    };
+    let writer = thread::Builder::new()
+        .name(format!("pump-relay{}w", relay.region))
+        .spawn(move || writing.run())
+        .map_err(|e| e.to_string())?;
+    let outcome = reading.read_all(&mut stream);
+    relay.close();
+    if writer.join().is_err() {
+        shared.counters.one(Count::ThreadPanic);
+    }
+    outcome
+}
+
+fn config(shared: &Shared, relay: &Relay, address: SocketAddr, relay_key: Option<Key>) -> Config {
+    let mut nonce = [0; NONCE_SIZE];
+    aws_lc_rs::rand::fill(&mut nonce).expect("the system gives random bytes");
+    let name = &relay.target.server_name;
+    Config {
+        secret: shared.secret.clone(),
+        nonce,
+        host: match address.port() {
+            HTTPS => name.clone(),
+            port => format!("{name}:{port}"),
+        },
+        ideal_node: None,
+        fast_start: relay_key,
+        info: ClientInfo::node("ginnel"),
+    }
+}
+
+/// The reader's state.
+struct Reading<'a> {
+    shared: &'a Arc<Shared>,
+    relay: &'a Arc<Relay>,
+    address: SocketAddr,
+    client: Client,
+    tls: Arc<Mutex<ClientConnection>>,
+    budget: Arc<Mutex<Budget>>,
+    inbound: Inbound,
+    arena: Arena,
+    /// The peer that the last packet came from.
+    sender: Option<Arc<Peer>>,
+    answers: Vec<u8>,
+    ended: bool,
+}
+
+impl Reading<'_> {
+    fn log_in(&mut self, stream: &mut TcpStream, deadline: Instant) -> Result<(), String> {
+        let mut raw = vec![0; READ_SIZE];
+        loop {
+            dial::limit_waiting(stream, deadline).map_err(|_| "login took too long".to_owned())?;
+            let mut tls = self.tls.lock();
+            tls.writer()
+                .write_all(&std::mem::take(&mut self.answers))
+                .map_err(|e| e.to_string())?;
+            while tls.wants_write() {
+                tls.write_tls(stream).map_err(|e| e.to_string())?;
+            }
+            drop(tls);
+            if self.client.is_open() {
+                return Ok(());
+            }
+            let got = stream.read(&mut raw).map_err(|e| match e.kind() {
+                ErrorKind::WouldBlock => "login took too long".to_owned(),
+                _ => e.to_string(),
+            })?;
+            self.take_bytes(&raw[..got])?;
+            if got == 0 || self.ended {
+                return Err("the relay closed the connection before login was through".to_owned());
+            }
+        }
+    }
+
+    fn read_all(&mut self, stream: &mut TcpStream) -> Result<(), String> {
+        let mut raw = vec![0; READ_SIZE];
+        while !self.ended {
+            let got = stream.read(&mut raw).map_err(|e| match e.kind() {
+                ErrorKind::WouldBlock => format!("silent for {} s", SILENCE_MAX.as_secs()),
+                _ => e.to_string(),
+            })?;
+            if got == 0 {
+                return Ok(());
+            }
+            self.take_bytes(&raw[..got])?;
+            if !self.answers.is_empty() {
+                let answers = std::mem::take(&mut self.answers);
+                self.relay.queue.push_control(BytesMut::from(&answers[..]));
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes from the socket: through TLS into frames, and the frames to where they belong.
+    fn take_bytes(&mut self, mut raw: &[u8]) -> Result<(), String> {
+        let now = Instant::now();
+        while !raw.is_empty() && !self.ended {
+            self.decrypt(&mut raw)?;
+            self.take_events(now)?;
+        }
+        self.inbound.flush(self.shared, now);
+        Ok(())
+    }
+
+    fn decrypt(&mut self, raw: &mut &[u8]) -> Result<(), String> {
+        let mut tls = self.tls.lock();
+        tls.read_tls(raw).map_err(|e| format!("TLS: {e}"))?;
+        tls.process_new_packets().map_err(|e| format!("TLS: {e}"))?;
+        loop {
+            match tls.reader().read(self.client.space()) {
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
+                Ok(size) => self.client.filled(size),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        let nudge = tls.wants_write();
+        drop(tls);
+        if nudge {
+            self.relay.queue.nudge();
+        }
+        Ok(())
+    }
+
+    fn take_events(&mut self, now: Instant) -> Result<(), String> {
+        let (shared, region) = (self.shared, self.relay.region);
+        loop {
+            let event = self.client.next_event(&mut self.answers);
+            match event.map_err(|e| e.to_string())? {
+                None => return Ok(()),
+                Some(Event::Received { from, packet }) if is_disco(packet) => {
+                    shared.aside(Aside::RelayedDisco(region, *from, packet.to_vec()));
+                }
+                Some(Event::Received { from, packet }) => {
+                    shared.counters.one(Count::RelayIn);
+                    let known = self
+                        .sender
+                        .as_ref()
+                        .is_some_and(|peer| peer.key == *from && !peer.is_removed());
+                    if !known {
+                        self.sender = shared.by_key(from);
+                    }
+                    let Some(peer) = &self.sender else {
+                        shared.counters.one(Count::RelayStranger);
+                        continue;
+                    };
+                    let mut message = self.arena.take(packet.len());
+                    message.copy_from_slice(packet);
+                    let origin = Origin::Region(region);
+                    self.inbound.take(shared, origin, Some(peer), message, now);
+                }
+                Some(Event::Ready { server, info }) => {
+                    *self.budget.lock() = Budget::new(info, now);
+                    let home = shared.relays.is_preferred(region);
+                    self.relay.queue.open(home.then(|| preferred_frame(true)));
+                    shared.aside(Aside::RelayUp(region, server, self.address));
+                }
+                Some(Event::PeerGone { peer, reason }) => {
+                    shared.aside(Aside::RelayGone(region, *peer, reason));
+                }
+                Some(Event::Health(problem)) => {
+                    shared.aside(Aside::RelayHealth(region, problem.to_owned()));
+                }
+                Some(Event::Restarting {
+                    reconnect_in,
+                    try_for,
+                }) => shared.aside(Aside::RelayRestarting(region, reconnect_in, try_for)),
+                Some(Event::Alive | Event::Pong(_)) => {}
+            }
+        }
+    }
+}
+
+/// The writer's state.
+struct Writing {
+    shared: Arc<Shared>,
+    relay: Arc<Relay>,
+    tls: Arc<Mutex<ClientConnection>>,
+    budget: Arc<Mutex<Budget>>,
+    stream: TcpStream,
+}
+
+impl Writing {
+    fn run(mut self) {
+        let (mut frames, mut plain, mut wire) = (Vec::new(), Vec::new(), Vec::new());
+        while matches!(self.relay.queue.take(WRITE_SIZE, &mut frames), Next::Write) {
+            plain.clear();
+            wire.clear();
+            let mut packets = 0;
+            for frame in frames.drain(..) {
+                if frame[0] == kind::SEND_PACKET {
+                    if !self.budget.lock().allows(frame.len(), Instant::now()) {
+                        self.shared.counters.one(Count::RelayOverBudget);
+                        continue;
+                    }
+                    packets += 1;
+                }
+                plain.extend_from_slice(&frame);
+            }
+            self.shared.counters.many(Count::RelayOut, packets);
+            if self.encrypt(&plain, &mut wire).is_err() || self.stream.write_all(&wire).is_err() {
+                // The reader finds the connection closed and tells.
+                return self.relay.close();
+            }
+        }
+    }
+
+    fn encrypt(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> std::io::Result<()> {
+        let mut tls = self.tls.lock();
+        tls.writer().write_all(plain)?;
+        while tls.wants_write() {
+            tls.write_tls(wire)?;
+        }
+        Ok(())
+    }
+}
+
+/// The relay's limit, if it has one: what is above it is dropped, as it asks for (tailscale: derp/derp_client.go).
+#[derive(Default)]
+struct Budget {
+    per_second: f64,
+    burst: f64,
+    left: f64,
+    at: Option<Instant>,
+}
+
+impl Budget {
+    fn new(info: ServerInfo, now: Instant) -> Budget {
+        Budget {
+            per_second: info.bytes_per_second as f64,
+            burst: info.bytes_burst as f64,
+            left: info.bytes_burst as f64,
+            at: Some(now),
+        }
+    }
+
+    fn allows(&mut self, bytes: usize, now: Instant) -> bool {
+        if self.per_second == 0.0 {
+            return true;
+        }
+        let passed = self
+            .at
+            .replace(now)
+            .map_or(0.0, |at| (now - at).as_secs_f64());
+        self.left = (self.left + passed * self.per_second).min(self.burst);
+        if self.left < bytes as f64 {
+            return false;
+        }
+        self.left -= bytes as f64;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_s_limit_is_kept_and_refills() {
+        let start = Instant::now();
+        let info = ServerInfo {
+            version: 2,
+            bytes_per_second: 1000,
+            bytes_burst: 2000,
+        };
+        let mut budget = Budget::new(info, start);
+        assert!(budget.allows(1500, start));
+        assert!(!budget.allows(1500, start));
+        assert!(budget.allows(1500, start + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn without_a_limit_everything_goes() {
+        assert!(Budget::default().allows(usize::MAX, Instant::now()));
+    }
+}

@@ -1,0 +1,107 @@
+//! From addresses to a TLS connection with a relay.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ginnel_derp::server_key_in_certificate;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+
+use super::verify::Verify;
+use crate::Key;
+use crate::udp::set_mark;
+
+/// For one address (tailscale: derp/derphttp/derphttp_client.go `dialNodeTimeout`).
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
+/// For connecting, TLS and login together.
+pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Unsent bytes that the kernel may hold: more would only wait there, out of reach of the queue's drop-oldest.
+const NOT_SENT_MAX: u32 = 128 * 1024;
+
+/// Where and how to connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// DNS name or IP address, for SNI, the certificate and the `Host` header.
+    pub server_name: String,
+    /// In order of preference.
+    pub addresses: Vec<SocketAddr>,
+    /// How its certificate is checked.
+    pub verify: Verify,
+}
+
+/// Connect to the first address that answers. `stop` is asked between addresses.
+pub fn connect(
+    target: &Target,
+    mark: u32,
+    stop: impl Fn() -> bool,
+) -> Result<(TcpStream, SocketAddr), String> {
+    let mut why = "it has no address".to_owned();
+    for address in &target.addresses {
+        if stop() {
+            return Err("closed".to_owned());
+        }
+        match connect_one(*address, mark) {
+            Ok(stream) => return Ok((stream, *address)),
+            Err(error) => why = format!("{address}: {error}"),
+        }
+    }
+    Err(format!("cannot connect: {why}"))
+}
+
+fn connect_one(address: SocketAddr, mark: u32) -> io::Result<TcpStream> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    set_mark(&socket, mark)?;
+    socket.connect_timeout(&SockAddr::from(address), CONNECT_TIMEOUT)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(NOT_SENT_MAX)?;
+    socket.set_tcp_user_timeout(Some(Duration::from_secs(15)))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(600)))?;
+    Ok(socket.into())
+}
+
+/// TLS with the right relay, and its key if the certificates carry it and TLS is new enough for fast start.
+pub fn secure(
+    target: &Target,
+    stream: &mut TcpStream,
+    deadline: Instant,
+) -> Result<(ClientConnection, Option<Key>), String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|e| e.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(target.verify.verifier(&provider)?)
+        .with_no_client_auth();
+    let name = ServerName::try_from(target.server_name.clone())
+        .map_err(|_| format!("{:?} is no host name", target.server_name))?;
+    let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|e| e.to_string())?;
+    while tls.is_handshaking() {
+        limit_waiting(stream, deadline).map_err(|e| e.to_string())?;
+        tls.complete_io(stream).map_err(|e| format!("TLS: {e}"))?;
+    }
+    let relay_key = match tls.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => tls
+            .peer_certificates()
+            .and_then(|chain| chain.iter().find_map(|der| server_key_in_certificate(der))),
+        _ => None,
+    };
+    Ok((tls, relay_key))
+}
+
+/// Reads and writes fail once the deadline is over.
+pub fn limit_waiting(stream: &TcpStream, deadline: Instant) -> io::Result<()> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    stream.set_read_timeout(Some(left))?;
+    stream.set_write_timeout(Some(left))
+}
