@@ -11,6 +11,8 @@ from heapq import heappop, heappush
 from ginnel.words import Instant
 
 Event = Callable[[], None]
+STANDING_STILL = 100_000
+"""Events of one instant."""
 
 
 class VirtualClock:
@@ -36,10 +38,15 @@ class VirtualClock:
     def run_until(self, done: Callable[[], bool], limit: float) -> bool:
         """Run until `done` holds after an event (True), or `limit` seconds have passed (False)."""
         end = Instant(self.now + limit)
+        at_once = 0
         while not done():
             if not self._events or self._events[0][0] > end:
                 self.now = end
                 return done()
+            before = self.now
             self.now, _, event = heappop(self._events)
+            at_once = at_once + 1 if self.now == before else 0
+            if at_once > STANDING_STILL:
+                raise RuntimeError(f"time stands still at {self.now}: something wakes itself for ever")
             event()
         return True

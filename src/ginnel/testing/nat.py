@@ -95,12 +95,21 @@ class Nat:
             last = mapping.allowed.get(scope(self.kind.filtering, remote))
             if last is not None and now - last < UDP_TIMEOUT:
                 return mapping.inner
-        return self.forwards.get(port)
+        return self._forwarded(port, remote, now)
 
     def reboot(self) -> None:
         """Every mapping is lost."""
         self._port_of.clear()
         self._mappings.clear()
+
+    def _forwarded(self, port: int, remote: Endpoint, now: Instant) -> Endpoint | None:
+        """By hand; what answers goes out by the same port, as connection tracking does it."""
+        inner = self.forwards.get(port)
+        if inner is not None:
+            self._port_of[inner, scope(self.kind.mapping, remote)] = port
+            mapping = self._mappings.setdefault(port, _Mapping(inner))
+            mapping.allowed[scope(self.kind.filtering, remote)] = now
+        return inner
 
     def _dead(self, port: int, now: Instant) -> bool:
         mapping = self._mappings.get(port)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from ginnel.core.node.actions import Action, PingAnswered, SendRelay, SendUdp, Steer
 from ginnel.core.node.addresses import is_candidate
-from ginnel.core.node.constants import CALL_ME_MAYBE_ENDPOINTS, ENDPOINTS_FRESH_ENOUGH, PING_TIMEOUT
+from ginnel.core.node.constants import CALL_ME_MAYBE_ENDPOINTS, ENDPOINTS_FRESH_ENOUGH
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.paths import NEVER, Invite, PathAction, Probe, Purpose
 from ginnel.core.node.peers import Peer, PeerTable
@@ -157,9 +157,8 @@ class Discovery:
             return self._drop("disco.unasked_pong")
         if isinstance(by, Endpoint) != isinstance(asked.to, Endpoint):
             return self._drop("disco.pong_elsewhere")
-        self.open_pings.take(pong.tx_id, now)
         peer = self._peers.get(asked.peer)
-        if peer is None or now - asked.at > PING_TIMEOUT:
+        if self.open_pings.take(pong.tx_id, now) is None or peer is None:
             return self._drop("disco.late_pong")
         latency = now - asked.at
         actions: list[Action] = []

@@ -182,6 +182,7 @@ class Mesh:
             return []
         direct = by if isinstance(by, Endpoint) else None
         peer.path.received(direct, now)
+        self._discovery.touched.add(key)
         return self._settle([] if isinstance(by, Endpoint) else self._heard(peer, by, now), now)
 
     def handshake(self, key: NodeKey, now: Instant) -> list[Action]:

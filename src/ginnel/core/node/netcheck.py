@@ -88,6 +88,7 @@ class _Check:
     ends_at: Instant
     regions: frozenset[RegionId]
     groups: set[int]  # not answered yet
+    by_https: bool  # where UDP is silent
     waiting: list[Probe] = field(default_factory=list)  # due, and the server's name is not resolved yet
     open: dict[bytes, tuple[Probe, Endpoint, Instant]] = field(default_factory=dict)
     latency: dict[int, dict[RegionId, float]] = field(default_factory=lambda: {4: {}, 6: {}})
@@ -127,7 +128,8 @@ class Netcheck:
     def start(
         self, derp_map: DERPMap, versions: tuple[int, ...], home: RegionId, now: Instant, *, full: bool = False
     ) -> list[CheckAction]:
-        """Begin a check with these IP versions (none: only HTTPS); one that runs is given up."""
+        """Begin a check with these IP versions (none: only HTTPS); one that runs is given up. Only a full check asks
+        by HTTPS: while UDP stays dead, the relays needn't be dialed again every few seconds to learn that."""
         latency = self.history[-1][1] if self.history else {}
         due = self._last_full is None or now - self._last_full >= FULL_REPORT_INTERVAL
         full = full or due or not latency
@@ -142,6 +144,7 @@ class Netcheck:
             ends_at=Instant(now + STUN_LIMIT),
             regions=frozenset(probe.region for probe in probes),
             groups={probe.group for probe in probes},
+            by_https=full,
         )
         lookups: list[CheckAction] = [
             lookup
@@ -225,7 +228,7 @@ class Netcheck:
             return HTTPS_AFTER
         if check.https_asked:
             return REPORT_LIMIT
-        return UDP_DEAD_AFTER if check.https else STUN_LIMIT
+        return UDP_DEAD_AFTER if check.https or not check.by_https else STUN_LIMIT
 
     def tick(self, now: Instant) -> list[CheckAction]:
         check = self._check
@@ -251,7 +254,7 @@ class Netcheck:
     def _ask_https(self, check: _Check) -> list[CheckAction]:
         check.https_asked = set()
         actions: list[CheckAction] = []
-        for region in measured_regions(self._map):
+        for region in measured_regions(self._map) if check.by_https else ():
             node = relay_nodes(region)[0]
             addresses = self._names.derp_addresses(node)
             if addresses and not region.avoid:
@@ -267,17 +270,17 @@ class Netcheck:
         self._check = None
         report = _report(check)
         self.history = [(at, held) for at, held in self.history if now - at < HISTORY_KEPT]
-        self.history.append((now, report.region_latency))
+        if report.region_latency:
+            self.history.append((now, report.region_latency))
         return [CheckDone(report)]
 
     def _over(self, check: _Check, now: Instant) -> bool:
         if check.udp:
             return not check.groups or now >= check.ends_at
-        elapsed = now - check.began
         asked_all = check.https_asked is not None and not check.https_asked
-        if asked_all and check.https and elapsed >= UDP_DEAD_AFTER:
+        if asked_all and (check.https or not check.by_https) and now >= check.began + UDP_DEAD_AFTER:
             return True
-        return elapsed >= REPORT_LIMIT or (asked_all and elapsed >= STUN_LIMIT)
+        return now >= check.began + REPORT_LIMIT or (asked_all and now >= check.began + STUN_LIMIT)
 
 
 def _report(check: _Check) -> Report:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
 from ginnel.words import RegionId
 
-FULL_TRIES = 3
-INITIAL_RETRANSMIT = 0.1
+FULL_TRIES_AT = (0.0, 0.1, 0.2, 0.5, 1.0)  # ours: Tailscale gives up after the first three, and a node without its
+# public address stays on the relay until the next check
 STEADY_RETRANSMIT = 0.2
 FASTEST_REGIONS = 3
 HOME_TRIES = 4
@@ -45,17 +45,14 @@ def relay_nodes(region: DERPRegion) -> list[DERPNode]:
 
 
 def full_plan(derp_map: DERPMap, versions: tuple[int, ...]) -> list[Probe]:
-    """Three tries to the first two nodes of each region."""
+    """Some tries to the first two nodes of each region."""
     probes: list[Probe] = []
     group = 0
     for region in measured_regions(derp_map):
         for node in _stun_nodes(region)[:NODES_PER_REGION]:
             for version in versions:
                 group += 1
-                probes += [
-                    Probe(attempt * INITIAL_RETRANSMIT, RegionId(region.region_id), node, version, group)
-                    for attempt in range(FULL_TRIES)
-                ]
+                probes += [Probe(delay, RegionId(region.region_id), node, version, group) for delay in FULL_TRIES_AT]
     return sorted(probes, key=lambda probe: probe.delay)
 
 

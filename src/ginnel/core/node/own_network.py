@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ginnel.core.node.actions import Action, NetcheckDone, ReportToControl
-from ginnel.core.node.constants import RESTUN_MAX, RESTUN_MIN, SESSION_ACTIVE_TIMEOUT
+from ginnel.core.node.constants import RESTUN_MAX, RESTUN_MIN, RESTUN_WITHOUT_UDP, SESSION_ACTIVE_TIMEOUT
 from ginnel.core.node.endpoints import OwnEndpoint, OwnEndpoints
 from ginnel.core.node.home_region import NO_REGION, choose_home
 from ginnel.core.node.names import Names
@@ -126,6 +126,8 @@ class OwnNetwork:
         return actions
 
     def _next_restun(self, now: Instant) -> Instant:
+        if self.report is not None and not self.report.udp:
+            return Instant(now + RESTUN_WITHOUT_UDP)
         return Instant(now + RESTUN_MIN + (RESTUN_MAX - RESTUN_MIN) * self._entropy(1)[0] / 255)
 
     # --- what a check says ---

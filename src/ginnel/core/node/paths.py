@@ -77,6 +77,7 @@ class Timer(Enum):
     HEARTBEAT = auto()
     NEXT_ROUND = auto()
     TRUST_ENDS = auto()
+    SILENCE = auto()
     PONG_DUE = auto()
 
 
@@ -140,7 +141,7 @@ class PathChooser:
             self._timers[Timer.HEARTBEAT] = Instant(now + HEARTBEAT_INTERVAL)
         if not self.trusted(now):
             return [*self._search(now), *self._steer(now)]
-        return self._suspect(now)
+        return self._suspect(now) if now - self._heard_direct > SILENCE_IS_SUSPECT else []
 
     def received(self, by: Endpoint | None, now: Instant) -> None:
         """Authentic data came by that endpoint, or by a relay. It never moves the path: anybody may have captured
@@ -148,6 +149,7 @@ class PathChooser:
         self.last_received = now
         if by is not None and by == self.endpoint:
             self._heard_direct = now
+            self._timers[Timer.SILENCE] = Instant(now + SILENCE_IS_SUSPECT)
 
     # --- disco ---
 
@@ -218,6 +220,8 @@ class PathChooser:
                 return self._heartbeat(now)
             case Timer.NEXT_ROUND:
                 return self._next_of_burst(now)
+            case Timer.SILENCE:
+                return self._suspect(now) if now - self.last_sent < SILENCE_IS_SUSPECT else []
             case Timer.TRUST_ENDS | Timer.PONG_DUE:
                 return self._distrust(now)
 
@@ -241,10 +245,9 @@ class PathChooser:
 
     def _suspect(self, now: Instant) -> list[PathAction]:
         """We send and the peer, heard until now, is silent: ask, and don't wait long for the answer."""
-        silence = now - self._heard_direct
-        if not isinstance(self.path, Direct) or not SILENCE_IS_SUSPECT < silence < SILENCE_WAS_FLOW:
+        if not isinstance(self.path, Direct) or not self.trusted(now):
             return []
-        if Timer.PONG_DUE in self._timers:
+        if now - self._heard_direct > SILENCE_WAS_FLOW or Timer.PONG_DUE in self._timers:
             return []
         asked = self._probe(self.path.proven.endpoint, Purpose.HEARTBEAT, now)
         if asked:

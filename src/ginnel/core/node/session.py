@@ -127,14 +127,14 @@ class OpenPings:
     def take(self, tx_id: bytes, now: Instant) -> SentPing | None:
         """The ping that this pong answers; None: unknown, answered before, or too late."""
         ping = self._open.pop(tx_id, None)
-        return ping if ping is not None and now - ping.at <= PING_TIMEOUT else None
+        return ping if ping is not None and now <= ping.at + PING_TIMEOUT else None
 
     def lost(self, now: Instant) -> list[SentPing]:
         """Remove and return those that nobody answered in time."""
         gone: list[SentPing] = []
         while self._open:
             tx_id, ping = next(iter(self._open.items()))
-            if now - ping.at < PING_TIMEOUT:
+            if now < ping.at + PING_TIMEOUT:  # as next_timeout adds, or rounding would wake us for nothing
                 break
             del self._open[tx_id]
             gone.append(ping)
