@@ -1,1 +1,1 @@
-"""Measured comparisons; `python -m bench NAME`."""
+"""Measured comparisons: `python -m bench NAME... [--json]`."""

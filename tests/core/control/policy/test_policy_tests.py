@@ -109,3 +109,9 @@ def test_a_thousand_nodes_on_both_sides_are_not_tried_pair_by_pair():
 
 def test_no_policy_has_no_tests():
     assert run_tests(NO_POLICY, NODES) == []
+
+
+def test_a_user_who_is_not_among_the_few_tried_is_still_tried_on_their_own_devices():
+    nodes = [node(number, user) for number, user in enumerate(["alice", "bob", "carol", "carol"], 1)]
+    acls = [accept(["autogroup:member"], ["autogroup:self:*"])]
+    assert failures(acls, {"src": "autogroup:member", "deny": ["carol@:22"]}, nodes) != []

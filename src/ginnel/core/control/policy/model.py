@@ -28,8 +28,8 @@ class PolicyError(Exception):
 
 def _one_line(message: str) -> str:
     """Messages quote the policy: neither line breaks nor terminal escapes nor a megabyte of it reach the reader."""
-    short = message if len(message) <= 400 else f"{message[:200]} ... {message[-180:]}"
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in short)
+    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message[:10_000])
+    return shown if len(shown) <= 400 else f"{shown[:200]} ... {shown[-180:]}"
 
 
 @dataclass(frozen=True, slots=True)

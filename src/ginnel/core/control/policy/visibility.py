@@ -24,7 +24,6 @@ class Band:
     target: Bits
     holds: Bits
     members: set[NodeId] = field(default_factory=set)
-    visible: frozenset[NodeId] | None = None  # the members of all bands that this one sees; None: not known yet
 
     def sees(self, other: Band) -> bool:
         """Whether either may reach the other."""
@@ -35,6 +34,7 @@ class Bands:
     def __init__(self, width: int) -> None:
         self.width = width
         self.by_bits: dict[tuple[Bits, Bits], Band] = {}
+        self.visible: dict[Band, frozenset[NodeId]] = {}  # members of all bands that one sees, where somebody asked
 
     def __iter__(self) -> Iterator[Band]:
         return iter(self.by_bits.values())
@@ -53,17 +53,17 @@ class Bands:
         self._forget(band)
         if not band.members:
             del self.by_bits[band.source, band.target]
+            self.visible.pop(band, None)
 
     def _forget(self, changed: Band) -> None:
-        for band in self:
-            if band.visible is not None and band.sees(changed):
-                band.visible = None
+        for band in [band for band in self.visible if band.sees(changed)]:
+            del self.visible[band]
 
     def visible_to(self, band: Band) -> frozenset[NodeId]:
         """All nodes that the band's members may see, themselves included where they see each other."""
-        if band.visible is None:
-            band.visible = frozenset().union(*(other.members for other in self if band.sees(other)))
-        return band.visible
+        if band not in self.visible:
+            self.visible[band] = frozenset().union(*(other.members for other in self if band.sees(other)))
+        return self.visible[band]
 
     def holding(self, targets: Bits) -> frozenset[NodeId]:
         """The nodes that receive packets for any of the targets."""
