@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -173,7 +172,7 @@ def mesh() -> Iterator[Mesh]:
         yield standing
     except BaseException:
         for log in sorted(directory.glob("*.log")):
-            print(f"--- {log.name}\n{log.read_text()[-4000:]}")
+            sys.stderr.write(f"--- {log.name}\n{log.read_text()[-4000:]}")
         raise
     finally:
         standing.close()
@@ -209,19 +208,34 @@ def test_status_says_direct_and_counts(mesh: Mesh) -> None:
     )
 
 
+RECEIVE = """
+import socket, sys
+listener = socket.create_server(("100.64.0.2", 9000))
+print(flush=True)
+connection, _ = listener.accept()
+sys.stdout.buffer.write(b"".join(iter(lambda: connection.recv(65536), b"")))
+"""
+SEND = """
+import socket, sys
+with socket.create_connection(("100.64.0.2", 9000), 20) as connection:
+    connection.sendall(sys.stdin.buffer.read())
+"""
+HOLD = """
+import socket, sys
+held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+held.bind(("0.0.0.0", 41641))
+print(flush=True)
+sys.stdin.read()
+"""
+
+
 def test_tcp_flows_through_the_tunnel(mesh: Mesh) -> None:
     sent = os.urandom(4 << 20)
-    serve = "import socket,sys; s=socket.create_server(('100.64.0.2',9000)); print(flush=True); c,_=s.accept(); sys.stdout.buffer.write(b''.join(iter(lambda: c.recv(65536), b'')))"
-    send = "import socket,sys; s=socket.create_connection(('100.64.0.2',9000), 20); s.sendall(sys.stdin.buffer.read()); s.close()"
-    receiver = subprocess.Popen(mesh.b.command(serve), stdout=subprocess.PIPE)
-    try:
+    with subprocess.Popen(mesh.b.command(RECEIVE), stdout=subprocess.PIPE) as receiver:
         assert receiver.stdout is not None
         receiver.stdout.readline()
-        subprocess.run(mesh.a.command(send), input=sent, check=True, timeout=GENEROUS)
+        subprocess.run(mesh.a.command(SEND), input=sent, check=True, timeout=GENEROUS)
         got, _ = receiver.communicate(timeout=GENEROUS)
-    finally:
-        receiver.kill()
-        receiver.wait()
     assert got == sent
 
 
@@ -240,13 +254,15 @@ def test_ip_whois_and_netcheck(mesh: Mesh) -> None:
     assert "Nearest DERP: Own relay" in mesh.a.ginnel("netcheck").stdout
 
 
+BLOCK_DIRECT = (
+    "add table ip gn; add chain ip gn out { type filter hook output priority 0; };"
+    "add rule ip gn out ip daddr 192.0.2.11-192.0.2.12 udp dport 41641 drop"
+)
+
+
 def test_the_relay_carries_what_no_direct_path_does(mesh: Mesh) -> None:
     for host in (mesh.a, mesh.b):
-        block = [
-            "nft",
-            "add table ip gn; add chain ip gn o { type filter hook output priority 0; }; add rule ip gn o ip daddr 192.0.2.11-192.0.2.12 udp dport 41641 drop",
-        ]
-        subprocess.run(["ip", "netns", "exec", host.name, *block], check=True)
+        subprocess.run(["ip", "netns", "exec", host.name, "nft", BLOCK_DIRECT], check=True)
     try:
         done = mesh.a.ginnel("ping", "-c", "15", "--no-until-direct", "--timeout", "2s", "bob")
         assert "via DERP(own)" in done.stdout, done.stdout
@@ -301,8 +317,6 @@ def test_a_used_invite_and_a_wrong_key_are_one_line_each(mesh: Mesh) -> None:
     ip("-n", mesh.server.name, "link", "set", "pc", "master", "br0", "up")
     ip("-n", stranger.name, "addr", "add", "192.0.2.13/24", "dev", "eth0")
     ip("-n", stranger.name, "link", "set", "eth0", "up")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM):
-        pass
     stranger.start()
     try:
         invite = mesh.invite()
@@ -324,18 +338,14 @@ def test_a_used_invite_and_a_wrong_key_are_one_line_each(mesh: Mesh) -> None:
 
 def test_a_taken_port_is_replaced_and_told(mesh: Mesh) -> None:
     mesh.b.stop()
-    hold = "import socket,sys; s=socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('0.0.0.0',41641)); print(flush=True); sys.stdin.read()"
-    holder = subprocess.Popen(mesh.b.command(hold), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
+    with subprocess.Popen(mesh.b.command(HOLD), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
         mesh.b.start()
         until(lambda: mesh.b.status()["BackendState"] == "Running", "bob runs")
         assert any("41641 is taken" in line for line in mesh.b.status()["Health"])
         until(lambda: mesh.a.ping("100.64.0.2"), "traffic flows")
-    finally:
-        holder.kill()
-        holder.wait()
+        holder.communicate(timeout=GENEROUS)
 
 
 def test_stopping_takes_everything_away(mesh: Mesh) -> None:

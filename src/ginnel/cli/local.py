@@ -78,13 +78,19 @@ class Local:
         self._path = path
 
     def get(self, name: str, *, timeout: float | None = 30.0) -> Any:
-        return self._ask("GET", name, None, timeout)
+        return self._patiently("GET", name, None, timeout)
 
     def post(self, name: str, body: object = None, *, timeout: float | None = 30.0) -> Any:
-        return self._ask("POST", name, body, timeout)
+        return self._patiently("POST", name, body, timeout)
 
     def patch(self, name: str, body: object) -> Any:
-        return self._ask("PATCH", name, body, 30.0)
+        return self._patiently("PATCH", name, body, 30.0)
+
+    def _patiently(self, method: str, name: str, body: object, timeout: float | None) -> Any:
+        try:
+            return self.ask(method, name, body, timeout)
+        except TimeoutError:
+            fail("the daemon does not answer; look at its log, or restart it")
 
     def stream(self, name: str, timeout: float | None) -> Iterator[dict[str, Any]]:
         """JSON lines until the daemon ends them. Raises TimeoutError after `timeout` seconds of silence."""
@@ -97,14 +103,13 @@ class Local:
         finally:
             answer.close()
 
-    def _ask(self, method: str, name: str, body: object, timeout: float | None) -> Any:
+    def ask(self, method: str, name: str, body: object, timeout: float | None) -> Any:
+        """The answer's JSON. Raises ApiError, and TimeoutError where it takes longer."""
         try:
             answer = self._open(method, name, body, timeout)
             data = answer.read()
             answer.close()
             return json.loads(data) if data else None
-        except TimeoutError:
-            fail("the daemon does not answer; look at its log, or restart it")
         except (BadAnswer, ValueError, IndexError, ConnectionError):
             fail("the daemon went away while it was asked; look at its log")
 
