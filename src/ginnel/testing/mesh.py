@@ -12,7 +12,7 @@ Room: testing.
 from __future__ import annotations
 
 import errno
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
@@ -45,6 +45,7 @@ from ginnel.words import DiscoPrivate, Endpoint, Instant, NodeKey, NodePrivate, 
 PORT = 41641
 WALL = WallTime(1_800_000_000.0)
 ALLOW_ALL = FilterRule(src_ips=["*"], dst_ports=[NetPortRange(ip="*")])
+RELAY_QUEUE = 32  # packets that wait for a region being dialed, the oldest go first
 ESTABLISHED_IN = 3  # relay legs until a relay connection stands
 
 
@@ -62,6 +63,7 @@ class SimNode:
     process: int = 1
     open_relays: set[RegionId] = field(default_factory=set)
     relays_blocked: bool = False
+    relay_queues: dict[RegionId, deque[tuple[NodeKey, bytes]]] = field(default_factory=dict)
     delivered: Counter[str] = field(default_factory=Counter)
     last_delivery: dict[str, Instant] = field(default_factory=dict)
     health: dict[str, str] = field(default_factory=dict)
@@ -186,6 +188,19 @@ class SimMesh:
             port=port,
             process=node.process + 1,
         )
+
+    def move(self, name: str, nat: NatKind | None) -> None:
+        """The machine comes up in another network; the process goes on and is told of it."""
+        node = self.nodes[name]
+        inside = IPv4Address(f"10.9.{node.number // 200}.{node.number % 200 + 1}")
+        outside = IPv4Address(f"192.0.2.{node.number % 200 + 1}")
+        box = Nat(nat, outside, self.random) if nat is not None else None
+        v4 = inside if box is not None else outside
+        self.network.move(node.host, v4, box)
+        now = self.clock.now
+        address = LocalAddress("eth0", IPv4Interface((v4, 24)))
+        self.perform(node, node.mesh.interfaces_changed([address], now))
+        self.perform(node, node.mesh.link_changed(True, now))
 
     # --- control ---
 
@@ -359,6 +374,8 @@ class SimMesh:
             elif region not in node.open_relays:
                 node.open_relays.add(region)
                 self.perform(node, node.mesh.relay_up(region, self.clock.now))
+                for to, packet in node.relay_queues.pop(region, ()):
+                    self._send_relay(node, region, to, packet)
 
         self._later(node, ESTABLISHED_IN * self._relay_leg, done)
 
@@ -372,6 +389,7 @@ class SimMesh:
 
     def _send_relay(self, node: SimNode, region: RegionId, to: NodeKey, packet: bytes) -> bool:
         if region not in node.open_relays:
+            node.relay_queues.setdefault(region, deque(maxlen=RELAY_QUEUE)).append((to, packet))
             return False
 
         def arrive() -> None:

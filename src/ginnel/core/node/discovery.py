@@ -6,7 +6,7 @@ Room: core. Paths (paths.py) decide whom to ask; here it is sealed, sent, and wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ginnel.core.node.actions import Action, PingAnswered, SendRelay, SendUdp, Steer
 from ginnel.core.node.addresses import is_candidate
@@ -26,7 +26,13 @@ MAX_PING_SIZE = 65535 - 28 - 32
 class Discovery:
     """`touched`: peers whose path had an input and may want waking at another time; the mesh empties it."""
 
-    def __init__(self, session: DiscoSession, peers: PeerTable, drops: Counter[str]) -> None:
+    def __init__(
+        self,
+        session: DiscoSession,
+        peers: PeerTable,
+        drops: Counter[str],
+        relay_up: Callable[[RegionId], bool],
+    ) -> None:
         self.session = session
         self.open_pings = OpenPings()
         self.own_key: NodeKey | None = None
@@ -35,6 +41,10 @@ class Discovery:
         self.invites: dict[NodeKey, None] = {}
         """Peers that get a call-me-maybe as soon as our endpoints are fresh."""
         self.touched: set[NodeKey] = set()
+        self.regions_wanted: set[RegionId] = set()
+        """Relays that something waits for; the mesh empties it."""
+        self._parked: dict[NodeKey, None] = {}
+        self._relay_up = relay_up
         self._peers = peers
         self._drops = drops
         self._questions: dict[int, NodeKey] = {}
@@ -60,6 +70,7 @@ class Discovery:
     def forget(self, peer: NodeKey) -> None:
         self._note_steered(peer, None)
         self.invites.pop(peer, None)
+        self._parked.pop(peer, None)
 
     def peer_at(self, endpoint: Endpoint) -> Peer | None:
         """Whose direct path leads there."""
@@ -107,10 +118,23 @@ class Discovery:
             peer = self._peers.get(key)
             if peer is None or peer.disco is None or peer.path.region == NO_REGION or peer.path.trusted(now):
                 continue
+            if not self._relay_up(peer.path.region):
+                self._parked[key] = None
+                self.regions_wanted.add(peer.path.region)
+                continue
             packet = self.session.seal(peer.disco, CallMeMaybe(self.endpoints[:CALL_ME_MAYBE_ENDPOINTS]))
             if packet is not None:
                 actions.append(SendRelay(peer.path.region, key, packet))
         return actions
+
+    def relay_came_up(self, region: RegionId) -> None:
+        """Those who could not be called for want of this relay are called now."""
+        for key in list(self._parked):
+            peer = self._peers.get(key)
+            if peer is None or peer.path.region == region:
+                del self._parked[key]
+            if peer is not None and peer.path.region == region:
+                self.invites[key] = None
 
     # --- what comes in ---
 

@@ -34,6 +34,8 @@ def networks(text: str) -> tuple[str, ...]:
     """`*`, an address, a prefix without host bits, or a range `a-b`; nothing for all else (also `cap:` sources)."""
     if text == "*":
         return EVERYTHING
+    if "%" in text:  # a zone, which Python reads and the table doesn't
+        return ()
     try:
         if "-" in text:
             return _range(text)

@@ -67,7 +67,7 @@ class Mesh:
         self._own = OwnNetwork(self._relays, self._names, entropy, static=static_endpoints, only_tcp_443=only_tcp_443)
         session = DiscoSession(disco, entropy)
         self._peers = PeerTable(session, ProbeBudget())
-        self._discovery = Discovery(session, self._peers, self.drops)
+        self._discovery = Discovery(session, self._peers, self.drops, self._relays.up)
         self._deadlines: Deadlines[NodeKey] = Deadlines()
         self._questions: Deadlines[int] = Deadlines()
         self._netmap = NetMap()
@@ -211,6 +211,7 @@ class Mesh:
     def relay_up(self, region: RegionId, now: Instant) -> list[Action]:
         """Logged in."""
         self._relays.went_up(region)
+        self._discovery.relay_came_up(region)
         actions = self._health(HealthCode.NO_DERP_CONNECTION, None) if region == self._relays.home else []
         return self._settle([*actions, *self._reroute_all(region, now)], now)
 
@@ -313,8 +314,10 @@ class Mesh:
                 actions += self._own.check(now)
             if discovery.fresh(now) or not self._own.checking:
                 actions += discovery.send_invites(now)
-        for region in {action.region for action in actions if isinstance(action, SendRelay)}:
+        discovery.regions_wanted.update(action.region for action in actions if isinstance(action, SendRelay))
+        for region in sorted(discovery.regions_wanted):
             actions += self._relays.wanted(region, now)
+        discovery.regions_wanted.clear()
         for key in discovery.touched:
             peer = self._peers.get(key)
             self._deadlines.set(key, peer.path.next_timeout() if peer is not None else None)

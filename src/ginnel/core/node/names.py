@@ -83,6 +83,6 @@ def verify_of(node: DERPNode) -> str:
 
 def _literal(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        return ip_address(text)
+        return ip_address(text) if "%" not in text else None
     except ValueError:
         return None

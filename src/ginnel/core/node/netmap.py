@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-import msgspec
-
-from ginnel.core.node.netmap_merge import merge_derp_map, merge_filters, merge_peers, touched_peers
+from ginnel.core.node.netmap_merge import (
+    has_expired,
+    marked,
+    merge_derp_map,
+    merge_filters,
+    merge_peers,
+    touched_peers,
+)
 from ginnel.wire.tailcfg import DERPMap, DNSConfig, FilterRule, MapResponse, Node, UserProfile, wall_time
 from ginnel.words import WallTime
 
@@ -78,8 +83,8 @@ def apply_frame(before: NetMap, frame: MapResponse, wall: WallTime) -> tuple[Net
 
 def expire_keys(before: NetMap, wall: WallTime) -> tuple[NetMap, MapChange]:
     """Mark the peers whose key has expired by now; call it at `next_expiry`."""
-    due = {number for number, node in before.peers.items() if not node.expired and _expired(node, wall)}
-    peers = {number: _marked(node, wall) if number in due else node for number, node in before.peers.items()}
+    due = {number for number, node in before.peers.items() if not node.expired and has_expired(node, wall)}
+    peers = {number: marked(node, wall) if number in due else node for number, node in before.peers.items()}
     after = replace(before, peers=peers)
     return after, _difference(before, after, due)
 
@@ -97,7 +102,7 @@ def _merged(before: NetMap, frame: MapResponse, wall: WallTime) -> NetMap:
         peers = {number: peer for number, peer in peers.items() if number != node.id and peer.key != node.key}
     return NetMap(
         self_node=node,
-        peers=_with_marks(peers, before.peers, wall),
+        peers=peers,
         derp_map=merge_derp_map(before.derp_map, frame.derp_map),
         dns=before.dns if frame.dns_config is None else frame.dns_config,
         domain=frame.domain or before.domain,
@@ -108,22 +113,6 @@ def _merged(before: NetMap, frame: MapResponse, wall: WallTime) -> NetMap:
         health=before.health if frame.health is None else tuple(frame.health),
         collect_services=before.collect_services if frame.collect_services is None else frame.collect_services,
     )
-
-
-def _with_marks(peers: Mapping[int, Node], before: Mapping[int, Node], wall: WallTime) -> Mapping[int, Node]:
-    """The same peers; those that this frame brought are marked when their key has expired."""
-    if peers is before:
-        return peers
-    return {number: node if before.get(number) is node else _marked(node, wall) for number, node in peers.items()}
-
-
-def _expired(node: Node, wall: WallTime) -> bool:
-    expiry = wall_time(node.key_expiry)
-    return expiry is not None and expiry <= wall
-
-
-def _marked(node: Node, wall: WallTime) -> Node:
-    return msgspec.structs.replace(node, expired=True) if not node.expired and _expired(node, wall) else node
 
 
 def _difference(before: NetMap, after: NetMap, touched: Iterable[int]) -> MapChange:

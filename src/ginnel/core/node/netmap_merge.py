@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from ginnel.wire.tailcfg import DERPHomeParams, DERPMap, FilterRule, MapResponse, Node, PeerChange
+from ginnel.wire.tailcfg import DERPHomeParams, DERPMap, FilterRule, MapResponse, Node, PeerChange, wall_time
 from ginnel.words import WallTime
 
 MAX_NODE_ID = 2**53
@@ -48,7 +48,20 @@ def merge_peers(before: Mapping[int, Node], frame: MapResponse, wall: WallTime) 
     for patch in frame.peers_changed_patch or ():
         if (node := peers.get(patch.node_id)) is not None:
             peers[patch.node_id] = patched(node, patch)
+    for number in [*peers] if frame.peers else touched_peers(frame):
+        if (node := peers.get(number)) is not None:
+            peers[number] = marked(node, wall)
     return peers
+
+
+def has_expired(node: Node, wall: WallTime) -> bool:
+    expiry = wall_time(node.key_expiry)
+    return expiry is not None and expiry <= wall
+
+
+def marked(node: Node, wall: WallTime) -> Node:
+    """The node, `expired` if its key has."""
+    return msgspec.structs.replace(node, expired=True) if not node.expired and has_expired(node, wall) else node
 
 
 def _note_seen(peers: dict[int, Node], frame: MapResponse, wall: WallTime) -> None:

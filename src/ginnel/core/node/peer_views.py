@@ -6,6 +6,7 @@ Room: core.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from ipaddress import ip_network
 
 from ginnel.core.node.addresses import is_candidate
@@ -34,10 +35,9 @@ def prefixes(listed: Iterable[str]) -> tuple[str, ...]:
     """The sound prefixes, each once, in their order."""
     sound: dict[str, None] = {}
     for text in listed:
-        try:
-            sound[str(ip_network(text))] = None
-        except ValueError:
-            continue
+        with suppress(ValueError):
+            if "%" not in text:
+                sound[str(ip_network(text))] = None
         if len(sound) == MAX_ALLOWED_IPS:
             break
     return tuple(sound)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from statistics import median, quantiles
 
 import pytest
@@ -233,6 +234,45 @@ def test_peers_with_different_homes_meet() -> None:
     mesh.talk("a", "b")
     mesh.clock.run(5.0)
     assert mesh.nodes["a"].delivered["b"] > 40
+
+
+def test_a_node_that_moves_to_another_network_is_direct_again_soon() -> None:
+    mesh = talking(pair(1, EASY, EASY))
+    mesh.clock.run(20.0)
+    mesh.move("b", FULL_CONE)
+    moved = mesh.clock.now
+    assert mesh.clock.run_until(lambda: mesh.nodes["a"].last_delivery["b"] > moved + 0.1, limit=2.0)
+    assert mesh.clock.run_until(lambda: mesh.both_direct("a", "b"), limit=5.0)
+
+
+KINDS = [None, EASY, EASY_ADDRESS, FULL_CONE, HARD, UDP_BLOCKED]
+
+
+def can_be_direct(a: NatKind | None, b: NatKind | None) -> bool:
+    """By reasoning: one side admits the other's real mapping."""
+    if UDP_BLOCKED in (a, b):
+        return False
+    return HARD not in (a, b) or (b if a is HARD else a) in (None, EASY_ADDRESS, FULL_CONE)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_any_pair_in_any_weather_ends_as_reasoned(seed: int) -> None:
+    random = Random(seed)
+    a, b = random.choice(KINDS), random.choice(KINDS)
+    mesh = SimMesh(
+        seed,
+        regions=random.choice([1, 2, 3]),
+        loss=random.choice([0.0, 0.01, 0.05, 0.1]),
+        jitter=random.choice([0.0, 0.01, 0.05]),
+    )
+    mesh.node("a", a, port=random.choice([0, 41641]))
+    mesh.node("b", b, port=random.choice([0, 41641]))
+    mesh.clock.run(random.choice([0.5, 2.0, 6.0]))
+    talking(mesh)
+    direct = mesh.clock.run_until(lambda: mesh.both_direct("a", "b"), limit=30.0)
+    assert direct is can_be_direct(a, b), f"seed {seed}"
+    mesh.clock.run(20.0)
+    assert mesh.nodes["a"].delivered["b"] > 100
 
 
 def test_one_seed_gives_one_run() -> None:

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from random import Random
+
+from ginnel.core.node.actions import Action, RelayClose, RelayOpen, RelayPrefer, Resolve
+from ginnel.core.node.constants import DERP_BACKOFF_MAX
+from ginnel.core.node.names import Names
+from ginnel.core.node.relays import FAILURES_UNTIL_AVOIDED, Relays
+from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
+from ginnel.words import Instant, RegionId
+
+T0 = Instant(1000.0)
+HOME, AWAY = RegionId(1), RegionId(2)
+PIN = "sha256-raw:" + 64 * "a"
+
+
+def derp_map(away_port: int = 443) -> DERPMap:
+    return DERPMap(
+        regions={
+            1: DERPRegion(
+                1,
+                "a",
+                "A",
+                nodes=[
+                    DERPNode("1s", 1, "s.example", ipv4="203.0.113.9", ipv6="none", stun_only=True),
+                    DERPNode("1a", 1, "a.example", ipv4="203.0.113.1", ipv6="2001:db8::1", cert_name=PIN),
+                    DERPNode("1b", 1, "b.example", ipv4="203.0.113.2", ipv6="none"),
+                ],
+            ),
+            2: DERPRegion(
+                2,
+                "b",
+                "B",
+                nodes=[DERPNode("2a", 2, "c.example", ipv4="203.0.113.3", ipv6="none", derp_port=away_port)],
+            ),
+        }
+    )
+
+
+def relays() -> Relays:
+    made = Relays(Names(), Random(1).randbytes)
+    made.map_changed(derp_map(), T0)
+    made.key_set(T0)
+    return made
+
+
+def at_home() -> Relays:
+    made = relays()
+    made.set_home(HOME, T0)
+    made.went_up(HOME)
+    return made
+
+
+def opened(actions: list[Action]) -> list[str]:
+    return [action.server_name for action in actions if isinstance(action, RelayOpen)]
+
+
+def run(made: Relays, until: float) -> list[Action]:
+    actions: list[Action] = []
+    while (at := made.next_timeout()) is not None and at <= until:
+        actions += made.tick(at)
+    return actions
+
+
+def test_home_is_dialed_and_told_with_addresses_and_pin() -> None:
+    actions = relays().set_home(HOME, T0)
+    assert actions[0] == RelayPrefer(HOME)
+    assert isinstance(actions[1], RelayOpen)
+    assert [str(address) for address in actions[1].addresses] == ["203.0.113.1:443", "[2001:db8::1]:443"]
+    assert actions[1].verify == PIN
+
+
+def test_nothing_is_dialed_before_there_is_a_key_or_for_a_region_not_in_the_map() -> None:
+    made = Relays(Names(), Random(1).randbytes)
+    made.map_changed(derp_map(), T0)
+    assert opened(made.set_home(HOME, T0)) == []
+    assert opened(made.key_set(T0)) == ["a.example"]
+    assert made.wanted(RegionId(99), T0) == []
+
+
+def test_a_wanted_region_is_dialed_once() -> None:
+    made = at_home()
+    assert opened(made.wanted(AWAY, T0)) == ["c.example"]
+    assert made.wanted(AWAY, Instant(T0 + 1)) == []
+
+
+def test_a_region_is_closed_a_minute_after_the_last_write_and_home_never() -> None:
+    made = at_home()
+    made.wanted(AWAY, T0)
+    made.went_up(AWAY)
+    made.wrote(AWAY, Instant(T0 + 30))
+    assert run(made, T0 + 89) == []
+    assert run(made, T0 + 106) == [RelayClose(AWAY)]
+    assert made.next_timeout() is None
+    assert made.connected() == (HOME,)
+
+
+def test_home_comes_back_by_itself_by_the_other_node_after_ever_longer_pauses() -> None:
+    made = relays()
+    made.set_home(HOME, T0)
+    names: list[str] = []
+    pauses: list[float] = []
+    now = T0
+    for _ in range(8):
+        made.went_down(HOME, "refused", now)
+        at = made.next_timeout()
+        assert at is not None
+        pauses.append(at - now)
+        now = at
+        names += opened(made.tick(now))
+    assert names[:3] == ["b.example", "a.example", "b.example"]
+    assert max(pauses) <= DERP_BACKOFF_MAX
+    assert pauses[0] < 1.0 < pauses[-1]
+
+
+def test_a_connection_that_stood_is_dialed_again_soon() -> None:
+    made = at_home()
+    made.went_down(HOME, "reset", T0)
+    assert opened(run(made, T0 + 0.5)) == ["a.example"]
+
+
+def test_a_region_that_nothing_goes_to_is_not_dialed_again() -> None:
+    made = at_home()
+    made.wanted(AWAY, T0)
+    made.went_up(AWAY)
+    made.went_down(AWAY, "reset", Instant(T0 + 70))
+    assert opened(run(made, T0 + 200)) == []
+
+
+def test_a_region_that_fails_and_fails_is_named() -> None:
+    made = relays()
+    made.set_home(HOME, T0)
+    for n in range(FAILURES_UNTIL_AVOIDED):
+        assert made.failing() == frozenset()
+        made.went_down(HOME, "refused", Instant(T0 + n))
+        made.tick(Instant(T0 + n + 0.9))
+    assert made.failing() == {HOME}
+    made.went_up(HOME)
+    assert made.failing() == frozenset()
+
+
+def test_only_regions_that_changed_are_dialed_anew() -> None:
+    made = at_home()
+    made.wanted(AWAY, T0)
+    made.went_up(AWAY)
+    actions = made.map_changed(derp_map(away_port=8443), T0)
+    assert actions[0] == RelayClose(AWAY)
+    assert opened(actions) == ["c.example"]
+    assert made.up(HOME)
+
+
+def test_a_home_that_leaves_the_map_is_no_home() -> None:
+    made = at_home()
+    actions = made.map_changed(DERPMap(regions={2: (derp_map().regions or {})[2]}), T0)
+    assert RelayClose(HOME) in actions
+    assert RelayPrefer(RegionId(0)) in actions
+
+
+def test_a_relay_known_by_name_is_looked_up_first() -> None:
+    made = Relays(names := Names(), Random(1).randbytes)
+    made.map_changed(DERPMap(regions={1: DERPRegion(1, "a", "A", nodes=[DERPNode("1a", 1, "a.example")])}), T0)
+    made.key_set(T0)
+    actions = made.set_home(HOME, T0)
+    assert actions == [RelayPrefer(HOME), Resolve("a.example")]
+    names.resolved("a.example", [], T0)
+    assert made.resolved(T0) == []
+    from ipaddress import ip_address
+
+    names.resolved("a.example", [ip_address("203.0.113.1")], T0)
+    assert opened(made.resolved(T0)) == ["a.example"]
