@@ -288,13 +288,14 @@ async def settle(nodes: list[Node]) -> None:
         await asyncio.sleep(1)
 
 
-def rows(count: int = 1000, joins: int = 10) -> Iterator[dict[str, Any]]:
+def rows(n: int, count: int = 1000) -> Iterator[dict[str, Any]]:
+    """`n` joins after `count` nodes are connected."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(measure(count, joins))
+        found = runner.run(measure(count, n))
     notes = {
         "connect": f"{AT_ONCE} logins at once; {found['connect-cpu']:.1f} s of the server's CPU",
-        "join-p99": f"{joins} joins; p50 {found['join-p50']:.3f} s",
-        "join-cpu": f"{joins} joins, with home and endpoints",
+        "join-p99": f"{n} joins; p50 {found['join-p50']:.3f} s",
+        "join-cpu": f"{n} joins, with home and endpoints",
         "rss": "the server, after the joins",
     }
     for name, unit in (("connect", "s"), ("join-p99", "s"), ("join-cpu", "s"), ("rss", "MiB")):
@@ -309,7 +310,7 @@ def rows(count: int = 1000, joins: int = 10) -> Iterator[dict[str, Any]]:
             None,
             limit,
             ratio,
-            joins,
+            n,
             notes[name],
         )
         yield dict(zip(FIELDS, values, strict=True))
@@ -321,7 +322,7 @@ def main() -> None:
     parser.add_argument("--joins", type=int, default=10)
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
-    for row in rows(chosen.nodes, chosen.joins):
+    for row in rows(chosen.joins, chosen.nodes):
         print(json.dumps(row) if chosen.json else f"{row['name']:24} {row['ours']:>10} {row['unit']:4} {row['notes']}")
 
 

@@ -1,7 +1,9 @@
 """The relay beside derper: packets for each second of the relay's own CPU time, memory of an idle client.
 
-Both run as processes on loopback, in turn, under the same generator with a window for each pair; the machine's other cores hold the clients. CPU
-time is what the kernel counts for the relay's threads (/proc/PID/task/*/schedstat), packets are those that arrived.
+Both run as processes on loopback, in turn, under the same generator with a window for each pair; the machine's other
+cores hold the clients. CPU time is what the kernel counts for the relay's threads (/proc/PID/task/*/schedstat),
+packets are those that arrived. The probe's times say how long the relay's threads wait for a processor on a machine
+that the generator fills, more than what the relay needs.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ def _notes(runs: list[dict[str, float]]) -> str:
     middle = sorted(runs, key=lambda run: run["pps"])[len(runs) // 2]
     gbits = middle["received"] * 1300 * 8 / middle["seconds"] / 1e9
     lost = 1 - middle["received"] / max(middle["sent"], 1)
-    return f"wall {gbits:.2f} Gbit/s, not forwarded {lost:.1%}, probe p50 {middle['p50_us']:.0f} p99 {middle['p99_us']:.0f} us"
+    probe = f"probe p50 {middle['p50_us']:.0f} p99 {middle['p99_us']:.0f} us"
+    return f"wall {gbits:.2f} Gbit/s, not forwarded {lost:.1%}, {probe}"
 
 
 def _idle(side: Start) -> float:

@@ -28,6 +28,8 @@ def server() -> None:
 @click.option("--listen-http", multiple=True, help="Port 80's answers: ip:port.  [default: [::]:80]")
 @click.option("--stun-listen", multiple=True, help="STUN: ip:port.  [default: [::]:3478]")
 @click.option("--listen-plain", multiple=True, help="HTTP without TLS, for a proxy in front: ip:port.")
+@click.option("--certificate", help="PEM chain for the server's name; without it one is made and pinned.")
+@click.option("--certificate-key", help="PEM key that belongs to it.")
 @click.option("--policy", help="Access policy file, read at the start and on SIGHUP.")
 @click.option("--no-relay", is_flag=True, help="Run without the relay and its TLS; needs --listen-plain.")
 @click.option("--quiet", is_flag=True, help="Print no invite.")
@@ -79,7 +81,7 @@ async def _greet(started: ControlServer) -> None:
     print(f"The server is up at {started.config.url}, its state in {started.config.state}.")
     print("\nJoin the first machine within the hour:\n")
     print(f"    ginnel up --invite {invite}\n")
-    print(f"or with an official client: tailscale up --login-server {started.config.url}")
+    print(f"or with an official client: tailscale up --login-server {started.login_server()}")
     print("then let it in here: ginnel auth list; ginnel auth approve ID --user default")
     print("More invites: ginnel server invite", flush=True)
     if sys.stdout.isatty():

@@ -298,12 +298,11 @@ fn receive_until_stopped(mut peer: Peer, pair: &Pair, totals: &Totals) -> Result
         if result.is_err() && totals.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
-        if let Err(error) = result
-            && !error
-                .downcast_ref::<std::io::Error>()
-                .is_some_and(|e| e.kind() == ErrorKind::WouldBlock)
-        {
-            return Err(error);
+        if let Err(error) = result {
+            match error.downcast_ref::<std::io::Error>() {
+                Some(e) if e.kind() == ErrorKind::WouldBlock => {}
+                _ => return Err(error),
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import ClassVar
@@ -187,7 +188,7 @@ class Registry:
 
     def _put_released(self, row: Released, told: _Told) -> None:  # noqa: ARG002
         self.released.append(row)
-        if row.ipv4 in self._by_address:  # not so while an older one is loaded
+        with suppress(KeyError):  # while rows are loaded the pool knows of none of them; then comes `renumber`
             self.pool.free((ip_address(row.ipv4), ip_address(row.ipv6)), row.at)
 
     def _put_policy(self, row: PolicyText, told: _Told) -> None:

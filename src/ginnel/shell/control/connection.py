@@ -48,18 +48,25 @@ class _Incoming:
 
 
 class ControlConnection(asyncio.Protocol):
-    """`spawn` starts a task that the server's task group owns. `closed` is called once, when the transport is gone."""
+    """`source`: who is counted together with this client. `anonymous`: the connections that have not yet shown a
+    registered node; this one is in it until it has. `spawn` starts a task that the server's task group owns. `closed`
+    is called once, when the transport is gone."""
 
     def __init__(
         self,
         coordinator: Coordinator,
         server_key: MachinePrivate,
         challenge: ChallengeKey | None,
+        *,
+        source: str,
+        anonymous: set[ControlConnection],
         spawn: Callable[..., asyncio.Task[None]],
         closed: Callable[[], None],
     ) -> None:
         self._coordinator = coordinator
         self._channel = ServerChannel(server_key, os.urandom(32), challenge, CHANNEL_LIMITS)
+        self._source = source
+        self._anonymous = anonymous
         self._spawn = spawn
         self._closed = closed
         self._incoming: dict[int, _Incoming] = {}
@@ -75,6 +82,7 @@ class ControlConnection(asyncio.Protocol):
     def start(self, transport: asyncio.Transport, early: bytes) -> None:
         """The transport is ours from here; `early` came in the same packet as the request."""
         self._transport = transport
+        self._anonymous.add(self)
         self._deadline = asyncio.get_running_loop().call_later(limits.HANDSHAKE_TIMEOUT, self._give_up)
         if early:
             self.data_received(early)
@@ -105,6 +113,7 @@ class ControlConnection(asyncio.Protocol):
             self._deadline.cancel()
         for number in list(self._incoming) + list(self._tasks) + list(self._maps):
             self._forget(number)
+        self._anonymous.discard(self)
         self._closed()
 
     # --- the channel's events --------------------------------------------------------------------------------
@@ -166,7 +175,7 @@ class ControlConnection(asyncio.Protocol):
             self._fail(number, Failure(400, str(error)))
 
     async def _register(self, number: int, request: RegisterRequest) -> None:
-        answer = await self._coordinator.register(request, self._channel.machine)
+        answer = await self._coordinator.register(request, self._channel.machine, self._source)
         self._tasks.pop(number, None)
         if isinstance(answer, Failure):
             self._fail(number, answer)
@@ -178,6 +187,7 @@ class ControlConnection(asyncio.Protocol):
         if isinstance(node, Failure):
             self._fail(number, node)
             return
+        self._anonymous.discard(self)
         if request.read_only and not request.stream:
             self._respond(number, 200, JSON, self._coordinator.snapshot(node, request.compress))
             return

@@ -36,6 +36,7 @@ from ginnel.core.control.policy import (
 from ginnel.core.control.presence import Presence
 from ginnel.core.control.progress import status_after
 from ginnel.core.control.records import Audit, Node, PolicyText, Row, Status, User
+from ginnel.core.control.refusals import Refusals
 from ginnel.core.control.registry import Effects, Refused, Registry
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.wire.mapstream import ZSTD
@@ -97,6 +98,7 @@ class Coordinator:
         self._unwritten: set[NodeId] = set()
         self._expiring: dict[NodeId, bool] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self.refusals = Refusals()
         self.counters: dict[str, int] = {}
 
     # --- start -----------------------------------------------------------------------------------------------
@@ -146,13 +148,16 @@ class Coordinator:
 
     # --- registration ----------------------------------------------------------------------------------------
 
-    async def register(self, request: RegisterRequest, machine: MachineKey) -> RegisterResponse | Failure:
+    async def register(self, request: RegisterRequest, machine: MachineKey, source: str) -> RegisterResponse | Failure:
         """Answers when there is an answer: with a followup that may be hours later. Cancel it freely."""
         while True:
             outcome = await self._alone(self._decide(request, machine))
-            if not isinstance(outcome, Hold):
-                return outcome
-            await self._wait_for(outcome)
+            if isinstance(outcome, Hold):
+                await self._wait_for(outcome)
+                continue
+            if isinstance(outcome, RegisterResponse) and outcome.error:
+                await asyncio.sleep(self.refusals.delay(source, self.now()))
+            return outcome
 
     async def _decide(self, request: RegisterRequest, machine: MachineKey) -> RegisterResponse | Failure | Hold:
         outcome = self.desk.decide(request, machine, self.now(), self.wall())

@@ -37,10 +37,12 @@ PLAIN_LIFETIME = 60.0
 
 @dataclass(slots=True)
 class Doorkeeper:
-    """Counts who is inside. `channel` makes a control connection; its argument is called when that one is gone."""
+    """Counts who is inside. `channel` makes a control connection for a source; its second argument is called when that
+    one is gone. `anonymous`: control connections that have not shown a registered node yet."""
 
-    channel: Callable[[Callable[[], None]], ControlConnection]
+    channel: Callable[[str, Callable[[], None]], ControlConnection]
     config: Config
+    anonymous: set[ControlConnection] = field(default_factory=set)
     state: ServerState = field(default_factory=ServerState)
     inside: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -174,11 +176,13 @@ class FrontProtocol(asyncio.Protocol):
             self._refuse(400, "missing Upgrade: tailscale-control-protocol")
         elif handshake is None:
             self._refuse(400, "missing Tailscale handshake header")
+        elif len(self._keeper.anonymous) >= limits.MAX_UNAUTHENTICATED:
+            self._refuse(503, "too many logins at once")
         else:
             self._open_channel(handshake, early)
 
     def _open_channel(self, handshake: bytes, early: bytes) -> None:
-        connection = self._keeper.channel(self._leave)
+        connection = self._keeper.channel(self._source, self._leave)
         try:
             answer = connection.accept(base64.b64decode(handshake, validate=True))
         except (WireError, binascii.Error):
@@ -210,7 +214,7 @@ class FrontProtocol(asyncio.Protocol):
         self._transport.close()
 
 
-REASONS = {400: "Bad Request", 405: "Method Not Allowed", 431: "Request Header Fields Too Large"}
+REASONS = {400: "Bad Request", 405: "Method Not Allowed", 431: "Request Header Fields Too Large", 503: "Busy"}
 
 
 def _begins_like_http(data: bytes) -> bool:

@@ -9,6 +9,7 @@ import asyncio
 import fcntl
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -170,13 +171,27 @@ class ControlServer:
         created = await self.admin.invites_create(CreateKey(user=name), "server")
         return str(created["invite"])
 
+    def login_server(self) -> str:
+        """What to tell an official client. It fetches the server's key by verified TLS or by plain HTTP, so with a
+        certificate of our own making it has to be HTTP; what follows is protected by Noise either way."""
+        url, pin = self.config.url, self.admin.joining.pin
+        return "http://" + url.removeprefix("https://").partition(":")[0] if pin is not None and "[" not in url else url
+
     # --- listening -------------------------------------------------------------------------------------------
 
     async def _listen(self, key: MachinePrivate, splice: Path) -> None:
         challenge = ChallengeKey(MachinePrivate(os.urandom(32)).public().raw)
 
-        def channel(closed: Callable[[], None]) -> ControlConnection:
-            return ControlConnection(self.coordinator, key, challenge, self._group.create_task, closed)
+        def channel(source: str, closed: Callable[[], None]) -> ControlConnection:
+            return ControlConnection(
+                self.coordinator,
+                key,
+                challenge,
+                source=source,
+                anonymous=keeper.anonymous,
+                spawn=self._group.create_task,
+                closed=closed,
+            )
 
         app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits)
         keeper = self._keeper = Doorkeeper(channel, _uvicorn(app))
@@ -230,6 +245,7 @@ async def serve(
     config: ServerConfig, start_relay: StartRelay | None, ready: Callable[[ControlServer], Awaitable[None]]
 ) -> None:
     """Run until SIGTERM or SIGINT; SIGHUP reads the policy file again. Raises StartError."""
+    _allow_descriptors()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     reload = asyncio.Event()
@@ -241,6 +257,12 @@ async def serve(
         reloading = asyncio.create_task(_reload(server, reload))
         await stop.wait()
         reloading.cancel()
+
+
+def _allow_descriptors() -> None:
+    """A node is a connection: the soft limit of most systems, 1,024, is no number of nodes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _reload(server: ControlServer, asked: asyncio.Event) -> None:
