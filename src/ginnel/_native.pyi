@@ -13,6 +13,7 @@ PumpAside = (
     | tuple[Literal["sent"], bytes]  # the tunnel sent for this peer: at once after 1 s of silence, then each second
     | tuple[Literal["received"], bytes, Address | int]  # authentic data from this peer, by endpoint or region; likewise
     | tuple[Literal["handshake"], bytes]  # a new keypair with this peer
+    | tuple[Literal["peer-disco"], bytes, bytes]  # the peer told its disco key inside the tunnel: node key, disco key
     | tuple[Literal["unsendable"], Address, int]  # UDP destination, errno
     | tuple[Literal["relay-wanted"], int]  # a packet waits for a region that is not connected; at most 1 a second
     | tuple[Literal["relay-up"], int, bytes, Address]  # region, the relay's key, its address
@@ -43,7 +44,7 @@ class Pump:
 
     def bind(self, port: int) -> tuple[int, int]:
         """(Re)bind both UDP sockets; 0 lets the system choose. Returns (IPv4 port, IPv6 port; 0: no such family).
-        Raises OSError; the old sockets stay in use then."""
+        The port that is in use already keeps its sockets. Raises OSError; the old sockets stay in use then."""
 
     def set_peer(self, key: bytes, allowed_ips: Sequence[str]) -> None:
         """Add a peer, or change what it may send and is sent. Raises ValueError on a bad prefix or key."""
@@ -54,7 +55,8 @@ class Pump:
     def remove_peer(self, key: bytes) -> None: ...
     def steer(self, key: bytes, endpoint: Address | None, region: int) -> None:
         """Send this peer's packets to the endpoint and, when `region` is not 0, by that region's relay as well.
-        With neither, its packets are dropped and counted."""
+        With neither, up to 128 packets wait for a path and older ones are dropped and counted; an answer to the peer's
+        handshake goes back where that came from. An unknown key is ignored."""
 
     def set_addresses(self, addresses: Sequence[str]) -> None:
         """The prefixes this node receives for: its own addresses and the routes it serves."""
@@ -70,7 +72,9 @@ class Pump:
         """Dial one relay in its own thread, addresses in order, 1.5 s each. `verify` is `name:<host>`,
         `sha256-raw:<hex>` or `insecure`. An open connection of the region is kept if the arguments are the same."""
 
-    def relay_close(self, region: int) -> None: ...
+    def relay_close(self, region: int) -> None:
+        """Close the region's connection; no "relay-down" follows. One that ends otherwise is not dialled again here."""
+
     def relay_prefer(self, region: int) -> None:
         """Tell every open relay whether it is home now; also those opened later. 0: none is."""
 

@@ -117,7 +117,7 @@ impl Inbound {
         }
         let mut bytes = 0;
         let mut renewed = false;
-        let mut tunnel = peer.tunnel.lock();
+        let mut tunnel = peer.tunnel(&shared.identity, now);
         for message in self.run.messages.drain(..) {
             let len = message.len();
             match tunnel.open(message, now, &mut self.replies) {
@@ -187,14 +187,14 @@ impl Inbound {
         }
         self.opened = opened;
         drop(flows);
-        self.seal_answers(peer, now);
+        self.seal_answers(shared, peer, now);
     }
 
-    fn seal_answers(&mut self, peer: &Arc<Peer>, now: Instant) {
+    fn seal_answers(&mut self, shared: &Shared, peer: &Arc<Peer>, now: Instant) {
         if self.answers.is_empty() {
             return;
         }
-        let mut tunnel = peer.tunnel.lock();
+        let mut tunnel = peer.tunnel(&shared.identity, now);
         for mut answer in self.answers.drain(..) {
             ginnel_tunnel::pad(&mut answer, usize::MAX);
             tunnel.seal(answer, now, &mut self.replies);
@@ -275,10 +275,9 @@ impl Inbound {
         bytes: usize,
         now: Instant,
     ) {
-        let result = peer
-            .tunnel
-            .lock()
-            .handshake(handshake, now, &mut self.replies);
+        let result =
+            peer.tunnel(&shared.identity, now)
+                .handshake(handshake, now, &mut self.replies);
         match result {
             Ok(event) => {
                 self.heard(shared, peer, origin, bytes, now);

@@ -15,6 +15,8 @@ mod asides;
 mod coalesce;
 mod counters;
 mod filter;
+#[cfg(test)]
+mod filter_tests;
 mod flows;
 mod inbound;
 mod outbound;

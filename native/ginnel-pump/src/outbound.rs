@@ -134,7 +134,7 @@ impl Carrier {
         let mtu = self.mtu;
         let reachable = peer.steer.load().leads_somewhere();
         let mut dropped = 0;
-        let mut tunnel = peer.tunnel.lock();
+        let mut tunnel = peer.tunnel(&shared.identity, now);
         for mut packet in self.packets.drain(..) {
             ginnel_tunnel::pad(&mut packet, mtu);
             dropped += match reachable {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
-use ginnel_tunnel::Tunnel;
-use parking_lot::Mutex;
+use ginnel_tunnel::{Identity, Tunnel};
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::Key;
 use crate::flows::Flows;
@@ -35,8 +35,8 @@ impl Steer {
 pub struct Peer {
     /// Its node key.
     pub key: Key,
-    /// Sessions; both directions take turns, a batch at a time.
-    pub tunnel: Mutex<Tunnel>,
+    /// Sessions; both directions take turns, a batch at a time. Made at first use: 10 KiB that an idle peer goes without.
+    tunnel: Mutex<Option<Box<Tunnel>>>,
     /// What it may ask back.
     pub flows: Mutex<Flows>,
     /// Its prefixes.
@@ -54,11 +54,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer that is sent nothing yet.
-    pub fn new(key: Key, tunnel: Tunnel) -> Peer {
+    /// A peer that is sent nothing yet. Its key must not be of low order.
+    pub fn new(key: Key) -> Peer {
         Peer {
             key,
-            tunnel: Mutex::new(tunnel),
+            tunnel: Mutex::new(None),
             flows: Mutex::default(),
             allowed: Mutex::default(),
             indices: Mutex::default(),
@@ -66,6 +66,28 @@ impl Peer {
             ticking: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             stats: Stats::default(),
+        }
+    }
+
+    /// Its sessions, for the batch at hand.
+    pub fn tunnel(&self, identity: &Identity, now: Instant) -> MappedMutexGuard<'_, Tunnel> {
+        MutexGuard::map(self.tunnel.lock(), |tunnel| {
+            &mut **tunnel.get_or_insert_with(|| {
+                let made = Tunnel::new(identity, self.key, now);
+                Box::new(made.expect("a peer's key was checked when it was set"))
+            })
+        })
+    }
+
+    /// Whether anything was ever sent to or received from it.
+    pub fn was_used(&self) -> bool {
+        self.tunnel.lock().is_some()
+    }
+
+    /// Drop its sessions, if there are any.
+    pub fn reset(&self) {
+        if let Some(tunnel) = &mut *self.tunnel.lock() {
+            tunnel.reset();
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::BytesMut;
 use ginnel_derp::Secret;
-use ginnel_tunnel::{Identity, Tunnel};
+use ginnel_tunnel::{Identity, is_low_order};
 use parking_lot::{Mutex, RwLock};
 
 use crate::Key;
@@ -161,13 +161,14 @@ impl Pump {
         if key == self.shared.identity.public() {
             return Err(PumpError::Key("a node cannot be its own peer"));
         }
+        if is_low_order(&key) {
+            return Err(PumpError::Key("the peer's public key is of low order"));
+        }
         let mut table = self.shared.table.write();
         let peer = match table.by_key.get(&key) {
             Some(peer) => Arc::clone(peer),
             None => {
-                let tunnel = Tunnel::new(&self.shared.identity, key, Instant::now())
-                    .map_err(|_| PumpError::Key("the peer's public key is of low order"))?;
-                let peer = Arc::new(Peer::new(key, tunnel));
+                let peer = Arc::new(Peer::new(key));
                 table.by_key.insert(key, Arc::clone(&peer));
                 peer
             }
@@ -188,7 +189,7 @@ impl Pump {
     /// Forget a peer's sessions.
     pub fn reset_peer(&self, key: &Key) {
         if let Some(peer) = self.shared.by_key(key) {
-            peer.tunnel.lock().reset();
+            peer.reset();
             self.shared.forget_indices(&peer);
         }
     }
@@ -207,7 +208,7 @@ impl Pump {
         }
         drop(table);
         self.shared.forget_indices(&peer);
-        peer.tunnel.lock().reset();
+        peer.reset();
     }
 
     /// Choose where a peer's packets go.
@@ -225,7 +226,7 @@ impl Pump {
         };
         let steer = Steer { endpoint, region };
         let old = peer.steer.swap(Arc::new(steer));
-        if !old.leads_somewhere() && steer.leads_somewhere() {
+        if !old.leads_somewhere() && steer.leads_somewhere() && peer.was_used() {
             self.resume(&peer);
         }
         Ok(())
@@ -236,7 +237,8 @@ impl Pump {
         let now = Instant::now();
         let mut messages = Vec::new();
         let mut sender = Sender::default();
-        peer.tunnel.lock().retry(now, &mut messages);
+        peer.tunnel(&self.shared.identity, now)
+            .retry(now, &mut messages);
         self.shared
             .transmit(peer, &mut messages, None, now, &mut sender);
         sender.flush(&self.shared);

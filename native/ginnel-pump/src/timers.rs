@@ -73,7 +73,7 @@ pub fn turn(shared: &Shared, sender: &mut Sender) {
     for peer in &peers {
         let life = match peer.is_removed() {
             true => Life::Asleep,
-            false => peer.tunnel.lock().tick(now, &mut messages),
+            false => peer.tunnel(&shared.identity, now).tick(now, &mut messages),
         };
         shared.transmit(peer, &mut messages, None, now, sender);
         if life == Life::Asleep {

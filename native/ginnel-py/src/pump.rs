@@ -48,6 +48,21 @@ fn key(bytes: &[u8]) -> PyResult<Key> {
         .map_err(|_| PyValueError::new_err(format!("a key has 32 bytes, not {}", bytes.len())))
 }
 
+/// Sources, (destination, first port, last port), protocols.
+type RuleArgument = (Vec<String>, Vec<(String, i64, i64)>, Vec<i64>);
+
+fn rule((sources, destinations, protocols): RuleArgument) -> PyResult<RuleText> {
+    let port =
+        |n: i64| u16::try_from(n).map_err(|_| PyValueError::new_err(format!("{n} is no port")));
+    let destinations = destinations
+        .into_iter()
+        .map(|(text, first, last)| Ok((text, port(first)?, port(last)?)))
+        .collect::<PyResult<_>>()?;
+    // What is above 255 is no IP protocol: nothing can match it.
+    let protocols = protocols.into_iter().filter_map(|n| u8::try_from(n).ok());
+    Ok((sources, destinations, protocols.collect()))
+}
+
 #[pymethods]
 impl Pump {
     #[new]
@@ -100,19 +115,8 @@ impl Pump {
             .map_err(raise)
     }
 
-    fn set_filter(
-        &self,
-        py: Python<'_>,
-        rules: Vec<(Vec<String>, Vec<(String, u16, u16)>, Vec<u16>)>,
-    ) -> PyResult<()> {
-        let rules: Vec<RuleText> = rules
-            .into_iter()
-            .map(|(sources, destinations, protocols)| {
-                // What is above 255 is no IP protocol: such a rule can match nothing by it.
-                let protocols = protocols.into_iter().filter_map(|p| u8::try_from(p).ok());
-                (sources, destinations, protocols.collect())
-            })
-            .collect();
+    fn set_filter(&self, py: Python<'_>, rules: Vec<RuleArgument>) -> PyResult<()> {
+        let rules: Vec<RuleText> = rules.into_iter().map(rule).collect::<PyResult<_>>()?;
         py.detach(|| self.0.set_filter(&rules)).map_err(raise)
     }
 
