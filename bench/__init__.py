@@ -1,1 +1,1 @@
-"""Measured comparisons with the real counterparts: `python -m bench NAME... [--json]`."""
+"""Measured comparisons: `python -m bench NAME... [--json]`."""

@@ -62,13 +62,11 @@ def verdict(pongs: int, *, until_direct: bool) -> int:
 
 def once(api: Local, address: str, timeout: float, size: int) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = api.post(
-            f"ping?ip={quote(address)}&type=disco&size={size}", timeout=max(timeout, 0.1) + 1.0
-        )
+        answer: dict[str, Any] = api.ask("POST", f"ping?ip={quote(address)}&type=disco&size={size}", None, timeout)
+    except TimeoutError:
+        return {"Err": "timed out"}
     except ApiError as error:
         fail(str(error))
-    if answer["LatencySeconds"] > timeout:
-        return answer | {"Err": "timed out"}
     return answer
 
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from ginnel.core.node.actions import PingFailed
 from ginnel.core.node.login import Refused
+from ginnel.core.node.netcheck import Report
+from ginnel.core.node.netcheck_text import report_json, report_text
 from ginnel.shell.node import status_json
 from ginnel.shell.node.engine import EngineClosed
 from ginnel.shell.node.hostinfo import host_name
@@ -20,7 +23,7 @@ from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.node import MeshNode
 from ginnel.shell.node.state import Prefs
-from ginnel.wire.tailcfg import Node, encode
+from ginnel.wire.tailcfg import DERPMap, Node, encode
 from ginnel.words import NodeKey
 
 WATCH_EVERY = 1.0
@@ -170,5 +173,7 @@ class NodeBackend:
         }
 
 
-def netcheck_answer(report: Any, derp_map: Any) -> dict[str, Any]:
-    raise NotImplementedError
+def netcheck_answer(report: Report, derp_map: DERPMap) -> dict[str, Any]:
+    """The report in words and in Tailscale's JSON."""
+    now = datetime.now().astimezone()
+    return {"Text": report_text(report, derp_map, now), "Report": report_json(report, now)}

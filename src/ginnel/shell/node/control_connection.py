@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import os
 import ssl
 from collections.abc import Callable
@@ -34,6 +35,8 @@ from ginnel.shell.node.dial import DialError, Streams, open_streams, unverified
 from ginnel.wire.mapstream import ZSTD, MapDecoder
 from ginnel.wire.read import WireError
 from ginnel.words import MachineKey, MachinePrivate
+
+log = logging.getLogger(__name__)
 
 OPEN_TIME = 10.0
 PONG_TIME = 5.0
@@ -72,6 +75,7 @@ class ControlConnection:
     async def start(self) -> None:
         """Finish the handshake. Raises ControlError."""
         self._reading = asyncio.create_task(self._read())
+        self._reading.add_done_callback(_tell_crash)
         await self._opened
 
     async def request(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
@@ -142,14 +146,16 @@ class ControlConnection:
             self._streams.writer.write(data)
 
     async def _read(self) -> None:
-        why = "the server closed the connection"
+        why = "something went wrong here: see the daemon's log"
         try:
             while data := await self._streams.reader.read(65536):
                 for event in self._channel.receive(data):
                     self._take(event)
+            why = "the server closed the connection"
         except (OSError, ssl.SSLError) as error:
             why = f"the connection to the server was lost: {error}"
-        self.close(why)
+        finally:
+            self.close(why)
 
     def _take(self, event: Event) -> None:
         match event:
@@ -252,6 +258,12 @@ class MapStream:
     def abandon(self) -> None:
         self._connection.abandon(self.number)
         self.end("given up")
+
+
+def _tell_crash(task: asyncio.Task[None]) -> None:
+    """A fault of ours while a frame was taken: the connection is closed, the log says where."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("reading from the server failed", exc_info=error)
 
 
 def http_error(status: int, body: bytes) -> str:

@@ -1,6 +1,6 @@
 """`ginneld`: everything is checked before anything is made, and what was made goes again.
 
-Room: shell.
+Room: shell. The loop is asyncio's own: no packet passes it, and pyroute2's netlink sockets do not run on uvloop.
 """
 
 from __future__ import annotations
@@ -21,11 +21,6 @@ from ginnel.shell.node.local_socket import SocketTaken
 from ginnel.shell.node.node import MeshNode
 from ginnel.shell.node.state import StateError, StateFile
 from ginnel.shell.node.tunnel import StartError, open_pump
-
-try:
-    from uvloop import new_event_loop as NEW_LOOP  # noqa: N812
-except ImportError:
-    from asyncio import new_event_loop as NEW_LOOP  # type: ignore[assignment]  # noqa: N812
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +43,7 @@ def run(options: Options) -> None:
     _log_to_stderr(options.verbose)
     os.umask(0o077)
     try:
-        with asyncio.Runner(loop_factory=NEW_LOOP) as runner:
-            runner.run(serve(options))
+        asyncio.run(serve(options))
     except (StateError, SocketTaken, BindError) as error:
         raise StartError(str(error)) from None
 
@@ -106,4 +100,5 @@ def _first(group: BaseExceptionGroup[BindError]) -> BindError:
 def _log_to_stderr(verbose: int) -> None:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
-    logging.getLogger("pyroute2").setLevel(logging.WARNING)
+    for chatty in ("pyroute2", "hpack", "h2", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -38,8 +38,6 @@ log = logging.getLogger(__name__)
 
 LOGOUT_TIME = 10.0
 WATCH_EVERY = 1.0
-ROUTER_LIMIT = 0.5
-"""Rules that others keep deleting are put back, but not more often than this."""
 
 
 class MeshNode:
@@ -72,6 +70,7 @@ class MeshNode:
         self._report: ReportToControl | None = None
         self.expired = False
         self._unsaved = ""
+        self._routed = Routing()
         self._in_poll = False
         self._routes_due = asyncio.Event()
         self.watchers: set[asyncio.Event] = set()
@@ -278,8 +277,8 @@ class MeshNode:
             except OSError as error:
                 log.error("routes: %s", error)
                 self._router.problems.append(f"routes cannot be set: {error}")
+            self._routed = wanted
             self._notify()
-            await asyncio.sleep(ROUTER_LIMIT)
 
     async def _watch_links(self) -> None:
         async for _ in changes():
@@ -403,7 +402,8 @@ class MeshNode:
             return "Starting"
         if not self.netmap.self_node.machine_authorized:
             return "NeedsMachineAuth"
-        return "Running" if self.engine is not None and self.engine.home else "Starting"
+        ready = self.engine is not None and self.engine.home and self._routed.addresses
+        return "Running" if ready else "Starting"
 
     def health(self) -> list[str]:
         lines = list(self.engine.health.values()) if self.engine is not None else []

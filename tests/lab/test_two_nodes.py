@@ -1,0 +1,368 @@
+"""Two daemons and a server with its relay, each in a network namespace, on one wire:
+
+gn-PID-a 192.0.2.11 ---+
+                       +--- bridge 192.0.2.1: server, relay, STUN (gn-PID-s)
+gn-PID-b 192.0.2.12 ---+
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root and network namespaces")]
+
+GENEROUS = 30.0
+MAIN = "from ginnel.cli.main import main; main()"
+DAEMON = "from ginnel.cli.ginneld import main; main()"
+RULES = [5210, 5230, 5250, 5270]
+
+
+def run(*command: str, timeout: float = GENEROUS) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def ip(*arguments: str) -> str:
+    return subprocess.run(["ip", *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def until(true: Callable[[], Any], what: str) -> Any:
+    """Poll real programs, of which nothing else can be waited for."""
+    end = time.monotonic() + GENEROUS
+    while time.monotonic() < end:
+        if found := true():
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"not within {GENEROUS} s: {what}")
+
+
+class Host:
+    """One namespace and, where one was started, its daemon."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.name = f"gn-{os.getpid()}-{name}"
+        self.directory = directory
+        self.short = name
+        self.socket = str(directory / f"{name}.sock")
+        self.daemon: subprocess.Popen[bytes] | None = None
+        ip("netns", "add", self.name)
+        ip("-n", self.name, "link", "set", "lo", "up")
+
+    def command(self, code: str, *arguments: str) -> list[str]:
+        return ["ip", "netns", "exec", self.name, sys.executable, "-c", code, *arguments]
+
+    def ginnel(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run(*self.command(MAIN, *arguments, "--socket", self.socket))
+
+    def status(self) -> dict[str, Any]:
+        done = self.ginnel("status", "--json")
+        return json.loads(done.stdout) if done.stdout.startswith("{") else {"BackendState": done.stderr}
+
+    def start(self, *arguments: str) -> None:
+        command = self.command(
+            DAEMON, "--state", str(self.directory / f"{self.short}-state"), "--socket", self.socket, "-v", *arguments
+        )
+        with (self.directory / f"{self.short}.log").open("ab") as log:
+            self.daemon = subprocess.Popen(command, stdout=log, stderr=log)
+        until(lambda: "BackendState" in self.ginnel("status", "--json").stdout, "the daemon answers")
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self.daemon is not None:
+            self.daemon.send_signal(number)
+            self.daemon.wait(GENEROUS)
+            self.daemon = None
+
+    def rules(self) -> list[int]:
+        listed = json.loads(ip("-n", self.name, "-j", "rule"))
+        return [rule["priority"] for rule in listed if 5000 < rule["priority"] < 6000]
+
+    def ping(self, address: str) -> bool:
+        return run("ip", "netns", "exec", self.name, "ping", "-n", "-c", "1", "-W", "5", address).returncode == 0
+
+
+class Mesh:
+    """The server with its relay and two hosts."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.hosts: list[Host] = []
+        self.server_process: subprocess.Popen[bytes] | None = None
+        self.server = self._host("s")
+        self.a, self.b = self._host("a"), self._host("b")
+        self._wire()
+
+    def _host(self, name: str) -> Host:
+        host = Host(name, self.directory)
+        self.hosts.append(host)
+        return host
+
+    def _wire(self) -> None:
+        server = self.server.name
+        ip("-n", server, "link", "add", "br0", "type", "bridge")
+        ip("-n", server, "link", "set", "br0", "up")
+        ip("-n", server, "addr", "add", "192.0.2.1/24", "dev", "br0")
+        for host, address in ((self.a, "192.0.2.11/24"), (self.b, "192.0.2.12/24")):
+            port = f"p{host.short}"
+            ip("link", "add", "eth0", "netns", host.name, "type", "veth", "peer", "name", port, "netns", server)
+            ip("-n", server, "link", "set", port, "master", "br0", "up")
+            ip("-n", host.name, "addr", "add", address, "dev", "eth0")
+            ip("-n", host.name, "link", "set", "eth0", "up")
+            ip("-n", host.name, "route", "add", "default", "via", "192.0.2.1")
+
+    def start_server(self) -> None:
+        state = str(self.directory / "srv")
+        with (self.directory / "server.log").open("ab") as log:
+            self.server_process = subprocess.Popen(
+                self.server.command(
+                    MAIN, "server", "run", "--state", state, "--url", "https://192.0.2.1", "--listen", "192.0.2.1:443",
+                    "--listen-http", "192.0.2.1:80", "--stun-listen", "192.0.2.1:3478", "--quiet",
+                ), stdout=log, stderr=log,
+            )  # fmt: skip
+        until(self._listening, "the server listens")
+
+    def _listening(self) -> bool:
+        assert self.server_process is not None
+        assert self.server_process.poll() is None, (self.directory / "server.log").read_text()
+        return ":443" in run("ip", "netns", "exec", self.server.name, "ss", "-ltn").stdout and bool(self.invite())
+
+    def stop_server(self) -> None:
+        if self.server_process is not None:
+            self.server_process.terminate()
+            self.server_process.wait(GENEROUS)
+            self.server_process = None
+
+    def invite(self) -> str:
+        done = run(*self.server.command(MAIN, "server", "invite", "--state", str(self.directory / "srv")))
+        found = re.search(r"ginnel-invite1:\S+", done.stdout)
+        return found.group() if found else ""
+
+    def close(self) -> None:
+        for host in self.hosts:
+            host.stop()
+        self.stop_server()
+        for host in self.hosts:
+            subprocess.run(["ip", "netns", "del", host.name], check=False)
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[Mesh]:
+    directory = Path(tempfile.mkdtemp(prefix="gn"))
+    standing = Mesh(directory)
+    try:
+        standing.start_server()
+        standing.a.start()
+        standing.b.start()
+        for host, name in ((standing.a, "alice"), (standing.b, "bob")):
+            done = host.ginnel("up", "--invite", standing.invite(), "--hostname", name, "--timeout", "30s")
+            assert (done.returncode, done.stdout[-8:]) == (0, "Success."[-8:] if False else done.stdout[-8:]), (
+                done.stderr
+            )
+            assert done.stdout.endswith("Success.\n"), done.stdout + done.stderr
+        until(lambda: standing.a.status().get("Peer"), "alice sees bob")
+        yield standing
+    except BaseException:
+        for log in sorted(directory.glob("*.log")):
+            sys.stderr.write(f"--- {log.name}\n{log.read_text()[-4000:]}")
+        raise
+    finally:
+        standing.close()
+        shutil.rmtree(directory)
+
+
+def peer_of(host: Host) -> dict[str, Any]:
+    (peer,) = host.status()["Peer"].values()
+    return peer
+
+
+def test_a_ping_names_the_direct_path(mesh: Mesh) -> None:
+    done = mesh.a.ginnel("ping", "bob")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^pong from bob \(100\.64\.0\.2\) via 192\.0\.2\.12:41641 in \d+ms$", done.stdout, re.M)
+
+
+def test_the_tunnel_carries_both_families(mesh: Mesh) -> None:
+    assert mesh.a.ping("100.64.0.2")
+    assert mesh.b.ping("fd7a:115c:a1e0::1")
+
+
+def test_status_says_direct_and_counts(mesh: Mesh) -> None:
+    assert mesh.a.ping("100.64.0.2")
+    peer = peer_of(mesh.a)
+    assert (peer["CurAddr"], peer["Active"], peer["Relay"]) == ("192.0.2.12:41641", True, "own")
+    assert min(peer["TxBytes"], peer["RxBytes"]) > 0
+    assert peer["LastHandshake"] > "2020"
+    assert re.search(
+        r"^100\.64\.0\.2 +bob +default +linux +active; direct 192\.0\.2\.12:41641, tx \d+ rx \d+ *$",
+        mesh.a.ginnel("status").stdout,
+        re.M,
+    )
+
+
+RECEIVE = """
+import socket, sys
+listener = socket.create_server(("100.64.0.2", 9000))
+print(flush=True)
+connection, _ = listener.accept()
+sys.stdout.buffer.write(b"".join(iter(lambda: connection.recv(65536), b"")))
+"""
+SEND = """
+import socket, sys
+with socket.create_connection(("100.64.0.2", 9000), 20) as connection:
+    connection.sendall(sys.stdin.buffer.read())
+"""
+HOLD = """
+import socket, sys
+held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+held.bind(("0.0.0.0", 41641))
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_tcp_flows_through_the_tunnel(mesh: Mesh) -> None:
+    sent = os.urandom(4 << 20)
+    with subprocess.Popen(mesh.b.command(RECEIVE), stdout=subprocess.PIPE) as receiver:
+        assert receiver.stdout is not None
+        receiver.stdout.readline()
+        subprocess.run(mesh.a.command(SEND), input=sent, check=True, timeout=GENEROUS)
+        got, _ = receiver.communicate(timeout=GENEROUS)
+    assert got == sent
+
+
+def test_own_packets_never_go_into_the_tunnel(mesh: Mesh) -> None:
+    assert mesh.a.rules() == RULES
+    assert "100.64.0.2 dev ginnel0" in ip("-n", mesh.a.name, "route", "show", "table", "52")
+
+
+def test_ip_whois_and_netcheck(mesh: Mesh) -> None:
+    assert mesh.a.ginnel("ip", "-4").stdout == "100.64.0.1\n"
+    assert mesh.a.ginnel("ip", "bob").stdout == "100.64.0.2\nfd7a:115c:a1e0::2\n"
+    assert "Name:          bob.mesh.internal" in mesh.a.ginnel("whois", "100.64.0.2").stdout
+    assert mesh.a.ginnel("whois", "100.64.9.9").returncode == 1
+    report = mesh.a.ginnel("netcheck", "--format", "json")
+    assert json.loads(report.stdout)["PreferredDERP"] == 900, report.stderr
+    assert "Nearest DERP: Own relay" in mesh.a.ginnel("netcheck").stdout
+
+
+def test_the_debug_commands_find_everything_in_order(mesh: Mesh) -> None:
+    regions = json.loads(mesh.a.ginnel("debug", "derp-map").stdout)["Regions"]
+    assert regions["900"]["RegionCode"] == "own"
+    relay = mesh.a.ginnel("debug", "derp", "own")
+    found = json.loads(relay.stdout)
+    assert (relay.returncode, found["Errors"]) == (0, []), found
+    assert any("showed its key 5 times" in line for line in found["Info"]), found
+    assert any("STUN" in line and "192.0.2.11" in line for line in found["Info"]), found
+    assert any("204" in line for line in found["Info"]), found
+    assert mesh.a.ginnel("debug", "ts2021").stdout.endswith("all good\n")
+    assert mesh.a.ginnel("debug", "derp", "nowhere").returncode == 1
+
+
+BLOCK_DIRECT = (
+    "add table ip gn; add chain ip gn out { type filter hook output priority 0; };"
+    "add rule ip gn out ip daddr 192.0.2.11-192.0.2.12 udp dport 41641 drop"
+)
+
+
+def test_the_relay_carries_what_no_direct_path_does(mesh: Mesh) -> None:
+    for host in (mesh.a, mesh.b):
+        subprocess.run(["ip", "netns", "exec", host.name, "nft", BLOCK_DIRECT], check=True)
+    try:
+        done = mesh.a.ginnel("ping", "-c", "15", "--no-until-direct", "--timeout", "2s", "bob")
+        assert "via DERP(own)" in done.stdout, done.stdout
+        until(lambda: not peer_of(mesh.a)["CurAddr"], "the dead path is given up")
+        assert mesh.a.ping("100.64.0.2")
+        assert 'active; relay "own"' in mesh.a.ginnel("status").stdout
+    finally:
+        for host in (mesh.a, mesh.b):
+            subprocess.run(["ip", "netns", "exec", host.name, "nft", "delete table ip gn"], check=True)
+    until(lambda: mesh.a.ginnel("ping", "-c", "1", "bob").stdout.count("via 192.0.2.12"), "direct again")
+
+
+def test_after_kill_9_and_a_restart_traffic_flows_and_nothing_stands_twice(mesh: Mesh) -> None:
+    assert mesh.b.ping("100.64.0.1")
+    mesh.a.stop(signal.SIGKILL)
+    assert mesh.a.rules() == RULES  # what the kernel keeps
+    mesh.a.start()
+    until(lambda: mesh.a.status()["BackendState"] == "Running", "alice runs again without a login")
+    until(lambda: mesh.b.ping("100.64.0.1"), "traffic resumes")
+    assert mesh.a.rules() == RULES
+
+
+def test_down_leaves_nothing_and_up_needs_no_login(mesh: Mesh) -> None:
+    assert mesh.a.ginnel("down").returncode == 0
+    until(lambda: mesh.a.rules() == [], "the rules are gone")
+    stopped = mesh.a.ginnel("status")
+    assert (stopped.returncode, "stopped" in stopped.stdout) == (1, True)
+    assert mesh.a.ginnel("up", "--timeout", "30s").stdout.endswith("Success.\n")
+    until(lambda: mesh.a.ping("100.64.0.2"), "traffic flows again")
+
+
+def test_a_restart_of_the_server_needs_no_login(mesh: Mesh) -> None:
+    mesh.stop_server()
+    until(lambda: any("no connection to" in line for line in mesh.a.status()["Health"]), "the loss is told")
+    assert mesh.a.ping("100.64.0.2")  # the last map stays in force
+    mesh.start_server()
+    until(lambda: not any("no connection to" in line for line in mesh.a.status()["Health"]), "the map is back")
+
+
+def test_a_second_daemon_on_the_same_socket_is_refused(mesh: Mesh) -> None:
+    done = run(*mesh.a.command(DAEMON, "--state", str(mesh.directory / "other"), "--socket", mesh.a.socket))
+    assert done.returncode == 1
+    assert done.stderr.startswith("ginneld: another ginneld answers on ")
+    assert done.stderr.count("\n") == 1
+    assert not (mesh.directory / "other").exists()
+    assert mesh.a.status()["BackendState"] == "Running"
+
+
+def test_logins_that_cannot_succeed_are_one_line_each_and_leave_nothing(mesh: Mesh) -> None:
+    stranger = mesh._host("c")
+    ip("link", "add", "eth0", "netns", stranger.name, "type", "veth", "peer", "name", "pc", "netns", mesh.server.name)
+    ip("-n", mesh.server.name, "link", "set", "pc", "master", "br0", "up")
+    ip("-n", stranger.name, "addr", "add", "192.0.2.13/24", "dev", "eth0")
+    ip("-n", stranger.name, "link", "set", "eth0", "up")
+    stranger.start()
+    try:
+        invite = mesh.invite()
+        for arguments, words in (
+            (("--invite", "ginnel-invite1:AAAA"), "cannot be used"),
+            (("--invite", invite[:-6] + "MDAwMD"), "refused this machine"),
+            (("--login-server", "http://192.0.2.1:9", "--auth-key", "x"), "cannot log in at"),
+            ((), "which server?"),
+        ):
+            done = stranger.ginnel("up", *arguments)
+            assert done.returncode == 1, done
+            assert done.stderr.count("\n") == 1, done
+            assert words in done.stderr
+            assert stranger.status()["BackendState"] == "NeedsLogin"
+            assert stranger.rules() == []
+    finally:
+        stranger.stop()
+
+
+def test_a_taken_port_is_replaced_and_told(mesh: Mesh) -> None:
+    mesh.b.stop()
+    with subprocess.Popen(mesh.b.command(HOLD), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        mesh.b.start()
+        until(lambda: mesh.b.status()["BackendState"] == "Running", "bob runs")
+        assert any("41641 is taken" in line for line in mesh.b.status()["Health"])
+        until(lambda: mesh.a.ping("100.64.0.2"), "traffic flows")
+        holder.communicate(timeout=GENEROUS)
+
+
+def test_stopping_takes_everything_away(mesh: Mesh) -> None:
+    mesh.a.stop()
+    assert mesh.a.rules() == []
+    assert "ginnel0" not in ip("-n", mesh.a.name, "link")
+    assert not Path(mesh.a.socket).exists()
