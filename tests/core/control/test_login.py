@@ -1,13 +1,13 @@
 """What a register request gets, row by row."""
 
 import pytest
-from control_world import LOGOUT, World, at, machine, node_key
 
 from ginnel.core.control import limits
 from ginnel.core.control.login import BadRequest, Hold, Reply
 from ginnel.core.control.records import TAGGED_USER, Node, Spend
 from ginnel.core.control.registry import Refused
 from ginnel.words import Instant, NodeKey, WallTime
+from tests.core.control.control_world import LOGOUT, World, at, machine, node_key
 
 
 def test_a_key_lets_a_machine_in_at_once() -> None:

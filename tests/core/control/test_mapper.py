@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from control_world import Screen, World, disco, machine, node_key, state_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +10,7 @@ from ginnel.core.control import limits
 from ginnel.core.control.policy import DENY_ALL, NO_POLICY, Policy, parse_policy
 from ginnel.core.control.records import Node
 from ginnel.words import Instant, WallTime
+from tests.core.control.control_world import Screen, World, disco, machine, node_key, state_of
 
 TAGGED = parse_policy("""{
     "groups": {"group:eng": ["alice@", "bob@"]},

@@ -1,7 +1,6 @@
 """Users, keys and node keys over long histories."""
 
 import pytest
-from control_world import LOGOUT, World, machine, node_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,6 +8,7 @@ from ginnel.core.control.login import Reply
 from ginnel.core.control.records import Node, PreauthKey
 from ginnel.core.control.registry import Refused, Registry
 from ginnel.words import WallTime
+from tests.core.control.control_world import LOGOUT, World, machine, node_key
 
 steps = st.lists(
     st.tuples(

@@ -8,7 +8,6 @@ import stat
 from pathlib import Path
 
 import pytest
-from control_client import PATIENCE, Client, Lost, auth_key, running, until
 from sqlalchemy import text
 
 from ginnel.core.control import limits
@@ -18,6 +17,7 @@ from ginnel.shell.control.run import ControlServer, StartError
 from ginnel.shell.control.store import StoreUnavailable
 from ginnel.wire.invite import parse_invite
 from ginnel.wire.proxyv2 import encode_preamble
+from tests.shell.control.control_client import PATIENCE, Client, Lost, auth_key, running, until
 
 
 async def joined(server: ControlServer, name: str) -> Client:

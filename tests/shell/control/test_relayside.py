@@ -6,12 +6,12 @@ import ssl
 from pathlib import Path
 
 import pytest
-from control_client import PATIENCE, Client, auth_key
 
 from ginnel.shell.control.config import read_config
 from ginnel.shell.control.relayside import start_relay
 from ginnel.shell.control.run import ControlServer, StartError
 from ginnel.wire.invite import parse_invite
+from tests.shell.control.control_client import PATIENCE, Client, auth_key
 
 ANY = ("127.0.0.1:0",)
 
