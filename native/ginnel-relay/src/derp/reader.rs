@@ -1,6 +1,5 @@
 //! What a client sends: one read, many frames, one delivery for each receiver.
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
@@ -15,6 +14,7 @@ use tokio::net::tcp::OwnedReadHalf;
 
 use super::Scratch;
 use super::client::Client;
+use super::registry::Correspondents;
 use crate::config::{MAX_CORRESPONDENTS, READ_SIZE};
 use crate::relay::Shared;
 use crate::tls::{Wire, left_over};
@@ -65,8 +65,8 @@ pub(crate) struct Reader {
     partial: Vec<u8>,
     /// Bytes of a frame of unknown type that are still to pass.
     passing: usize,
-    /// Receivers and which connection of theirs; they learn when this client leaves.
-    pub(crate) correspondents: HashMap<Key, u64>,
+    /// They learn when this client leaves.
+    pub(crate) correspondents: Correspondents,
     notes: f64,
     notes_at: Instant,
 }
@@ -85,7 +85,7 @@ impl Reader {
             incoming,
             partial: Vec::new(),
             passing: 0,
-            correspondents: HashMap::new(),
+            correspondents: Correspondents::new(),
             notes: NOTES_BURST,
             notes_at: Instant::now(),
         }
