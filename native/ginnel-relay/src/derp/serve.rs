@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::Client;
 use super::login::Newcomer;
+use super::pace::Pace;
 use super::reader::{End, Reader, tell};
 use super::registry::Correspondents;
 use super::{Scratch, with_scratch};
@@ -79,6 +80,7 @@ impl Drop for Login {
 }
 
 async fn carry(shared: &Shared, client: &Client, reader: &mut Reader) -> End {
+    let mut pace = Pace::new(shared.limits.receive, Instant::now());
     let mut keep_alive = next_keep_alive(shared);
     let timer = sleep_until(keep_alive);
     tokio::pin!(timer);
@@ -86,14 +88,22 @@ async fn carry(shared: &Shared, client: &Client, reader: &mut Reader) -> End {
         let stuck = client
             .stuck_since()
             .map(|since| Instant::from_std(since) + shared.limits.write);
-        let deadline = stuck.map_or(keep_alive, |late| late.min(keep_alive));
+        let paused = pace.paused_until(Instant::now());
+        let deadline = [stuck, paused]
+            .into_iter()
+            .flatten()
+            .fold(keep_alive, Instant::min);
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
         }
         tokio::select! {
-            turn = poll_fn(|cx| with_scratch(|scratch| reader.poll_turn(cx, scratch))) => {
-                if let Err(end) = turn {
-                    return end;
+            turn = poll_fn(|cx| with_scratch(|scratch| reader.poll_turn(cx, scratch))), if paused.is_none() => {
+                match turn {
+                    Err(end) => return end,
+                    Ok(size) => pace.spend(size, Instant::now()),
+                }
+                if reader.slice_is_over() {
+                    tokio::task::yield_now().await;
                 }
             }
             () = client.changed.notified() => {
