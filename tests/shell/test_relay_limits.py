@@ -1,13 +1,19 @@
-"""What one place may take of the relay: connections and bytes; and its keep-alives."""
+"""What one place may take of the relay: connections, bytes, STUN answers."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
+from pathlib import Path
 
 import pytest
 
 from tests.shell.derp_client import KEEP_ALIVE, LIMIT, SEND_PACKET, connect, frame, login, tls_context
 from tests.shell.relays import KEY, Serve, port
+
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors/data/stun.json").read_text())
+REQUEST = bytes.fromhex(VECTORS["exchanges"][0]["request"])
 
 
 async def test_the_connections_in_all_are_bounded_and_one_that_ends_makes_room(serve: Serve) -> None:
@@ -80,3 +86,18 @@ async def test_silence_is_broken_by_keep_alives(serve: Serve) -> None:
 def test_limits_that_are_none_are_refused(serve: Serve, limits: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="limit|whole number"):
         serve(limits=limits)
+
+
+def test_a_place_has_its_share_of_stun_answers_and_no_more(serve: Serve) -> None:
+    relay = serve(limits={"stun_rate": 5, "limit_loopback": 1})
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.settimeout(LIMIT)
+        udp.connect(relay.addresses()["stun"][0])
+        for _ in range(20):
+            udp.send(REQUEST)
+        for _ in range(5):
+            assert udp.recv(100)[8:20] == REQUEST[8:20]
+        while (counters := relay.counters())["stun.limited"] + counters["stun.answered"] < 20:
+            pass
+    assert counters["stun.answered"] < 10
+    assert counters["stun.limited"] > 10
