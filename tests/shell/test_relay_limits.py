@@ -84,7 +84,7 @@ async def test_silence_is_broken_by_keep_alives(serve: Serve) -> None:
 
 @pytest.mark.parametrize("limits", [{"nonsense": 1}, {"connections": -1}, {"per_prefix": 0.5}, {"keep_alive": -1}])
 def test_limits_that_are_none_are_refused(serve: Serve, limits: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="limit|whole number"):
+    with pytest.raises(ValueError, match=r"limit|whole number"):
         serve(limits=limits)
 
 
