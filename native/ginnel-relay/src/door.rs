@@ -210,7 +210,8 @@ async fn serve_derp(
         Ok(Err(_)) => shared.counters.login_failed.one(),
         Ok(Ok(newcomer)) => {
             permit.settle();
-            derp::serve(shared, stream, newcomer, ends, permit).await;
+            // A task of its own: this one's memory, which opening needed, is free while the login lasts.
+            tokio::spawn(derp::serve(shared, stream, newcomer, ends, permit));
         }
     }
 }
