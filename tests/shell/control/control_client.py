@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,13 @@ async def auth_key(server: ControlServer, **options: Any) -> str:
 
     created = await server.admin.preauthkeys_create(CreateKey(**{"user": "default", **options}), "test")
     return str(created["key"])
+
+
+async def until(true: Callable[[], bool]) -> None:
+    """For what the server says to nobody: let the loop turn until it is so."""
+    async with asyncio.timeout(PATIENCE):
+        while not true():  # noqa: ASYNC110
+            await asyncio.sleep(0)
 
 
 class Lost(Exception):

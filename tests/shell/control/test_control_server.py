@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from control_client import PATIENCE, Client, Lost, auth_key, running
+from control_client import PATIENCE, Client, Lost, auth_key, running, until
 from sqlalchemy import text
 
 from ginnel.core.control import limits
@@ -318,6 +318,56 @@ async def test_who_opens_a_channel_and_asks_nothing_is_let_go(tmp_path: Path, mo
     async with running(tmp_path) as server, Client(server) as client:
         async with asyncio.timeout(PATIENCE):
             await client.closed.wait()
+
+
+async def test_who_never_ends_a_request_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(tmp_path) as server, Client(server) as client:
+        await client.lite()
+        monkeypatch.setattr(limits, "REQUEST_TIMEOUT", 0.0)
+        connection = next(iter(server._keeper.anonymous))  # type: ignore[union-attr]
+        head = [(":method", "POST"), (":scheme", "https"), (":authority", "x"), (":path", "/machine/map")]
+        h2 = client.channel._exchanges._h2
+        h2.send_headers(h2.get_next_available_stream_id(), [*head, ("content-length", "5")])
+        client.writer.write(client.channel._seal(h2.data_to_send()))
+        await until(lambda: bool(connection._incoming))
+        connection._check()
+        async with asyncio.timeout(PATIENCE):
+            await client.closed.wait()
+
+
+async def test_a_connection_that_does_nothing_any_more_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as server, Client(server) as client:
+        await client.lite()
+        connection = next(iter(server._keeper.anonymous))  # type: ignore[union-attr]
+        connection._check()
+        assert not connection._transport.is_closing()
+        monkeypatch.setattr(limits, "IDLE_TIMEOUT", 0.0)
+        connection._check()
+        async with asyncio.timeout(PATIENCE):
+            await client.closed.wait()
+
+
+async def test_a_silent_node_is_asked_whether_it_lives_and_lives_by_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as server:
+        client = Client(server)
+        await client.connect()
+        (connection,) = server._keeper.anonymous  # type: ignore[union-attr]
+        await client.register(await auth_key(server))
+        stream = await client.stream()
+        await stream.frame()
+        monkeypatch.setattr(limits, "PING_AFTER", 0.0)
+        heard = connection._heard
+        connection._check()
+        await until(lambda: connection._heard != heard)
+        monkeypatch.setattr(limits, "DEAD_AFTER", 0.0)
+        connection._check()
+        async with asyncio.timeout(PATIENCE):
+            await client.closed.wait()
+        await client.hang_up()
 
 
 async def test_a_half_sent_head_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

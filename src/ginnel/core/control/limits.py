@@ -17,6 +17,11 @@ HANDSHAKE_TIMEOUT = 5.0  # seconds from accept to the first complete request ins
 MAX_CONNECTIONS = 20_000
 MAX_CONNECTIONS_PER_SOURCE = 4_096  # by IPv4 address or IPv6 /64: an office behind one NAT still fits
 MAX_UNAUTHENTICATED = 1_024  # Noise connections that have not shown a registered (machine, node key) pair
+MAX_UNAUTHENTICATED_PER_SOURCE = 512
+REQUEST_TIMEOUT = 30.0  # seconds from a request's head to the end of its body, inside Noise
+IDLE_TIMEOUT = 120.0  # seconds that a control connection may be open without any request under way
+PING_AFTER = 60.0  # seconds of silence after which a connection with a map stream is asked whether it is alive
+DEAD_AFTER = 100.0  # seconds of silence after which it is not
 MAX_QUEUED_BYTES = 8 * 1024 * 1024  # unsent bytes of one connection; beyond it the stream is ended
 MAX_ADMIN_BODY = 1024 * 1024
 

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ginnel.core.channel import (
@@ -44,6 +45,7 @@ CHANNEL_LIMITS = Limits(
 @dataclass(slots=True)
 class _Incoming:
     request: Request
+    since: float
     body: bytearray = field(default_factory=bytearray)
 
 
@@ -65,14 +67,16 @@ class ControlConnection(asyncio.Protocol):
     ) -> None:
         self._coordinator = coordinator
         self._channel = ServerChannel(server_key, os.urandom(32), challenge, CHANNEL_LIMITS)
-        self._source = source
+        self.source = source
         self._anonymous = anonymous
         self._spawn = spawn
         self._closed = closed
         self._incoming: dict[int, _Incoming] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._maps: dict[int, Stream] = {}
-        self._deadline: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._asked = False  # a request has come
+        self._heard = self._busy = 0.0  # the loop's time of the last bytes, and of the last request under way
         self._transport: asyncio.Transport
 
     def accept(self, initiation: bytes) -> bytes:
@@ -83,18 +87,42 @@ class ControlConnection(asyncio.Protocol):
         """The transport is ours from here; `early` came in the same packet as the request."""
         self._transport = transport
         self._anonymous.add(self)
-        self._deadline = asyncio.get_running_loop().call_later(limits.HANDSHAKE_TIMEOUT, self._give_up)
+        self._loop = asyncio.get_running_loop()
+        self._heard = self._busy = self._loop.time()
+        self._timer = self._loop.call_later(limits.HANDSHAKE_TIMEOUT, self._check)
         if early:
             self.data_received(early)
 
-    def _give_up(self) -> None:
-        """No request yet: whoever it is, it holds a connection for nothing."""
-        self._coordinator.count("control.no_request")
-        self._transport.abort()
+    def _check(self) -> None:
+        """Now and then: whoever holds the connection for nothing, or is no more, is let go."""
+        if self._timer is not None:
+            self._timer.cancel()
+        now = self._loop.time()
+        verdict = self._verdict(now)
+        if verdict:
+            self._coordinator.count(f"control.{verdict}")
+            self._transport.abort()
+            return
+        if self._maps and now - self._heard >= limits.PING_AFTER:
+            with suppress(ChannelError):
+                self._write(self._channel.ping())
+        self._timer = self._loop.call_later(limits.REQUEST_TIMEOUT / 2, self._check)
+
+    def _verdict(self, now: float) -> str:
+        if not self._asked:
+            return "no_request"
+        if any(now - incoming.since >= limits.REQUEST_TIMEOUT for incoming in self._incoming.values()):
+            return "slow_request"
+        if self._maps or self._tasks:
+            self._busy = now
+        elif now - self._busy >= limits.IDLE_TIMEOUT:
+            return "idle"
+        return "dead" if self._maps and now - self._heard >= limits.DEAD_AFTER else ""
 
     # --- asyncio ---------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
         for event in self._channel.receive(data):
             self._take(event)
 
@@ -109,8 +137,8 @@ class ControlConnection(asyncio.Protocol):
         self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        if self._deadline is not None:
-            self._deadline.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         for number in list(self._incoming) + list(self._tasks) + list(self._maps):
             self._forget(number)
         self._anonymous.discard(self)
@@ -123,7 +151,7 @@ class ControlConnection(asyncio.Protocol):
             case Send(data):
                 self._transport.write(data)
             case Request():
-                self._incoming[event.stream] = _Incoming(event)
+                self._incoming[event.stream] = _Incoming(event, self._heard)
             case Body(stream, data, ended):
                 self._take_body(stream, data, ended)
             case Reset(stream):
@@ -155,9 +183,8 @@ class ControlConnection(asyncio.Protocol):
     # --- requests --------------------------------------------------------------------------------------------
 
     def _dispatch(self, number: int, incoming: _Incoming) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self._asked = True
+        self._busy = self._heard
         path = incoming.request.path.partition("?")[0]
         body = bytes(incoming.body)
         try:
@@ -175,7 +202,7 @@ class ControlConnection(asyncio.Protocol):
             self._fail(number, Failure(400, str(error)))
 
     async def _register(self, number: int, request: RegisterRequest) -> None:
-        answer = await self._coordinator.register(request, self._channel.machine, self._source)
+        answer = await self._coordinator.register(request, self._channel.machine, self.source)
         self._tasks.pop(number, None)
         if isinstance(answer, Failure):
             self._fail(number, answer)

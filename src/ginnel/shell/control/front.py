@@ -55,6 +55,13 @@ class Doorkeeper:
         self.inside[source] += 1
         return True
 
+    def full_for(self, source: str) -> bool:
+        """Whether too many control connections are open that belong to no node yet."""
+        if len(self.anonymous) >= limits.MAX_UNAUTHENTICATED:
+            return True
+        same = sum(connection.source == source for connection in self.anonymous)
+        return same >= limits.MAX_UNAUTHENTICATED_PER_SOURCE
+
     def leave(self, source: str) -> None:
         self.inside[source] -= 1
         if self.inside[source] <= 0:
@@ -176,7 +183,7 @@ class FrontProtocol(asyncio.Protocol):
             self._refuse(400, "missing Upgrade: tailscale-control-protocol")
         elif handshake is None:
             self._refuse(400, "missing Tailscale handshake header")
-        elif len(self._keeper.anonymous) >= limits.MAX_UNAUTHENTICATED:
+        elif self._keeper.full_for(self._source):
             self._refuse(503, "too many logins at once")
         else:
             self._open_channel(handshake, early)
