@@ -27,11 +27,9 @@ def place() -> Iterator[Path]:
 
 
 def start(place: Path, *before: str, state: str = "state", tun: str = "gn9") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["unshare", "-n", *before, sys.executable, "-c", DAEMON, "--state", str(place / state), "--socket", str(place / "s"),
-         "--tun", tun, "--port", "0"],
-        capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
+    where = ["--state", str(place / state), "--socket", str(place / "s")]
+    command = ["unshare", "-n", *before, sys.executable, "-c", DAEMON, *where, "--tun", tun, "--port", "0"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
 def test_without_the_right_to_make_interfaces(place: Path) -> None:
