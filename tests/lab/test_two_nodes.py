@@ -15,10 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ginnel.wire.invite import encode_invite, parse_invite
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root and network namespaces")]
 
@@ -332,10 +335,10 @@ def test_logins_that_cannot_succeed_are_one_line_each_and_leave_nothing(mesh: Me
     ip("-n", stranger.name, "link", "set", "eth0", "up")
     stranger.start()
     try:
-        invite = mesh.invite()
+        invite = parse_invite(mesh.invite())
         for arguments, words in (
             (("--invite", "ginnel-invite1:AAAA"), "cannot be used"),
-            (("--invite", invite[:-6] + "MDAwMD"), "refused this machine"),
+            (("--invite", encode_invite(replace(invite, auth_key="gkey-unknown"))), "refused this machine"),
             (("--login-server", "http://192.0.2.1:9", "--auth-key", "x"), "cannot log in at"),
             ((), "which server?"),
         ):
