@@ -35,6 +35,9 @@ pytestmark = [
 ANYTHING = [(["*"], [("*", 0, 65535)], [1, 6, 17, 58])]
 DISCO = b"TS\xf0\x9f\x92\xac" + bytes(32 + 24) + b"sealed with a tag"
 STUN_ANSWER = bytes.fromhex("0101000c2112a442000102030405060708090a0b00200008000183bbea12d545")
+UDP_SEGMENT = 103
+"""linux/udp.h; Python has no name for it."""
+
 PATIENCE = 10.0
 """Seconds after which a wait counts as failed; nothing here takes a tenth of it."""
 
@@ -165,6 +168,8 @@ def _family(address: str) -> socket.AddressFamily:
 def udp(space: str, address: str, port: int = 0) -> socket.socket:
     with inside(space):
         sock = socket.socket(_family(address), socket.SOCK_DGRAM)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((address, port))
     sock.settimeout(PATIENCE)
     return sock
@@ -340,6 +345,25 @@ def test_garbage_is_counted_and_disturbs_nobody(pair: tuple[Node, Node]) -> None
     assert counters["thread.panic"] == 0
     assert counters["udp.short"] > 0
     assert counters["handshake.mac"] > 0
+
+
+def test_a_udp_super_packet_arrives_as_the_datagrams_it_stands_for(pair: tuple[Node, Node]) -> None:
+    a, b = pair
+    with udp(a.space, a.ip) as sender, udp(b.space, b.ip) as receiver:
+        sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
+        sender.sendto(b"".join(bytes([n]) * 1000 for n in range(10)) + b"tail", receiver.getsockname())
+        got = [receiver.recv(2000) for _ in range(11)]
+    assert got == [bytes([n]) * 1000 for n in range(10)] + [b"tail"]
+
+
+def test_the_second_socket_may_have_another_port(wired: tuple[str, str]) -> None:
+    with udp(wired[0], "::") as holder:
+        pump = Pump(bytes(PrivateKey.generate()))
+        with inside(wired[0]):
+            v4, v6 = pump.bind(holder.getsockname()[1])
+        pump.close()
+        assert v4 == holder.getsockname()[1]
+        assert v6 not in {0, v4}
 
 
 def test_the_host_cannot_send_what_tunnel_ends_tell_each_other(pair: tuple[Node, Node]) -> None:
