@@ -13,7 +13,7 @@ use crate::admission::Permit;
 use crate::derp;
 use crate::http::{self, Head, Want, read_head};
 use crate::relay::Shared;
-use crate::stream::Stream;
+use crate::stream::{Stream, linger};
 use crate::{proxy, splice};
 
 /// Who is connected to which of our addresses.
@@ -126,7 +126,7 @@ pub(crate) async fn serve_http(
     shared.counters.answered.one();
     let answering = async {
         tcp.write_all(text.as_bytes()).await?;
-        tcp.shutdown().await
+        linger(&mut tcp).await
     };
     let _ = timeout(shared.limits.write, answering).await;
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::tls::{Tls, Wire, left_over};
@@ -78,6 +78,19 @@ impl Stream {
         self.tls.seal(plain, &mut out).map_err(io::Error::other)?;
         self.tls.close(&mut out).map_err(io::Error::other)?;
         self.tcp.write_all(out.filled()).await?;
-        self.tcp.shutdown().await
+        linger(&mut self.tcp).await
     }
+}
+
+/// Close after an answer. Bytes that were not read would make the kernel reset the connection, and the answer could be
+/// lost: a few are read first. The caller sets the time limit.
+pub(crate) async fn linger(tcp: &mut TcpStream) -> io::Result<()> {
+    tcp.shutdown().await?;
+    let mut rest = vec![0; 4 << 10];
+    for _ in 0..MAX_PENDING / rest.len() {
+        if tcp.read(&mut rest).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -87,8 +87,7 @@ def run(  # noqa: PLR0917  (click calls it by keywords)
     except RelayError as error:
         _fail(str(error))
     try:
-        _announce(running, as_json)
-        asyncio.run(_keep(running, members))
+        asyncio.run(_keep(running, members, as_json))
     finally:
         running.close()
 
@@ -138,13 +137,14 @@ def _reload(running: EmbeddedRelay, members: Path | None) -> None:
         print("The members stay as they were.", file=sys.stderr)
 
 
-async def _keep(running: EmbeddedRelay, members: Path | None) -> None:
+async def _keep(running: EmbeddedRelay, members: Path | None, as_json: bool) -> None:
     from ginnel.shell.relay import RENEWAL_CHECK, RelayError
 
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: _reload(running, members))
+    _announce(running, as_json)
     while not stop.is_set():
         try:
             await asyncio.wait_for(stop.wait(), RENEWAL_CHECK)

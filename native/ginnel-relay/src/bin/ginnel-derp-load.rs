@@ -1,6 +1,7 @@
-//! A load for any DERP relay: pairs of clients, one sending as fast as the relay reads, one receiving.
+//! A load for any DERP relay: pairs of clients, one sending and one receiving. A sender keeps at most a window of
+//! packets under way, as TCP in a tunnel does: without one, any relay mostly drops.
 //!
-//! `ginnel-derp-load ADDRESS [--pairs N] [--size BYTES] [--seconds S] [--idle N] [--name HOST]`
+//! `ginnel-derp-load ADDRESS [--pairs N] [--size BYTES] [--seconds S] [--window PACKETS] [--idle N] [--name HOST]`
 //! prints `ready` when all are logged in, waits for a line on stdin, runs, and prints one line of JSON. With `--idle`
 //! it only holds that many logins until stdin ends. One more pair sends a packet every 5 ms and measures how long it
 //! takes through the loaded relay. The relay's certificate is not verified: this measures, and carries nothing.
@@ -8,8 +9,8 @@
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ginnel_derp::{
@@ -21,14 +22,18 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
+/// Silence after which what is under way counts as lost.
+const LOST: Duration = Duration::from_millis(100);
 const PROBE_EVERY: Duration = Duration::from_millis(5);
 
+#[derive(Clone)]
 struct Options {
     address: SocketAddr,
     name: String,
     pairs: usize,
     size: usize,
     seconds: f64,
+    window: u64,
     idle: usize,
 }
 
@@ -45,6 +50,7 @@ impl Options {
             pairs: 1,
             size: 1300,
             seconds: 3.0,
+            window: 256,
             idle: 0,
         };
         while let Some(option) = words.next() {
@@ -55,6 +61,7 @@ impl Options {
                 "--pairs" => options.pairs = value.parse()?,
                 "--size" => options.size = value.parse()?,
                 "--seconds" => options.seconds = value.parse()?,
+                "--window" => options.window = value.parse()?,
                 "--idle" => options.idle = value.parse()?,
                 "--name" => options.name = value,
                 _ => return Err(format!("unknown option {option}").into()),
@@ -223,36 +230,79 @@ struct Totals {
     received: AtomicU64,
 }
 
-fn send_until_stopped(mut peer: Peer, to: Key, size: usize, totals: &Totals) -> Result<()> {
-    let mut batch = Vec::new();
-    let packet = vec![0x5a; size];
-    let count = (16 << 10) / (size + 37);
-    for _ in 0..count.max(1) {
-        put_packet(&mut batch, kind::SEND_PACKET, &to, &packet)?;
+/// How far one pair is: numbers of packets, written into them, so that lost ones don't narrow the window.
+#[derive(Default)]
+struct Pair {
+    arrived: Mutex<u64>,
+    moved: Condvar,
+}
+
+impl Pair {
+    fn arrived(&self, number: u64) {
+        *self.arrived.lock().unwrap_or_else(PoisonError::into_inner) = number;
+        self.moved.notify_one();
     }
+
+    /// Wait until `number` is within the window, or long enough that the rest must be lost.
+    fn wait_for(&self, number: u64, window: u64) {
+        let arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = |arrived: &mut u64| number > *arrived + window;
+        let (mut arrived, timeout) = self
+            .moved
+            .wait_timeout_while(arrived, LOST, full)
+            .unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() {
+            *arrived = number;
+        }
+    }
+}
+
+fn send_until_stopped(
+    mut peer: Peer,
+    to: Key,
+    options: &Options,
+    pair: &Pair,
+    totals: &Totals,
+) -> Result<()> {
+    let mut batch = Vec::new();
+    let mut packet = vec![0x5a; options.size];
+    let count = ((16 << 10) / (options.size as u64 + 37)).max(1);
+    let mut number = 0;
     while !totals.stop.load(Ordering::Relaxed) {
+        batch.clear();
+        for _ in 0..count {
+            number += 1;
+            packet[..8].copy_from_slice(&u64::to_be_bytes(number));
+            put_packet(&mut batch, kind::SEND_PACKET, &to, &packet)?;
+        }
+        pair.wait_for(number, options.window.max(count));
         peer.send(&batch)?;
-        totals
-            .sent
-            .fetch_add(count.max(1) as u64, Ordering::Relaxed);
+        totals.sent.fetch_add(count, Ordering::Relaxed);
     }
     Ok(())
 }
 
-fn receive_until_stopped(mut peer: Peer, totals: &Totals) -> Result<()> {
+fn receive_until_stopped(mut peer: Peer, pair: &Pair, totals: &Totals) -> Result<()> {
     peer.tcp
         .set_read_timeout(Some(Duration::from_millis(200)))?;
     loop {
-        let mut count = 0;
-        let result =
-            peer.receive(|event| count += u64::from(matches!(event, Event::Received { .. })));
+        let (mut count, mut last) = (0, None);
+        let result = peer.receive(|event| {
+            if let Event::Received { packet, .. } = event {
+                count += 1;
+                last = packet.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+            }
+        });
         totals.received.fetch_add(count, Ordering::Relaxed);
-        if result.is_err() {
-            return if totals.stop.load(Ordering::Relaxed) {
-                Ok(())
-            } else {
-                result
-            };
+        last.into_iter().for_each(|number| pair.arrived(number));
+        if result.is_err() && totals.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        if let Err(error) = result {
+            match error.downcast_ref::<std::io::Error>() {
+                Some(e) if e.kind() == ErrorKind::WouldBlock => {}
+                _ => return Err(error),
+            }
         }
     }
 }
@@ -292,19 +342,20 @@ fn load(options: &Options) -> Result<()> {
             Peer::connect(options, &config)?,
             Peer::connect(options, &config)?,
         );
-        senders.push((sender, receiver.key));
+        let pair = Arc::new(Pair::default());
+        senders.push((sender, receiver.key, pair.clone()));
         let totals = totals.clone();
         threads.push(std::thread::spawn(move || {
-            receive_until_stopped(receiver, &totals)
+            receive_until_stopped(receiver, &pair, &totals)
         }));
     }
     let prober = Peer::connect(options, &config)?;
     wait_for_line()?;
     let start = Instant::now();
-    for (sender, to) in senders {
-        let (totals, size) = (totals.clone(), options.size);
+    for (sender, to, pair) in senders {
+        let (totals, options) = (totals.clone(), options.clone());
         threads.push(std::thread::spawn(move || {
-            send_until_stopped(sender, to, size, &totals)
+            send_until_stopped(sender, to, &options, &pair, &totals)
         }));
     }
     let probing = std::thread::spawn({

@@ -166,6 +166,8 @@ impl Reader {
             match kind {
                 kind::SEND_PACKET => self.add_to_runs(&mut runs, at..end, scratch)?,
                 _ => {
+                    // A pong tells that what stood before the ping is on its way.
+                    self.dispatch(&mut runs, scratch);
                     result = self.control(kind, at + HEADER_SIZE..end, scratch);
                     if result.is_err() {
                         break;
