@@ -38,6 +38,9 @@ STUN_ANSWER = bytes.fromhex("0101000c2112a442000102030405060708090a0b00200008000
 UDP_SEGMENT = 103
 """linux/udp.h; Python has no name for it."""
 
+RUN = os.getpid()
+"""In every name that two test processes could both want."""
+
 PATIENCE = 10.0
 """Seconds after which a wait counts as failed; nothing here takes a tenth of it."""
 
@@ -114,7 +117,7 @@ def two_nodes(a: str, b: str) -> Iterator[tuple[Node, Node]]:
 
 @pytest.fixture(scope="module")
 def wired() -> Iterator[tuple[str, str]]:
-    with two_hosts("gp-w") as names:
+    with two_hosts(f"gp-w{RUN}") as names:
         yield names
 
 
@@ -409,6 +412,9 @@ def test_bad_arguments_are_value_errors(call: Callable[[Pump], None], why: str) 
 # Another implementation of WireGuard at the other end.
 
 
+DEVICE = f"gpwg{RUN}"
+
+
 @contextmanager
 def wireguard_go(space: str, device: str, config: str) -> Iterator[None]:
     """Debian's wireguard-go, set up with `wg`, in a namespace."""
@@ -437,9 +443,9 @@ def test_wireguard_go_is_a_peer_like_any_other(wired: tuple[str, str], who_begin
         )
         ours.pump.set_peer(bytes(theirs.public_key), ["100.64.0.2/32"])
         ours.pump.steer(bytes(theirs.public_key), ("192.0.2.2", 51820), 0)
-        with wireguard_go(wired[1], "gpwg0", config):
-            run("ip", "-n", wired[1], "addr", "add", "100.64.0.2/24", "dev", "gpwg0")
-            run("ip", "-n", wired[1], "link", "set", "gpwg0", "mtu", "1280", "up")
+        with wireguard_go(wired[1], DEVICE, config):
+            run("ip", "-n", wired[1], "addr", "add", "100.64.0.2/24", "dev", DEVICE)
+            run("ip", "-n", wired[1], "link", "set", DEVICE, "mtu", "1280", "up")
             other = Node(wired[1], ours.pump, b"", b"", "100.64.0.2", "", 51820)
             begin, end = (ours, other) if who_begins == "ours" else (other, ours)
             assert begin.ping(end.ip)
@@ -447,7 +453,7 @@ def test_wireguard_go_is_a_peer_like_any_other(wired: tuple[str, str], who_begin
             data = os.urandom(1_000_000)
             assert carry(ours, other, other.ip, data) == data
             assert carry(other, ours, ours.ip, data) == data
-            assert "handshake" in run(*within(wired[1], "wg", "show", "gpwg0"))
+            assert "handshake" in run(*within(wired[1], "wg", "show", DEVICE))
 
 
 # Nothing but a relay between the two.
@@ -494,7 +500,7 @@ A_DIALS, B_DIALS = "192.0.2.9", "198.51.100.9"
 
 @pytest.fixture(scope="module")
 def relayed() -> Iterator[tuple[str, str, Door]]:
-    with two_hosts_and_a_relay("gp-r") as (a, b, r), door(r) as between:
+    with two_hosts_and_a_relay(f"gp-r{RUN}") as (a, b, r), door(r) as between:
         yield a, b, between
 
 
@@ -598,9 +604,10 @@ def test_an_unverified_relay_is_used_when_asked_for(far: tuple[Node, Node, Door]
 
 
 def test_a_relay_that_ends_the_connection_is_told(relayed: tuple[str, str, Door]) -> None:
-    with hosts("gp-gone"), node(relayed[0], 1) as a:
-        wire((relayed[0], "eth9", ("203.0.113.1/24",)), ("gp-gone", "eth0", ("203.0.113.9/24",)))
-        with door("gp-gone", members_only=True) as club:
+    third = f"gp-r{RUN}-third"
+    with hosts(third), node(relayed[0], 1) as a:
+        wire((relayed[0], "eth9", ("203.0.113.1/24",)), (third, "eth0", ("203.0.113.9/24",)))
+        with door(third, members_only=True) as club:
             club.relay.add_member(a.key)
             with inside(a.space):
                 club.open_from(a, "203.0.113.9", region=7)
@@ -612,8 +619,8 @@ def test_a_relay_that_ends_the_connection_is_told(relayed: tuple[str, str, Door]
 def test_both_ways_at_once_deliver_each_packet_once(far: tuple[Node, Node, Door]) -> None:
     a, b, _ = far
     link = ("192.0.2.1", "198.51.100.1")
-    run("ip", "-n", "gp-r-r", "link", "set", "lo", "up")
-    run(*within("gp-r-r", "sysctl", "-qw", "net.ipv4.ip_forward=1"))
+    run("ip", "-n", f"gp-r{RUN}-r", "link", "set", "lo", "up")
+    run(*within(f"gp-r{RUN}-r", "sysctl", "-qw", "net.ipv4.ip_forward=1"))
     run("ip", "-n", a.space, "route", "add", "198.51.100.0/24", "via", "192.0.2.9")
     run("ip", "-n", b.space, "route", "add", "192.0.2.0/24", "via", "198.51.100.9")
     a.pump.steer(b.key, (link[1], b.port), 1)
