@@ -1,7 +1,7 @@
 """The typed contract of the Rust extension. Tables go down, batches come up, one descriptor wakes the loop."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, final
 
 Address = tuple[str, int]
 """IP address as text, port."""
@@ -23,6 +23,7 @@ PumpAside = (
     | tuple[Literal["relay-restarting"], int, int, int]  # region, reconnect in ms, try for ms
 )
 
+@final
 class PeerCounters:
     """One peer's counters: bytes of WireGuard messages; times are seconds since 1970, 0.0 for never."""
 
@@ -33,6 +34,7 @@ class PeerCounters:
     last_sent: float
     last_received: float
 
+@final
 class Pump:
     """TUN <-> WireGuard <-> UDP and relays. All methods are safe from any thread and return at once."""
 

@@ -195,7 +195,7 @@ impl Tunnel {
         {
             return Err(TunnelError::Repeat);
         }
-        let had_keypair = self.has_keypair() && !self.hold;
+        let had_keypair = self.has_keypair();
         match self.tunn.handle_incoming_packet(kind) {
             TunnResult::WriteToNetwork(response) => {
                 let response = bytes_of(response);
@@ -299,7 +299,7 @@ impl Tunnel {
 
     /// Whether data can be sent without a handshake.
     pub fn has_keypair(&self) -> bool {
-        self.tunn.time_since_last_handshake().is_some()
+        !self.hold && self.tunn.time_since_last_handshake().is_some()
     }
 
     fn initiate(&mut self, now: Instant, again: bool, out: &mut Vec<BytesMut>) {
