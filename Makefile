@@ -20,17 +20,19 @@ setup: $(VENV)/.native ## Make .venv with every dependency and the Rust extensio
 
 $(VENV)/.system: scripts/system-packages
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ginnel needs Python 3.11 or newer: name one with make PYTHON=python3.11"; exit 1; }
-	scripts/system-packages
+	@scripts/system-packages
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.python: $(VENV)/.system requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "installing Python packages into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 $(VENV)/.native: $(VENV)/.python $(NATIVE_SOURCES) pyproject.toml
-	@command -v cargo >/dev/null || { echo "ginnel needs a Rust toolchain (cargo): https://rustup.rs"; exit 1; }
-	PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_PEP517_ARGS="--locked" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@cargo --version >/dev/null || { echo "ginnel needs a Rust toolchain (cargo): https://rustup.rs"; exit 1; }
+	@echo "building the Rust extension: the first time this takes minutes"
+	@[ -t 2 ] || quiet=--quiet; VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop $$quiet --release --locked
 	@touch $@
 
 format: $(VENV)/.python ## Format both languages
