@@ -1,5 +1,6 @@
 """Map streams: the rules of what goes into a frame, and that frames add up to the map."""
 
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -188,6 +189,16 @@ def test_a_rotated_key_ends_the_streams_of_the_old_one() -> None:
     _, _, screen = pair(world)
     world.answer("a2", world.key(), on="a", old_node_key=node_key("a"))
     assert world.ended == [screen.stream]
+
+
+def test_an_expiry_beyond_the_calendar_costs_nobody_the_map() -> None:
+    world = World()
+    _, _, screen = pair(world)
+    beyond = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-12)))
+    assert world.answer("poison", world.key(), expiry=beyond).error == ""
+    world.settle()
+    assert screen.names() == ["b", "poison"]
+    assert world.open(world.node("poison")).node["KeyExpiry"].startswith("9999-")
 
 
 def test_its_own_endpoints_are_not_worth_a_self_update() -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from ginnel.core.control import limits
 from ginnel.core.control.registry import Refused
-from ginnel.shell.control.admin import Approve, CreateKey, Nothing
+from ginnel.shell.control.admin import Approve, CreateKey, NodeName, Nothing
 from ginnel.shell.control.run import ControlServer, StartError
 from ginnel.shell.control.store import StoreUnavailable
 from ginnel.wire.invite import parse_invite
@@ -195,6 +195,17 @@ async def test_a_bad_body_is_answered_and_the_connection_goes_on(tmp_path: Path,
             status, _ = await client.post(path, body)
             assert status == 400
         assert (await client.register(await auth_key(server)))["Error"] == ""
+
+
+async def test_a_relay_is_told_to_admit_members_and_no_logged_out_ones(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        client = await joined(server, "a")
+        body = json.dumps({"NodePublic": str(client.key.public())}).encode()
+        ask = b"POST /verify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        assert b'{"Allow":true}' in await say(server, ask)
+        await server.admin.nodes_expire(NodeName("a"), "test")
+        assert b'{"Allow":false}' in await say(server, ask)
+        await client.hang_up()
 
 
 async def test_an_old_version_is_refused_in_words(tmp_path: Path) -> None:
