@@ -52,6 +52,17 @@ def test_the_first_frame_holds_all_that_a_client_needs() -> None:
     assert first["Peers"][0]["Addresses"] == ["100.64.0.2/32", "fd7a:115c:a1e0::2/128"]
 
 
+@pytest.mark.parametrize(
+    ("version", "told"), [("1.98.9-tdeadbeef", {"disable-captive-portal-detection": None}), ("0.1.0-ginnel", None)]
+)
+def test_a_vendors_client_is_told_not_to_ask_its_vendor_about_portals(version: str, told: object) -> None:
+    world = World()
+    a, b, _ = pair(world)
+    world.update(a, hostinfo={"Hostname": "x", "IPNVersion": version})
+    assert world.open(a).frames[0]["Node"].get("CapMap") == told
+    assert "CapMap" not in world.open(b).frames[0]["Peers"][0]
+
+
 def test_a_node_alone_is_given_no_peers_member_at_all() -> None:
     world = World()
     assert "Peers" not in world.open(world.join("a")).frames[0]

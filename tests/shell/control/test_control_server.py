@@ -221,6 +221,14 @@ async def test_an_unknown_path_is_answered(tmp_path: Path) -> None:
         assert (await client.post("/elsewhere", b"{}"))[0] == 404
 
 
+async def test_who_asks_is_told_who_it_is(tmp_path: Path) -> None:
+    async with running(tmp_path) as server, Client(server, "laptop") as client:
+        machine = client.machine.public()
+        assert await client.post("/machine/whoami", b"") == (200, f"{machine}: no machine of this mesh\n".encode())
+        await client.register(await auth_key(server))
+        assert await client.post("/machine/whoami", b"") == (200, f"{machine}: laptop\n".encode())
+
+
 async def test_a_body_over_the_limit_loses_its_request_alone(tmp_path: Path) -> None:
     async with running(tmp_path) as server, Client(server) as client:
         with pytest.raises(Lost):
