@@ -48,6 +48,7 @@ lint: $(VENV)/.python
 
 types: $(VENV)/.native
 	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest ginnel._native --mypy-config-file pyproject.toml --allowlist native/stubtest-allow
 
 unit: $(VENV)/.native
 	$(BIN)/python -m pytest -n 2 tests --ignore=tests/lab --ignore=tests/interop
