@@ -32,7 +32,8 @@ $(VENV)/.python: $(VENV)/.system requirements.lock
 $(VENV)/.native: $(VENV)/.python $(NATIVE_SOURCES) pyproject.toml
 	@cargo --version >/dev/null || { echo "ginnel needs a Rust toolchain (cargo): https://rustup.rs"; exit 1; }
 	@echo "building the Rust extension: the first time this takes minutes"
-	@[ -t 2 ] || quiet=--quiet; VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop $$quiet --release --locked
+	@[ ! -t 2 ] || VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --locked --skip-install  # shows progress
+	@PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_PEP517_ARGS="--locked" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 format: $(VENV)/.python ## Format both languages
