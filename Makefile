@@ -57,6 +57,10 @@ test: setup lint types ## All tests that CI runs
 	$(BIN)/python -m pytest -n 2 tests --ignore=tests/lab --ignore=tests/interop
 	$(BIN)/python -m pytest tests/lab tests/interop
 
+bench: setup ## Measure beside tailscaled, derper and wireguard-go, which Go builds where it is there (root)
+	$(BIN)/python -m bench._peers
+	$(BIN)/python -m bench all
+
 lab: setup ## All scenarios of the lab, on real NATs in network namespaces (root)
 	$(BIN)/ginnel lab run flat easy-easy hard-hard udp-blocked one-open-port official-client
 
