@@ -94,6 +94,7 @@ class Pump:
     def close(self) -> None:
         """Stop the threads, remove the TUN device. Calling it twice does nothing."""
 
+@final
 class Relay:
     """The front door: TLS with DERP and the splice, port 80, STUN."""
 

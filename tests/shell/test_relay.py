@@ -8,17 +8,15 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from nacl.public import PrivateKey
 
-from ginnel.core.relay.identity import SelfSigned, meta_certificate
-from ginnel.native import Relay
+from ginnel.core.relay.identity import SelfSigned
 from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings
-from ginnel.words import NodeKey, NodePrivate, WallTime
+from ginnel.words import NodeKey, WallTime
 from tests.shell.derp_client import (
     LIMIT,
     MAGIC,
@@ -35,36 +33,10 @@ from tests.shell.derp_client import (
     login,
     tls_context,
 )
+from tests.shell.relays import ENTROPY, KEY, NOW, Serve, port
 
-NOW = WallTime(1_800_000_000.0)
-SECRET = NodePrivate(bytes(range(32)))
-KEY = SECRET.public().raw
-ENTROPY = bytes(range(64))
 DISCO = b"TS\xf0\x9f\x92\xac" + bytes(80)
 PROXY_V2 = bytes.fromhex("0d0a0d0a000d0a515549540a")
-Serve = Callable[..., Relay]
-
-
-@pytest.fixture(name="serve")
-def _serve() -> Iterator[Serve]:
-    started: list[Relay] = []
-    made = SelfSigned.make("127.0.0.1", ENTROPY, NOW)
-
-    def start(**options: object) -> Relay:
-        chain = made.certificate + meta_certificate(SECRET.public(), bytes(32), NOW)
-        listen = {"tls": ["127.0.0.1:0"], "http": ["127.0.0.1:0"], "stun": ["127.0.0.1:0"]}
-        arguments = {"splice": None, "members_only": False, "handshake_timeout": 5.0, **listen, **options}
-        relay = Relay(SECRET.raw, certificate=chain, certificate_key=made.key, **arguments)  # type: ignore[arg-type]
-        started.append(relay)
-        return relay
-
-    yield start
-    for relay in started:
-        relay.close()
-
-
-def port(relay: Relay, kind: str = "tls") -> int:
-    return relay.addresses()[kind][0][1]
 
 
 # --- logins and packets ------------------------------------------------------------------------------------------

@@ -18,6 +18,9 @@ PATIENCE = 6.0
 
 POLL = 1.0
 
+DAEMON_START = 3.0
+"""A daemon that does not listen yet gets so many seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -35,6 +38,7 @@ class Wish:
 
 def bring_up(api: Local, wish: Wish, timeout: float) -> None:
     """Returns when the node runs; ends the command with one line when that fails."""
+    api.wait_for_daemon(DAEMON_START)
     try:
         before = api.get("prefs")
         wanted, auth_key = wishes(before, wish)

@@ -1,5 +1,6 @@
 """Map streams: the rules of what goes into a frame, and that frames add up to the map."""
 
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -49,6 +50,17 @@ def test_the_first_frame_holds_all_that_a_client_needs() -> None:
     assert first["Node"]["Name"] == "a.mesh.internal."
     assert [peer["Name"] for peer in first["Peers"]] == ["b.mesh.internal."]
     assert first["Peers"][0]["Addresses"] == ["100.64.0.2/32", "fd7a:115c:a1e0::2/128"]
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("1.98.9-tdeadbeef", {"disable-captive-portal-detection": None}), ("0.1.0-ginnel", None)]
+)
+def test_a_vendors_client_is_told_not_to_ask_its_vendor_about_portals(version: str, told: object) -> None:
+    world = World()
+    a, b, _ = pair(world)
+    world.update(a, hostinfo={"Hostname": "x", "IPNVersion": version})
+    assert world.open(a).frames[0]["Node"].get("CapMap") == told
+    assert "CapMap" not in world.open(b).frames[0]["Peers"][0]
 
 
 def test_a_node_alone_is_given_no_peers_member_at_all() -> None:
@@ -188,6 +200,16 @@ def test_a_rotated_key_ends_the_streams_of_the_old_one() -> None:
     _, _, screen = pair(world)
     world.answer("a2", world.key(), on="a", old_node_key=node_key("a"))
     assert world.ended == [screen.stream]
+
+
+def test_an_expiry_beyond_the_calendar_costs_nobody_the_map() -> None:
+    world = World()
+    _, _, screen = pair(world)
+    beyond = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-12)))
+    assert world.answer("poison", world.key(), expiry=beyond).error == ""
+    world.settle()
+    assert screen.names() == ["b", "poison"]
+    assert world.open(world.node("poison")).node["KeyExpiry"].startswith("9999-")
 
 
 def test_its_own_endpoints_are_not_worth_a_self_update() -> None:

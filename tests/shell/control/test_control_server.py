@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from ginnel.core.control import limits
 from ginnel.core.control.registry import Refused
-from ginnel.shell.control.admin import Approve, CreateKey, Nothing
+from ginnel.shell.control.admin import Approve, CreateKey, NodeName, Nothing
 from ginnel.shell.control.run import ControlServer, StartError
 from ginnel.shell.control.store import StoreUnavailable
 from ginnel.wire.invite import parse_invite
@@ -197,6 +197,17 @@ async def test_a_bad_body_is_answered_and_the_connection_goes_on(tmp_path: Path,
         assert (await client.register(await auth_key(server)))["Error"] == ""
 
 
+async def test_a_relay_is_told_to_admit_members_and_no_logged_out_ones(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        client = await joined(server, "a")
+        body = json.dumps({"NodePublic": str(client.key.public())}).encode()
+        ask = b"POST /verify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        assert b'{"Allow":true}' in await say(server, ask)
+        await server.admin.nodes_expire(NodeName("a"), "test")
+        assert b'{"Allow":false}' in await say(server, ask)
+        await client.hang_up()
+
+
 async def test_an_old_version_is_refused_in_words(tmp_path: Path) -> None:
     async with running(tmp_path) as server, Client(server) as client:
         status, answer = await client.post("/machine/map", client.map_request(Version=100))
@@ -208,6 +219,14 @@ async def test_an_unknown_path_is_answered(tmp_path: Path) -> None:
     async with running(tmp_path) as server, Client(server) as client:
         assert (await client.post("/machine/set-dns", b"{}"))[0] == 501
         assert (await client.post("/elsewhere", b"{}"))[0] == 404
+
+
+async def test_who_asks_is_told_who_it_is(tmp_path: Path) -> None:
+    async with running(tmp_path) as server, Client(server, "laptop") as client:
+        machine = client.machine.public()
+        assert await client.post("/machine/whoami", b"") == (200, f"{machine}: no machine of this mesh\n".encode())
+        await client.register(await auth_key(server))
+        assert await client.post("/machine/whoami", b"") == (200, f"{machine}: laptop\n".encode())
 
 
 async def test_a_body_over_the_limit_loses_its_request_alone(tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ class LoginDesk:
         return self._ask(request, key, machine, now)
 
     def _log_out(self, node: Node | None, wall: WallTime) -> Reply:
-        if node is None:  # the client stays logged in when the call errs, and learns nothing here
-            return Reply(RegisterResponse())
+        if node is None or (node.expired(wall) and not node.ephemeral):
+            return Reply(RegisterResponse())  # no error: the client would stay logged in, and it learns nothing here
         rows = self.registry.delete_node(node, wall) if node.ephemeral else self.registry.expire_node(node, wall)
         return Reply(RegisterResponse(), (*rows, Audit(wall, "node", "logout", f"node {node.id}")))
 

@@ -47,7 +47,6 @@ class Effects:
     removed: frozenset[NodeId] = frozenset()
     users: frozenset[UserId] = frozenset()
     rekeyed: frozenset[NodeId] = frozenset()  # their old key's map streams must end
-    keys_added: frozenset[NodeKey] = frozenset()
     keys_dropped: frozenset[NodeKey] = frozenset()
     policy: bool = False
 
@@ -58,7 +57,6 @@ class _Told:
     removed: set[NodeId] = field(default_factory=set)
     users: set[UserId] = field(default_factory=set)
     rekeyed: set[NodeId] = field(default_factory=set)
-    keys_added: set[NodeKey] = field(default_factory=set)
     keys_dropped: set[NodeKey] = field(default_factory=set)
     policy: bool = False
 
@@ -94,8 +92,10 @@ class Registry:
         node = self.nodes[node_id] if node_id is not None else None
         return node if node is not None and node.machine == machine else None
 
-    def key_is_registered(self, key: NodeKey) -> bool:
-        return key in self._by_key
+    def key_is_live(self, key: NodeKey, now: WallTime) -> bool:
+        """Whether a relay may let this key in."""
+        node_id = self._by_key.get(key)
+        return node_id is not None and not self.nodes[node_id].expired(now)
 
     def may_claim(self, key: NodeKey, machine: MachineKey) -> bool:
         """A node key belongs to one machine key for ever (C02, C03): the one test, wherever a key is set."""
@@ -118,10 +118,6 @@ class Registry:
     def nodes_of(self, machine: MachineKey) -> list[Node]:
         return [self.nodes[node_id] for node_id in sorted(self._by_machine.get(machine, ()))]
 
-    def live_keys(self, now: WallTime) -> list[NodeKey]:
-        """Keys that a relay admits."""
-        return [node.key for node in self.nodes.values() if not node.expired(now)]
-
     def next_node_id(self) -> NodeId:
         return NodeId(self._last_node + 1)
 
@@ -136,7 +132,6 @@ class Registry:
             frozenset(told.removed),
             frozenset(told.users),
             frozenset(told.rekeyed),
-            frozenset(told.keys_added),
             frozenset(told.keys_dropped),
             told.policy,
         )
@@ -160,7 +155,6 @@ class Registry:
         self._by_machine.setdefault(row.machine, set()).add(row.id)
         self._by_address[row.ipv4] = self._by_address[row.ipv6] = row.id
         self._by_label[row.label] = row.id
-        told.keys_added.add(row.key)
         told.changed.add(row.id)
 
     def _unindex(self, node: Node) -> None:
@@ -331,9 +325,12 @@ class Registry:
 
     def same_node(self, machine: MachineKey, old_key: NodeKey | None, user: UserId) -> Node | None:
         """The node that a login with a new key continues: the one whose key it replaces, else the machine's one node
-        of that owner. Another owner's login on the same machine is another node."""
-        siblings = [node for node in self.nodes_of(machine) if node.user == user]
-        return next((node for node in siblings if old_key and node.key == old_key), siblings[0] if siblings else None)
+        of that owner. Another user's login on the same machine is another node; a node that takes on tags, or gives
+        them up, is still itself."""
+        replaced = self.node_of(old_key, machine) if old_key else None
+        if replaced is not None and (replaced.user == user or TAGGED_USER in (replaced.user, user)):
+            return replaced
+        return next((node for node in self.nodes_of(machine) if node.user == user), None)
 
     def room_for_node(self, machine: MachineKey) -> None:
         if len(self.nodes_of(machine)) >= limits.MAX_NODES_PER_MACHINE:

@@ -193,6 +193,8 @@ class ControlConnection(asyncio.Protocol):
                 self._tasks[number] = self._spawn(self._register(number, request))
             elif path == "/machine/map" and incoming.request.method == "POST":
                 self._map(number, decode_request(MapRequest, body))
+            elif path == "/machine/whoami":
+                self._respond(number, 200, TEXT, self._who_asks())
             elif path.startswith("/machine/"):
                 self._fail(number, Failure(501, "not implemented"))
             else:
@@ -200,6 +202,11 @@ class ControlConnection(asyncio.Protocol):
         except WireError as error:
             self._coordinator.count("control.bad_body")
             self._fail(number, Failure(400, str(error)))
+
+    def _who_asks(self) -> bytes:
+        """What `tailscale debug ts2021` asks to see that a request inside the channel is answered."""
+        names = [node.label for node in self._coordinator.registry.nodes_of(self._channel.machine)]
+        return f"{self._channel.machine}: {', '.join(names) or 'no machine of this mesh'}\n".encode()
 
     async def _register(self, number: int, request: RegisterRequest) -> None:
         answer = await self._coordinator.register(request, self._channel.machine, self.source)

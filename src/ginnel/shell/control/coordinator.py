@@ -450,5 +450,4 @@ class Coordinator:
     # --- for the front ---------------------------------------------------------------------------------------
 
     def admits(self, key: NodeKey) -> bool:
-        """Whether a relay may let this key in."""
-        return self.registry.key_is_registered(key)
+        return self.registry.key_is_live(key, self.wall())
