@@ -65,6 +65,10 @@ interop: setup ## The same steps against the real programs; builds the official 
 	scripts/official-daemon
 	$(BIN)/python -m pytest tests/interop
 
+bench: setup ## Measure beside tailscaled, derper and wireguard-go, which Go builds where it is there (root)
+	$(BIN)/python -m bench._peers
+	$(BIN)/python -m bench all
+
 lab: setup ## All scenarios of the lab, on real NATs in network namespaces (root)
 	$(BIN)/ginnel lab run flat easy-easy hard-hard udp-blocked one-open-port official-client
 
