@@ -64,6 +64,13 @@ test: setup lint types ## All tests that CI runs
 lab: setup ## All scenarios of the lab, on real NATs in network namespaces (root)
 	$(BIN)/ginnel lab run flat easy-easy hard-hard udp-blocked one-open-port official-client
 
+sim: setup ## Whole meshes under a virtual clock
+	$(BIN)/python -m pytest tests/sim
+
+fuzz: setup ## The codecs and cores against many random inputs, for some minutes
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n 2 tests/wire tests/core
+	PROPTEST_CASES=20000 cargo test --quiet --release --locked --workspace --exclude ginnel-py
+
 demo: setup ## A server and two machines behind NATs: watch the pair turn from relay to direct
 	@$(BIN)/python -m ginnel.lab.demo
 
