@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from ginnel.core.control import limits
+from ginnel.core.control.login import Hold
 from ginnel.core.control.registry import Refused
 from ginnel.shell.control.admin import Approve, CreateKey, NodeName, Nothing
 from ginnel.shell.control.run import ControlServer, StartError
@@ -47,6 +48,12 @@ async def test_an_admins_word_releases_a_waiting_login(tmp_path: Path) -> None:
         await server.admin.auth_approve(Approve(url, "default"), "test")
         status, answer = await client.finish(waiting)
         assert (status, json.loads(answer)["MachineAuthorized"]) == (200, True)
+
+
+async def test_a_login_that_is_over_before_its_wait_begins_is_answered(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        async with asyncio.timeout(PATIENCE):
+            await server.coordinator._wait_for(Hold("gone"))
 
 
 async def test_a_change_reaches_the_other_node(tmp_path: Path) -> None:

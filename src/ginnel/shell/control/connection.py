@@ -25,6 +25,7 @@ from ginnel.core.channel import (
     SlowReader,
 )
 from ginnel.core.control import limits
+from ginnel.core.control.login import Caller
 from ginnel.core.control.mapper import Stream
 from ginnel.shell.control.coordinator import Coordinator, Failure
 from ginnel.wire.read import WireError
@@ -202,7 +203,7 @@ class ControlConnection(asyncio.Protocol):
             self._fail(number, Failure(400, str(error)))
 
     async def _register(self, number: int, request: RegisterRequest) -> None:
-        answer = await self._coordinator.register(request, self._channel.machine, self.source)
+        answer = await self._coordinator.register(request, Caller(self._channel.machine, self.source))
         self._tasks.pop(number, None)
         if isinstance(answer, Failure):
             self._fail(number, answer)

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 from ginnel.core.control import limits
 from ginnel.core.control.access import Access, policy_node
 from ginnel.core.control.frames import Frames
-from ginnel.core.control.login import BadRequest, Hold, LoginDesk, Reply
+from ginnel.core.control.login import BadRequest, Caller, Hold, LoginDesk, Reply
 from ginnel.core.control.mapper import Action, End, Mapper, Send, Stream, Surroundings
 from ginnel.core.control.pending import PendingLogins
 from ginnel.core.control.policy import (
@@ -148,19 +148,19 @@ class Coordinator:
 
     # --- registration ----------------------------------------------------------------------------------------
 
-    async def register(self, request: RegisterRequest, machine: MachineKey, source: str) -> RegisterResponse | Failure:
+    async def register(self, request: RegisterRequest, caller: Caller) -> RegisterResponse | Failure:
         """Answers when there is an answer: with a followup that may be hours later. Cancel it freely."""
         while True:
-            outcome = await self._alone(self._decide(request, machine))
+            outcome = await self._alone(self._decide(request, caller))
             if isinstance(outcome, Hold):
                 await self._wait_for(outcome)
                 continue
             if isinstance(outcome, RegisterResponse) and outcome.error:
-                await asyncio.sleep(self.refusals.delay(source, self.now()))
+                await asyncio.sleep(self.refusals.delay(caller.source, self.now()))
             return outcome
 
-    async def _decide(self, request: RegisterRequest, machine: MachineKey) -> RegisterResponse | Failure | Hold:
-        outcome = self.desk.decide(request, machine, self.now(), self.wall())
+    async def _decide(self, request: RegisterRequest, caller: Caller) -> RegisterResponse | Failure | Hold:
+        outcome = self.desk.decide(request, caller, self.now(), self.wall())
         if isinstance(outcome, Reply):
             return await self._reply(outcome)
         return Failure(400, outcome.text) if isinstance(outcome, BadRequest) else outcome
@@ -175,9 +175,18 @@ class Coordinator:
         except StoreUnavailable as error:
             log.error("a registration was not taken: %s", error)
             return Failure(503, "the server cannot store registrations now; try again later")
+        self._finish(reply.settled)
         return reply.response
 
+    def _finish(self, login_ids: Sequence[str]) -> None:
+        for login_id in login_ids:
+            self.pending.finish(login_id)
+        self._wake(login_ids)
+
     async def _wait_for(self, hold: Hold) -> None:
+        """Until the login is over; it may be already, for others had their turn since it was decided to wait."""
+        if self.pending.get(hold.login_id) is None:
+            return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiting.setdefault(hold.login_id, set())
         waiters.add(waiter)
@@ -202,8 +211,7 @@ class Coordinator:
         user = self.registry.user_named(user_name)
         node, rows = self.desk.approve(login_id, user, self.wall(), actor)
         await self._commit(rows)
-        self.pending.finish(login_id)
-        self._wake([login_id])
+        self._finish([login_id])
         return node
 
     def _may_tag(self, user: User, tag: str) -> bool:
