@@ -104,10 +104,12 @@ class Coordinator:
     # --- start -----------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Everything the database holds. A stored policy that cannot be read denies all until it is set anew."""
+        """Everything the database holds. A stored policy that cannot be read denies all until it is set anew. Raises
+        StoreUnavailable."""
         loaded = self.store.load()
         self.registry.apply(loaded.rows)
         self.registry.resume_ids(**{name: loaded.numbers.get(name, 0) for name in ("user", "node", "key")})
+        self.registry.withheld = loaded.withheld
         self.registry.renumber()
         now, wall = self.now(), self.wall()
         if self.registry.policy is not None:
@@ -134,8 +136,17 @@ class Coordinator:
                 await asyncio.sleep(TICK)
                 await self._tick()
         finally:
-            with suppress(StoreUnavailable):
-                await asyncio.shield(self._write_behind())
+            await asyncio.shield(self._finish_all())
+
+    async def _finish_all(self) -> None:
+        """What was decided is committed before the database closes, and who is here now was last seen now."""
+        wall = self.wall()
+        for node_id in self.presence.online & self.registry.nodes.keys():
+            self._seen_last(node_id, wall)
+        with suppress(StoreUnavailable):
+            await self._alone(self._write_behind())
+        while self._changes:
+            await asyncio.wait(self._changes)
 
     def now(self) -> Instant:
         return Instant(time.monotonic())
@@ -369,16 +380,19 @@ class Coordinator:
         self._check_expiry(now, wall)
         try:
             await self._delete_ephemeral(now)
-            await self._write_behind()
+            await self._alone(self._write_behind())
         except StoreUnavailable as error:
             log.error("the database takes no rows, maps go on: %s", error)
         self._schedule()
 
     def _left(self, node_id: NodeId, now: Instant, wall: WallTime) -> None:
+        self._seen_last(node_id, wall)
+        self.mapper.changed(node_id, now, wall)
+
+    def _seen_last(self, node_id: NodeId, wall: WallTime) -> None:
         status = self.registry.status.get(node_id, Status(node_id))
         self.registry.apply([replace(status, last_seen=wall)])
         self._unwritten.add(node_id)
-        self.mapper.changed(node_id, now, wall)
 
     def _check_expiry(self, now: Instant, wall: WallTime) -> None:
         """Keys that ran out since the last look, or came back when a clock was set right."""
@@ -404,7 +418,8 @@ class Coordinator:
         return [*self.registry.delete_node(node, wall), audit]
 
     async def _write_behind(self) -> None:
-        """Status rows of all nodes that said something since; kept for the next time when the database fails."""
+        """Status rows of all nodes that said something since; kept for the next time when the database fails. Alone, or
+        the row of a node that is being deleted would be written behind its deletion."""
         ids, self._unwritten = self._unwritten, set()
         rows = [self.registry.status[node_id] for node_id in ids if node_id in self.registry.status]
         try:

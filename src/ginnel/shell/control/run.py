@@ -111,7 +111,10 @@ class ControlServer:
         self.derp_map = self._derp_map()
         settings = Settings(config.url, surroundings_of(config, self.derp_map), config.key_days * 86400 or None)
         self.coordinator = Coordinator(settings, self._store, self._relay)
-        self.coordinator.load()
+        try:
+            self.coordinator.load()
+        except StoreUnavailable as error:
+            raise StartError(str(error)) from None
         pin = self._relay.pin if self._relay is not None else None
         self.admin = Admin(self.coordinator, Joining(config.url, key.public(), pin))
         await self._first_user()
@@ -324,7 +327,10 @@ def _unlink(path: Path) -> None:
 
 
 def _lock(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StartError(f"cannot use the lock {path}: {error.strerror}; remove it if no server runs") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
