@@ -33,6 +33,7 @@ from ginnel.shell.control.front import Doorkeeper, FrontProtocol
 from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
 from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, NOISE_KEY, SPLICE_SOCKET
 from ginnel.shell.control.store import Store, StoreUnavailable
+from ginnel.shell.control.strangers import Strangers
 from ginnel.shell.control.web import make_app
 from ginnel.wire.tailcfg import DERPMap, DERPRegion, DNSConfig, Resolver, encode
 from ginnel.words import ChallengeKey, MachinePrivate, NodeKey, WallTime
@@ -77,6 +78,7 @@ class ControlServer:
         self._group = asyncio.TaskGroup()
         self._runners: list[asyncio.Task[None]] = []
         self._keeper: Doorkeeper | None = None
+        self.strangers = Strangers(ControlConnection.let_go)
         self.coordinator: Coordinator
         self.admin: Admin
         self.derp_map = DERPMap()
@@ -185,13 +187,15 @@ class ControlServer:
     async def _listen(self, key: MachinePrivate, splice: Path) -> None:
         challenge = ChallengeKey(MachinePrivate(os.urandom(32)).public().raw)
 
+        strangers = self.strangers
+
         def channel(source: str, closed: Callable[[], None]) -> ControlConnection:
             return ControlConnection(
                 self.coordinator,
                 key,
                 challenge,
                 source=source,
-                anonymous=keeper.anonymous,
+                strangers=strangers,
                 spawn=self._group.create_task,
                 closed=closed,
             )
