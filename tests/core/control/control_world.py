@@ -218,6 +218,9 @@ class Screen:
         self.profiles.update({profile["ID"]: profile for profile in frame.get("UserProfiles", ())})
         for peer in self.peers.values():
             assert peer["User"] in self.profiles, "a peer came before its owner's profile"
+        shown = {peer["User"] for peer in (*self.peers.values(), self.node)}
+        for profile in frame.get("UserProfiles", ()):
+            assert profile["ID"] in shown, "the profile of somebody who owns nothing that is seen"
         for name in ("DNSConfig", "DERPMap", "Domain"):
             if name in frame:
                 self.others[name] = frame[name]
