@@ -143,6 +143,23 @@ def test_a_restarted_peer_is_reached_again_at_once() -> None:
     assert mesh.clock.run_until(lambda: mesh.both_direct("a", "b"), limit=3.0)
 
 
+@pytest.mark.parametrize("talker", ["a", "b"])
+@pytest.mark.parametrize("nat", [None, EASY, HARD], ids=str)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_peer_that_restarts_right_after_a_handshake_is_reached_by_whoever_talks(
+    seed: int, nat: NatKind | None, talker: str
+) -> None:
+    mesh = pair(seed, nat, nat)
+    mesh.clock.run(2.0)
+    listener = mesh.nodes["b" if talker == "a" else "a"]
+    mesh.talk(talker, listener.name, one_way=True)
+    mesh.clock.run(1.0 + seed)
+    mesh.restart("b")
+    restarted = mesh.clock.now
+    heard = mesh.nodes[listener.name].last_delivery
+    assert mesh.clock.run_until(lambda: heard.get(talker, 0.0) > restarted + 0.5, limit=2.0), f"seed {seed}"
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_path_that_dies_under_traffic_is_left_for_the_relay(seed: int) -> None:
     mesh = talking(pair(seed, EASY, EASY))
