@@ -75,6 +75,21 @@ def test_pairs_that_cannot_be_direct_are_usable_by_relay(a: NatKind | None, b: N
     assert mesh.nodes["a"].delivered["b"] > 250
 
 
+def test_a_cold_pair_without_udp_needs_no_net_check_for_its_first_byte() -> None:
+    """Both have just come up, neither's check is over: the only relay there is carries at once."""
+    mesh = SimMesh(1)
+    mesh.node("a", UDP_BLOCKED)
+    mesh.node("b", UDP_BLOCKED)
+    talking(mesh)
+    assert mesh.clock.run_until(lambda: mesh.nodes["b"].delivered["a"] > 0, limit=0.6)
+
+
+def test_a_home_that_the_first_check_confirms_is_told_once() -> None:
+    mesh = pair(1, EASY, EASY)
+    mesh.clock.run(10.0)
+    assert [len(node.reports) for node in mesh.nodes.values()] == [1, 1]
+
+
 def test_the_first_byte_comes_by_relay_while_a_path_is_looked_for() -> None:
     mesh = talking(pair(1, EASY, EASY))
     assert mesh.clock.run_until(lambda: mesh.nodes["b"].delivered["a"] > 0, limit=0.2)

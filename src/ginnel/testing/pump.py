@@ -98,8 +98,16 @@ class StubPump:
         self._peers.pop(key, None)
 
     def steer(self, key: NodeKey, endpoint: Endpoint | None, region: RegionId) -> None:
-        if (peer := self._peers.get(key)) is not None:
-            peer.endpoint, peer.region = endpoint, region
+        """What waits for a path, or for an answer that a new endpoint may bring, is tried at once."""
+        if (peer := self._peers.get(key)) is None:
+            return
+        before = (peer.endpoint, peer.region)
+        peer.endpoint, peer.region = endpoint, region
+        found = endpoint is not None and endpoint != before[0]
+        first = before == (None, NO_REGION) and (endpoint is not None or region != NO_REGION)
+        if (found or first) and peer.theirs is None and peer.queue:
+            peer.initiated_at = NEVER
+            self._initiate(key, peer)
 
     def steered(self, key: NodeKey) -> tuple[Endpoint | None, RegionId]:
         peer = self._peers.get(key, _Peer())
