@@ -52,13 +52,15 @@ class Pump:
         """Add a peer, or change what it may send and is sent. Raises ValueError on a bad prefix or key."""
 
     def reset_peer(self, key: bytes) -> None:
-        """Forget the peer's sessions (it restarted); the next packet starts a handshake."""
+        """The peer restarted, so its sessions are dead. If there was one, or packets wait, a handshake begins at once
+        by the steered path, repeated after 0.5, 1 and 2 s while nobody answers."""
 
     def remove_peer(self, key: bytes) -> None: ...
     def steer(self, key: bytes, endpoint: Address | None, region: int) -> None:
         """Send this peer's packets to the endpoint and, when `region` is not 0, by that region's relay as well.
         With neither, up to 128 packets wait for a path and older ones are dropped and counted; an answer to the peer's
-        handshake goes back where that came from. An unknown key is ignored."""
+        handshake goes back where that came from. A handshake that waits for its answer is repeated on a new endpoint.
+        An unknown key is ignored."""
 
     def set_addresses(self, addresses: Sequence[str]) -> None:
         """The prefixes this node receives for: its own addresses and the routes it serves."""
