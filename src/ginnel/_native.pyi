@@ -1,7 +1,7 @@
 """The typed contract of the Rust extension. Tables go down, batches come up, one descriptor wakes the loop."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, final
 
 Address = tuple[str, int]
 """IP address as text, port."""
@@ -23,6 +23,7 @@ PumpAside = (
     | tuple[Literal["relay-restarting"], int, int, int]  # region, reconnect in ms, try for ms
 )
 
+@final
 class PeerCounters:
     """One peer's counters: bytes of WireGuard messages; times are seconds since 1970, 0.0 for never."""
 
@@ -33,6 +34,7 @@ class PeerCounters:
     last_sent: float
     last_received: float
 
+@final
 class Pump:
     """TUN <-> WireGuard <-> UDP and relays. All methods are safe from any thread and return at once."""
 
@@ -50,13 +52,15 @@ class Pump:
         """Add a peer, or change what it may send and is sent. Raises ValueError on a bad prefix or key."""
 
     def reset_peer(self, key: bytes) -> None:
-        """Forget the peer's sessions (it restarted); the next packet starts a handshake."""
+        """The peer restarted, so its sessions are dead. If there was one, or packets wait, a handshake begins at once
+        by the steered path, repeated after 0.5, 1 and 2 s while nobody answers."""
 
     def remove_peer(self, key: bytes) -> None: ...
     def steer(self, key: bytes, endpoint: Address | None, region: int) -> None:
         """Send this peer's packets to the endpoint and, when `region` is not 0, by that region's relay as well.
         With neither, up to 128 packets wait for a path and older ones are dropped and counted; an answer to the peer's
-        handshake goes back where that came from. An unknown key is ignored."""
+        handshake goes back where that came from. A handshake that waits for its answer is repeated on a new endpoint.
+        An unknown key is ignored."""
 
     def set_addresses(self, addresses: Sequence[str]) -> None:
         """The prefixes this node receives for: its own addresses and the routes it serves."""
@@ -92,6 +96,7 @@ class Pump:
     def close(self) -> None:
         """Stop the threads, remove the TUN device. Calling it twice does nothing."""
 
+@final
 class Relay:
     """The front door: TLS with DERP and the splice, port 80, STUN."""
 

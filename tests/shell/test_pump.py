@@ -35,6 +35,12 @@ pytestmark = [
 ANYTHING = [(["*"], [("*", 0, 65535)], [1, 6, 17, 58])]
 DISCO = b"TS\xf0\x9f\x92\xac" + bytes(32 + 24) + b"sealed with a tag"
 STUN_ANSWER = bytes.fromhex("0101000c2112a442000102030405060708090a0b00200008000183bbea12d545")
+UDP_SEGMENT = 103
+"""linux/udp.h; Python has no name for it."""
+
+RUN = os.getpid()
+"""In every name that two test processes could both want."""
+
 PATIENCE = 10.0
 """Seconds after which a wait counts as failed; nothing here takes a tenth of it."""
 
@@ -111,7 +117,7 @@ def two_nodes(a: str, b: str) -> Iterator[tuple[Node, Node]]:
 
 @pytest.fixture(scope="module")
 def wired() -> Iterator[tuple[str, str]]:
-    with two_hosts("gp-w") as names:
+    with two_hosts(f"gp-w{RUN}") as names:
         yield names
 
 
@@ -165,6 +171,8 @@ def _family(address: str) -> socket.AddressFamily:
 def udp(space: str, address: str, port: int = 0) -> socket.socket:
     with inside(space):
         sock = socket.socket(_family(address), socket.SOCK_DGRAM)
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((address, port))
     sock.settimeout(PATIENCE)
     return sock
@@ -342,6 +350,25 @@ def test_garbage_is_counted_and_disturbs_nobody(pair: tuple[Node, Node]) -> None
     assert counters["handshake.mac"] > 0
 
 
+def test_a_udp_super_packet_arrives_as_the_datagrams_it_stands_for(pair: tuple[Node, Node]) -> None:
+    a, b = pair
+    with udp(a.space, a.ip) as sender, udp(b.space, b.ip) as receiver:
+        sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 1000)
+        sender.sendto(b"".join(bytes([n]) * 1000 for n in range(10)) + b"tail", receiver.getsockname())
+        got = [receiver.recv(2000) for _ in range(11)]
+    assert got == [bytes([n]) * 1000 for n in range(10)] + [b"tail"]
+
+
+def test_the_second_socket_may_have_another_port(wired: tuple[str, str]) -> None:
+    with udp(wired[0], "::") as holder:
+        pump = Pump(bytes(PrivateKey.generate()))
+        with inside(wired[0]):
+            v4, v6 = pump.bind(holder.getsockname()[1])
+        pump.close()
+        assert v4 == holder.getsockname()[1]
+        assert v6 not in {0, v4}
+
+
 def test_the_host_cannot_send_what_tunnel_ends_tell_each_other(pair: tuple[Node, Node]) -> None:
     a, b = pair
     with inside(a.space):
@@ -385,6 +412,9 @@ def test_bad_arguments_are_value_errors(call: Callable[[Pump], None], why: str) 
 # Another implementation of WireGuard at the other end.
 
 
+DEVICE = f"gpwg{RUN}"
+
+
 @contextmanager
 def wireguard_go(space: str, device: str, config: str) -> Iterator[None]:
     """Debian's wireguard-go, set up with `wg`, in a namespace."""
@@ -413,9 +443,9 @@ def test_wireguard_go_is_a_peer_like_any_other(wired: tuple[str, str], who_begin
         )
         ours.pump.set_peer(bytes(theirs.public_key), ["100.64.0.2/32"])
         ours.pump.steer(bytes(theirs.public_key), ("192.0.2.2", 51820), 0)
-        with wireguard_go(wired[1], "gpwg0", config):
-            run("ip", "-n", wired[1], "addr", "add", "100.64.0.2/24", "dev", "gpwg0")
-            run("ip", "-n", wired[1], "link", "set", "gpwg0", "mtu", "1280", "up")
+        with wireguard_go(wired[1], DEVICE, config):
+            run("ip", "-n", wired[1], "addr", "add", "100.64.0.2/24", "dev", DEVICE)
+            run("ip", "-n", wired[1], "link", "set", DEVICE, "mtu", "1280", "up")
             other = Node(wired[1], ours.pump, b"", b"", "100.64.0.2", "", 51820)
             begin, end = (ours, other) if who_begins == "ours" else (other, ours)
             assert begin.ping(end.ip)
@@ -423,7 +453,7 @@ def test_wireguard_go_is_a_peer_like_any_other(wired: tuple[str, str], who_begin
             data = os.urandom(1_000_000)
             assert carry(ours, other, other.ip, data) == data
             assert carry(other, ours, ours.ip, data) == data
-            assert "handshake" in run(*within(wired[1], "wg", "show", "gpwg0"))
+            assert "handshake" in run(*within(wired[1], "wg", "show", DEVICE))
 
 
 # Nothing but a relay between the two.
@@ -470,7 +500,7 @@ A_DIALS, B_DIALS = "192.0.2.9", "198.51.100.9"
 
 @pytest.fixture(scope="module")
 def relayed() -> Iterator[tuple[str, str, Door]]:
-    with two_hosts_and_a_relay("gp-r") as (a, b, r), door(r) as between:
+    with two_hosts_and_a_relay(f"gp-r{RUN}") as (a, b, r), door(r) as between:
         yield a, b, between
 
 
@@ -574,9 +604,10 @@ def test_an_unverified_relay_is_used_when_asked_for(far: tuple[Node, Node, Door]
 
 
 def test_a_relay_that_ends_the_connection_is_told(relayed: tuple[str, str, Door]) -> None:
-    with hosts("gp-gone"), node(relayed[0], 1) as a:
-        wire((relayed[0], "eth9", ("203.0.113.1/24",)), ("gp-gone", "eth0", ("203.0.113.9/24",)))
-        with door("gp-gone", members_only=True) as club:
+    third = f"gp-r{RUN}-third"
+    with hosts(third), node(relayed[0], 1) as a:
+        wire((relayed[0], "eth9", ("203.0.113.1/24",)), (third, "eth0", ("203.0.113.9/24",)))
+        with door(third, members_only=True) as club:
             club.relay.add_member(a.key)
             with inside(a.space):
                 club.open_from(a, "203.0.113.9", region=7)
@@ -588,8 +619,8 @@ def test_a_relay_that_ends_the_connection_is_told(relayed: tuple[str, str, Door]
 def test_both_ways_at_once_deliver_each_packet_once(far: tuple[Node, Node, Door]) -> None:
     a, b, _ = far
     link = ("192.0.2.1", "198.51.100.1")
-    run("ip", "-n", "gp-r-r", "link", "set", "lo", "up")
-    run(*within("gp-r-r", "sysctl", "-qw", "net.ipv4.ip_forward=1"))
+    run("ip", "-n", f"gp-r{RUN}-r", "link", "set", "lo", "up")
+    run(*within(f"gp-r{RUN}-r", "sysctl", "-qw", "net.ipv4.ip_forward=1"))
     run("ip", "-n", a.space, "route", "add", "198.51.100.0/24", "via", "192.0.2.9")
     run("ip", "-n", b.space, "route", "add", "192.0.2.0/24", "via", "198.51.100.9")
     a.pump.steer(b.key, (link[1], b.port), 1)

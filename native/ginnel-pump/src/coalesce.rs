@@ -1,4 +1,5 @@
-//! Glues TCP segments of one flow into super-packets for the TUN device (Linux: net/ipv4/tcp_offload.c).
+//! Glues TCP segments and UDP datagrams of one flow into super-packets for the TUN device (Linux:
+//! net/ipv4/tcp_offload.c, net/ipv4/udp_offload.c).
 //!
 //! Only what can be cut back into the same packets is glued: same header fields and options, consecutive sequence
 //! numbers, equal sizes with a shorter last one. WireGuard has authenticated every byte, so that the kernel is told the
@@ -10,7 +11,8 @@ use bytes::BytesMut;
 use ginnel_wire::ip::{fold, protocol, sum};
 use ginnel_wire::transport::flag;
 use tun_rs::{
-    VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_HDR_LEN, VirtioNetHdr,
+    VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_HDR_GSO_UDP_L4,
+    VIRTIO_NET_HDR_LEN, VirtioNetHdr,
 };
 
 use crate::tun::NEEDS_CHECKSUM;
@@ -25,6 +27,8 @@ const OPEN_MAX: usize = 8;
 /// Packets for the TUN device in order of arrival, glued where they fit.
 #[derive(Default)]
 pub struct Coalescer {
+    /// Whether the device takes UDP super-packets.
+    pub glue_udp: bool,
     groups: Vec<Group>,
 }
 
@@ -37,9 +41,11 @@ struct Group {
 
 #[derive(Clone, Copy)]
 struct Tail {
-    /// Where TCP starts and where its payload does.
-    tcp: usize,
+    udp: bool,
+    /// Where the transport header starts and where its payload does.
+    transport: usize,
     header: usize,
+    /// Of TCP; 0 for UDP.
     next_sequence: u32,
     size: usize,
     open: bool,
@@ -48,7 +54,7 @@ struct Tail {
 impl Coalescer {
     /// Add a packet, exactly as long as its IP header says.
     pub fn push(&mut self, packet: BytesMut) {
-        let Some((segment, payload)) = segment_of(&packet) else {
+        let Some((segment, payload)) = segment_of(&packet, self.glue_udp) else {
             return self.start(packet, None);
         };
         let grown = self
@@ -57,7 +63,10 @@ impl Coalescer {
             .rev()
             .filter(|group| group.tail.is_some_and(|tail| tail.open))
             .take(OPEN_MAX)
-            .find(|group| same_flow(&group.packets[0], &packet, segment.tcp));
+            .find(|group| {
+                group.tail.is_some_and(|tail| tail.udp == segment.udp)
+                    && same_flow(&group.packets[0], &packet, segment.transport)
+            });
         match grown {
             Some(group) if group.fits(&packet, segment, payload) => group.append(packet, payload),
             Some(group) => {
@@ -107,21 +116,26 @@ impl Group {
 
     fn fits(&self, packet: &[u8], segment: Tail, payload: usize) -> bool {
         let Some(tail) = self.tail else { return false };
-        payload > 0
+        let follows = tail.udp || sequence(packet, tail.transport) == tail.next_sequence;
+        follows
+            && payload > 0
             && payload <= tail.size
             && segment.header == tail.header
-            && sequence(packet, tail.tcp) == tail.next_sequence
             && self.packets.len() < SEGMENTS_MAX
             && self.total + payload <= TOTAL_MAX
-            && same_header(&self.packets[0], packet, tail.tcp, tail.header)
+            && same_ip_header(&self.packets[0], packet)
+            && (tail.udp || same_tcp_header(&self.packets[0], packet, tail))
     }
 
     fn append(&mut self, packet: BytesMut, payload: usize) {
         let Some(tail) = &mut self.tail else { return };
-        let pushed = packet[tail.tcp + 13] & flag::PSH;
-        tail.next_sequence = tail.next_sequence.wrapping_add(payload as u32);
-        tail.open = payload == tail.size && pushed == 0;
-        self.packets[0][tail.tcp + 13] |= pushed;
+        tail.open = payload == tail.size;
+        if !tail.udp {
+            let pushed = packet[tail.transport + 13] & flag::PSH;
+            tail.next_sequence = tail.next_sequence.wrapping_add(payload as u32);
+            tail.open &= pushed == 0;
+            self.packets[0][tail.transport + 13] |= pushed;
+        }
         self.total += payload;
         self.packets.push(packet);
     }
@@ -150,67 +164,97 @@ impl Group {
     /// Make the first packet's headers those of the whole.
     fn finish_headers(&mut self, tail: Tail) -> VirtioNetHdr {
         let total = self.total;
+        let at = tail.transport;
         let packet = &mut self.packets[0];
         let v4 = packet[0] >> 4 == 4;
         let addresses = if v4 {
             packet[2..4].copy_from_slice(&(total as u16).to_be_bytes());
             packet[10..12].fill(0);
-            let checksum = !fold(sum(&packet[..tail.tcp], 0));
+            let checksum = !fold(sum(&packet[..at], 0));
             packet[10..12].copy_from_slice(&checksum.to_be_bytes());
             12..20
         } else {
             packet[4..6].copy_from_slice(&((total - 40) as u16).to_be_bytes());
             8..40
         };
-        let pseudo = u64::from(protocol::TCP) + (total - tail.tcp) as u64;
+        let (number, csum_offset, gso_type) = match (tail.udp, v4) {
+            (true, _) => (protocol::UDP, 6, VIRTIO_NET_HDR_GSO_UDP_L4),
+            (false, true) => (protocol::TCP, 16, VIRTIO_NET_HDR_GSO_TCPV4),
+            (false, false) => (protocol::TCP, 16, VIRTIO_NET_HDR_GSO_TCPV6),
+        };
+        if tail.udp {
+            packet[at + 4..at + 6].copy_from_slice(&((total - at) as u16).to_be_bytes());
+        }
+        let pseudo = u64::from(number) + (total - at) as u64;
         let partial = fold(sum(&packet[addresses], pseudo));
-        packet[tail.tcp + 16..tail.tcp + 18].copy_from_slice(&partial.to_be_bytes());
+        let field = at + usize::from(csum_offset);
+        packet[field..field + 2].copy_from_slice(&partial.to_be_bytes());
         VirtioNetHdr {
             flags: NEEDS_CHECKSUM,
-            gso_type: if v4 {
-                VIRTIO_NET_HDR_GSO_TCPV4
-            } else {
-                VIRTIO_NET_HDR_GSO_TCPV6
-            },
+            gso_type,
             hdr_len: tail.header as u16,
             gso_size: tail.size as u16,
-            csum_start: tail.tcp as u16,
-            csum_offset: 16,
+            csum_start: at as u16,
+            csum_offset,
         }
     }
 }
 
-/// How a packet could be continued, and its payload's length. `None` for what is not plain TCP.
+/// How a packet could be continued, and its payload's length. `None` for what is neither plain TCP nor plain UDP.
 /// A packet that must stand alone has `open` unset.
-fn segment_of(packet: &[u8]) -> Option<(Tail, usize)> {
-    let tcp = tcp_offset(packet)?;
-    let header = tcp + usize::from(packet.get(tcp + 12)? >> 4) * 4;
-    if header < tcp + 20 || packet.len() < header {
+fn segment_of(packet: &[u8], glue_udp: bool) -> Option<(Tail, usize)> {
+    let (number, transport) = transport_of(packet)?;
+    match number {
+        protocol::TCP => tcp_segment(packet, transport),
+        protocol::UDP if glue_udp => udp_segment(packet, transport),
+        _ => None,
+    }
+}
+
+fn tcp_segment(packet: &[u8], transport: usize) -> Option<(Tail, usize)> {
+    let header = transport + usize::from(packet.get(transport + 12)? >> 4) * 4;
+    if header < transport + 20 || packet.len() < header {
         return None;
     }
     let payload = packet.len() - header;
-    let flags = packet[tcp + 13];
     let tail = Tail {
-        tcp,
+        udp: false,
+        transport,
         header,
-        next_sequence: sequence(packet, tcp).wrapping_add(payload as u32),
+        next_sequence: sequence(packet, transport).wrapping_add(payload as u32),
         size: payload,
-        open: payload > 0 && flags == flag::ACK,
+        open: payload > 0 && packet[transport + 13] == flag::ACK,
     };
     Some((tail, payload))
 }
 
-/// Where TCP starts in an unfragmented packet without IP options.
-fn tcp_offset(packet: &[u8]) -> Option<usize> {
+/// A datagram without a checksum would get one when it is cut out of a super-packet: it stands alone.
+fn udp_segment(packet: &[u8], transport: usize) -> Option<(Tail, usize)> {
+    let header = transport + 8;
+    let field =
+        |at: usize| u16::from_be_bytes([packet[transport + at], packet[transport + at + 1]]);
+    if packet.len() < header || usize::from(field(4)) != packet.len() - transport || field(6) == 0 {
+        return None;
+    }
+    let payload = packet.len() - header;
+    let tail = Tail {
+        udp: true,
+        transport,
+        header,
+        next_sequence: 0,
+        size: payload,
+        open: payload > 0,
+    };
+    Some((tail, payload))
+}
+
+/// Protocol and offset of the transport header in an unfragmented packet without IP options.
+fn transport_of(packet: &[u8]) -> Option<(u8, usize)> {
     match packet.first()? {
-        0x45 if packet.len() >= 40
-            && packet[9] == protocol::TCP
-            && packet[6] & 0x3f == 0
-            && packet[7] == 0 =>
-        {
-            Some(20)
+        0x45 if packet.len() >= 20 && packet[6] & 0x3f == 0 && packet[7] == 0 => {
+            Some((packet[9], 20))
         }
-        0x60..=0x6f if packet.len() >= 60 && packet[6] == protocol::TCP => Some(40),
+        0x60..=0x6f if packet.len() >= 40 => Some((packet[6], 40)),
         _ => None,
     }
 }
@@ -224,24 +268,28 @@ fn sequence(packet: &[u8], tcp: usize) -> u32 {
     ])
 }
 
-fn same_flow(a: &[u8], b: &[u8], tcp: usize) -> bool {
-    let addresses = if tcp == 20 { 12..20 } else { 8..40 };
+fn same_flow(a: &[u8], b: &[u8], transport: usize) -> bool {
+    let addresses = if transport == 20 { 12..20 } else { 8..40 };
     a[0] >> 4 == b[0] >> 4
         && a[addresses.clone()] == b[addresses]
-        && a[tcp..tcp + 4] == b[tcp..tcp + 4]
+        && a[transport..transport + 4] == b[transport..transport + 4]
 }
 
-/// Everything but lengths, checksums, IPv4 identification, sequence number and PSH.
-fn same_header(a: &[u8], b: &[u8], tcp: usize, header: usize) -> bool {
-    let ip = if tcp == 20 {
-        a[1] == b[1] && a[6..9] == b[6..9]
-    } else {
-        a[..4] == b[..4] && a[7] == b[7]
-    };
-    ip && a[tcp + 8..tcp + 13] == b[tcp + 8..tcp + 13]
+/// Everything but lengths, checksum and IPv4 identification.
+fn same_ip_header(a: &[u8], b: &[u8]) -> bool {
+    match a[0] >> 4 {
+        4 => a[1] == b[1] && a[6..9] == b[6..9],
+        _ => a[..4] == b[..4] && a[7] == b[7],
+    }
+}
+
+/// Everything but sequence number, checksum and PSH.
+fn same_tcp_header(a: &[u8], b: &[u8], tail: Tail) -> bool {
+    let tcp = tail.transport;
+    a[tcp + 8..tcp + 13] == b[tcp + 8..tcp + 13]
         && (a[tcp + 13] ^ b[tcp + 13]) & !flag::PSH == 0
         && a[tcp + 14..tcp + 16] == b[tcp + 14..tcp + 16]
-        && a[tcp + 18..header] == b[tcp + 18..header]
+        && a[tcp + 18..tail.header] == b[tcp + 18..tail.header]
 }
 
 #[cfg(test)]
@@ -298,6 +346,27 @@ mod tests {
         bytes
     }
 
+    fn udp_packet(v6: bool, port: u16, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = tcp_packet(v6, port, 0, 0, &[], payload);
+        let at = bytes.len() - payload.len() - 20;
+        bytes.drain(at + 8..at + 20);
+        let len = (8 + payload.len()) as u16;
+        bytes[at + 4..at + 6].copy_from_slice(&len.to_be_bytes());
+        bytes[at + 6..at + 8].fill(0);
+        if v6 {
+            bytes[4..6].copy_from_slice(&len.to_be_bytes());
+            bytes[6] = 17;
+        } else {
+            bytes[2..4].copy_from_slice(&(20 + len).to_be_bytes());
+            bytes[9] = 17;
+        }
+        let addresses = if v6 { 8..40 } else { 12..20 };
+        let pseudo = sum(&bytes[addresses], 17 + u64::from(len));
+        let checksum = !fold(sum(&bytes[at..], pseudo));
+        bytes[at + 6..at + 8].copy_from_slice(&checksum.to_be_bytes());
+        bytes
+    }
+
     /// What the kernel would make of the written super-packets.
     fn cut_back(writes: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let mut packets = Vec::new();
@@ -326,7 +395,10 @@ mod tests {
     }
 
     fn written(packets: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        let mut coalescer = Coalescer::default();
+        let mut coalescer = Coalescer {
+            glue_udp: true,
+            ..Coalescer::default()
+        };
         for packet in packets {
             coalescer.push(BytesMut::from(&packet[..]));
         }
@@ -394,6 +466,42 @@ mod tests {
                 prop_assert_eq!(of_flow(&back), of_flow(&packets));
             }
         }
+    }
+
+    proptest! {
+        #[test]
+        fn datagrams_come_back_in_order_and_unchanged(
+            v6: bool,
+            sizes in prop::collection::vec((0u16..3, prop_oneof![5 => Just(1200usize), 2 => 0usize..1300]), 1..100),
+        ) {
+            let packets: Vec<Vec<u8>> = sizes
+                .iter()
+                .enumerate()
+                .map(|(n, (flow, size))| udp_packet(v6, *flow, &vec![n as u8; *size]))
+                .collect();
+            let back = cut_back(&written(&packets));
+            prop_assert_eq!(back.len(), packets.len());
+            let port_at = if v6 { 41 } else { 21 };
+            for flow in 0..3u8 {
+                let of_flow = |packets: &[Vec<u8>]| -> Vec<Vec<u8>> {
+                    packets.iter().filter(|p| p[port_at] == flow).map(|p| {
+                        let mut p = p.clone();
+                        if !v6 { p[4..6].fill(0); p[10..12].fill(0); }
+                        p
+                    }).collect()
+                };
+                prop_assert_eq!(of_flow(&back), of_flow(&packets));
+            }
+        }
+    }
+
+    #[test]
+    fn a_datagram_without_a_checksum_stands_alone() {
+        let mut bare = udp_packet(false, 7, &[1; 100]);
+        bare[26..28].fill(0);
+        assert_eq!(written(&[bare.clone(), bare]).len(), 2);
+        let full = udp_packet(false, 7, &[1; 100]);
+        assert_eq!(written(&[full.clone(), full]).len(), 1);
     }
 
     #[test]

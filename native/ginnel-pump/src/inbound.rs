@@ -155,6 +155,11 @@ impl Inbound {
 
     fn judge_all(&mut self, shared: &Shared, peer: &Arc<Peer>, now: Instant) {
         let filter = shared.filter.load();
+        self.coalescer.glue_udp = shared
+            .tun
+            .load()
+            .as_ref()
+            .is_some_and(|tun| tun.takes_udp_super_packets());
         let mut flows = peer.flows.lock();
         self.source = None;
         let mut opened = std::mem::take(&mut self.opened);

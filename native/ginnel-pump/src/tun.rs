@@ -44,6 +44,11 @@ impl Tun {
         &self.name
     }
 
+    /// Whether the kernel takes UDP super-packets, as Linux does since 6.2.
+    pub fn takes_udp_super_packets(&self) -> bool {
+        self.device.udp_gso()
+    }
+
     /// The largest packet.
     pub fn mtu(&self) -> usize {
         self.mtu

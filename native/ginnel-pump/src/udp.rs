@@ -73,18 +73,13 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Bind both to `port`; 0 lets the system choose, and IPv6 then tries IPv4's choice first.
+    /// Bind both to `port`; 0 lets the system choose. IPv6 takes IPv4's port if it can, another if not, and a system
+    /// without IPv6 does without.
     pub fn bind(port: u16, mark: u32) -> io::Result<Sockets> {
         let v4 = UdpSocket::bind(false, port, mark)?;
-        let v6 = UdpSocket::bind(true, v4.port(), mark).or_else(|error| match port {
-            0 => UdpSocket::bind(true, 0, mark),
-            _ => Err(error),
-        });
-        let v6 = match v6 {
-            Ok(socket) => Some(socket),
-            Err(error) if is_no_family(&error) => None,
-            Err(error) => return Err(error),
-        };
+        let v6 = UdpSocket::bind(true, v4.port(), mark)
+            .or_else(|_| UdpSocket::bind(true, 0, mark))
+            .ok();
         Ok(Sockets { v4, v6 })
     }
 
@@ -105,13 +100,6 @@ impl Sockets {
     pub fn ports(&self) -> (u16, u16) {
         (self.v4.port(), self.v6.as_ref().map_or(0, UdpSocket::port))
     }
-}
-
-fn is_no_family(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
-    )
 }
 
 /// Mark a socket so that policy routing keeps it out of the tunnel. Without the right to, it goes unmarked.

@@ -26,7 +26,7 @@ class Leg:
 
 
 def legs(url: str) -> tuple[Leg, ...]:
-    """https: its port or 443. http: its port or 80, then TLS on 443 where the host is not private. Raises ValueError."""
+    """https: its port or 443. http: its port or 80, then TLS on 443 unless the host is private. Raises ValueError."""
     parts = urlsplit(url)
     host, port = parts.hostname, parts.port
     if parts.scheme not in ("http", "https") or not host:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ginnel.shell.control.config import ServerConfig, host_of, port_of, split_endpoint
 from ginnel.shell.control.run import RelayBeside, StartError
-from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings
+from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings, listen_anywhere
 from ginnel.wire.tailcfg import DERPRegion
 from ginnel.words import NodeKey, RegionId, WallTime
 
@@ -46,14 +46,12 @@ def start_relay(config: ServerConfig, state: Path, splice: Path) -> RelayBeside:
     """Raises StartError."""
     relay = config.relay
     addresses = [ip_address(text) for text in relay.addresses]
-    for endpoint in (*config.listen, *config.listen_http, *config.stun_listen):
-        split_endpoint(endpoint)
     settings = RelaySettings(
         state=state,
         hostname=host_of(config.url),
-        tls=config.listen,
-        http=config.listen_http,
-        stun=config.stun_listen,
+        tls=_bindable(config.listen),
+        http=_bindable(config.listen_http),
+        stun=_bindable(config.stun_listen),
         certificate=Path(config.certificate) if config.certificate else None,
         certificate_key=Path(config.certificate_key) if config.certificate_key else None,
         splice=splice,
@@ -69,3 +67,9 @@ def start_relay(config: ServerConfig, state: Path, splice: Path) -> RelayBeside:
         return StartedRelay(EmbeddedRelay.start(settings, WallTime(time.time())))
     except RelayError as error:
         raise StartError(f"the relay cannot start: {error}; or run without it: --no-relay") from None
+
+
+def _bindable(endpoints: tuple[str, ...]) -> tuple[str, ...]:
+    """`[::]` is IPv4 too, and on a system without IPv6 it is IPv4 alone."""
+    split = [(endpoint, *split_endpoint(endpoint)) for endpoint in endpoints]
+    return tuple(listen_anywhere(port) if host == "::" else endpoint for endpoint, host, port in split)

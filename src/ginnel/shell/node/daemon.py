@@ -15,12 +15,12 @@ from pathlib import Path
 
 from ginnel.shell.node import local_socket
 from ginnel.shell.node.backend import NodeBackend
-from ginnel.shell.node.engine import BindError
+from ginnel.shell.node.engine import StartError
 from ginnel.shell.node.local_api import LocalApi
 from ginnel.shell.node.local_socket import SocketTaken
 from ginnel.shell.node.node import MeshNode
 from ginnel.shell.node.state import StateError, StateFile
-from ginnel.shell.node.tunnel import StartError, open_pump
+from ginnel.shell.node.tunnel import open_pump
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +44,12 @@ def run(options: Options) -> None:
     os.umask(0o077)
     try:
         asyncio.run(serve(options))
-    except (StateError, SocketTaken, BindError) as error:
+    except (StateError, SocketTaken) as error:
         raise StartError(str(error)) from None
 
 
 async def serve(options: Options) -> None:
-    """State read, socket bound, TUN open, state written: in this order, undone in the other."""
+    """State read, socket bound, state written, TUN open: in this order, undone in the other."""
     file = StateFile(options.state)
     file.read()  # a damaged one is refused before anything is made
     bound = local_socket.listen(options.socket)
@@ -63,13 +63,21 @@ async def serve(options: Options) -> None:
             open_pump=lambda key: open_pump(key, options.tun),
         )
         try:
-            node.open()
+            _open(node, file)
             await _serve(node, bound)
         finally:
             node.close()
     finally:
         file.close()
         local_socket.remove(options.socket, bound)
+
+
+def _open(node: MeshNode, file: StateFile) -> None:
+    try:
+        node.open()
+    except StartError:
+        file.undo()
+        raise
 
 
 async def _serve(node: MeshNode, bound: local_socket.Bound) -> None:
@@ -85,15 +93,15 @@ async def _serve(node: MeshNode, bound: local_socket.Bound) -> None:
             await stopping.wait()
             for task in work:
                 task.cancel()
-    except* BindError as group:
+    except* StartError as group:
         raise _first(group) from None
 
 
-def _first(group: BaseExceptionGroup[BindError]) -> BindError:
+def _first(group: BaseExceptionGroup[StartError]) -> StartError:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, BindError)
+    assert isinstance(error, StartError)
     return error
 
 

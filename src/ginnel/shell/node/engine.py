@@ -48,8 +48,12 @@ class PumpLike(Protocol):
     def close(self) -> None: ...
 
 
-class BindError(Exception):
-    """One line for people."""
+class StartError(Exception):
+    """One line for people: what happened and what to do."""
+
+
+class BindError(StartError):
+    """No UDP port can be had."""
 
 
 class EngineClosed(Exception):

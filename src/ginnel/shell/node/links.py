@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from ipaddress import ip_interface
 from typing import Any
 
-from pyroute2 import AsyncIPRoute
-
 from ginnel.core.node.endpoints import LocalAddress
+from ginnel.shell.node.netlink import AsyncIPRoute
 
 # linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, IPV6_RULE
 GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18

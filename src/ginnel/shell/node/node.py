@@ -23,7 +23,7 @@ from ginnel.core.node.mesh import Mesh
 from ginnel.core.node.netmap import BadMap, MapChange, NetMap, apply_frame, expire_keys, first_frame, next_expiry
 from ginnel.core.node.routing import MARK, Routing, routing_of
 from ginnel.shell.node.control_client import ControlClient
-from ginnel.shell.node.engine import Engine, PumpLike
+from ginnel.shell.node.engine import Engine, PumpLike, StartError
 from ginnel.shell.node.hostinfo import hostinfo
 from ginnel.shell.node.links import Links, changes, read_links
 from ginnel.shell.node.local_api import Start
@@ -70,6 +70,7 @@ class MeshNode:
         self._report: ReportToControl | None = None
         self.expired = False
         self._unsaved = ""
+        self._broken = ""
         self._routed = Routing()
         self._in_poll = False
         self._routes_due = asyncio.Event()
@@ -130,11 +131,17 @@ class MeshNode:
         """Another key, or a clean slate: a pump keeps its key for life."""
         if self.engine is not None:
             self.engine.close()
+        self.engine = None
         self._engine_key = key
-        self.engine = self._engine_around(self._open_pump(key))
         self._in_poll = False
         self._report = None
-        self._start_engine()
+        try:
+            self.engine = self._engine_around(self._open_pump(key))
+            self._start_engine()
+            self._broken = ""
+        except StartError as error:
+            log.error("%s", error)
+            self._broken = f"{error}; then restart ginneld"
         self._routes_due.set()
 
     def _feed(self, change: MapChange) -> None:
@@ -412,7 +419,7 @@ class MeshNode:
             lines.append("this machine's key has expired: run `ginnel up --force-reauth`")
         if self.client is not None and self.client.session.problem:
             lines.append(f"no connection to {self.state.prefs.control_url}: {self.client.session.problem}")
-        lines += [self._unsaved] if self._unsaved else []
+        lines += [line for line in (self._broken, self._unsaved) if line]
         return lines + list(self.netmap.health)
 
     def _notify(self) -> None:

@@ -12,10 +12,8 @@ from contextlib import suppress
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from ginnel.core.node.routing import MARK, MARK_MASK, RULES, TABLE, Routing, Rule
+from ginnel.shell.node.netlink import AsyncIPRoute, NetlinkError
 
 PROTOCOL = 103
 """Our mark on rules and routes (`ip rule` shows `proto 103`); free in iproute2's rt_protos."""

@@ -9,12 +9,8 @@ import errno
 
 from ginnel.core.node.routing import MARK
 from ginnel.native import Pump
-from ginnel.shell.node.engine import MTU, PumpLike
+from ginnel.shell.node.engine import MTU, PumpLike, StartError
 from ginnel.words import NodePrivate
-
-
-class StartError(Exception):
-    """One line for people: what happened and what to do."""
 
 
 def open_pump(key: NodePrivate, tun: str) -> PumpLike:
