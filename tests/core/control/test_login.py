@@ -3,7 +3,7 @@
 import pytest
 
 from ginnel.core.control import limits
-from ginnel.core.control.login import BadRequest, Hold, Reply
+from ginnel.core.control.login import BadRequest, Caller, Hold, Reply
 from ginnel.core.control.records import TAGGED_USER, Node, Spend
 from ginnel.core.control.registry import Refused
 from ginnel.words import Instant, NodeKey, WallTime
@@ -211,7 +211,9 @@ def test_one_node_key_is_never_two_nodes_of_one_machine() -> None:
     world = World()
     world.user("bob")
     url = pend(world)
-    world.answer("laptop", world.key())
+    outcome = world.ask("laptop", world.key())
+    assert isinstance(outcome, Reply)
+    world.commit(outcome.rows)
     with pytest.raises(Refused, match="another owner"):
         approve(world, url, "bob")
     assert world.node("laptop").user == world.alice.id
@@ -329,6 +331,32 @@ def test_the_oldest_pending_login_makes_room_and_its_waiter_is_told() -> None:
     assert len(world.pending) == limits.MAX_PENDING_LOGINS
 
 
+def test_a_flood_of_logins_from_one_source_pushes_out_its_own() -> None:
+    world = World()
+    honest = world.answer("laptop", source="198.51.100.7").auth_url
+    for number in range(limits.MAX_PENDING_LOGINS + 5):
+        pend(world, f"n{number}")
+    assert approve(world, honest).hostname == "laptop"
+    assert len(world.pending) == limits.MAX_PENDING_LOGINS - 1
+
+
+def test_a_login_that_asks_for_other_tags_is_not_the_one_an_admin_looked_at() -> None:
+    world = World(tags_allowed=True)
+    plain = pend(world)
+    tagged = pend(world, hostinfo={"Hostname": "laptop", "RequestTags": ["tag:server"]})
+    assert plain != tagged
+    with pytest.raises(Refused, match="is waiting"):
+        approve(world, plain)
+    assert approve(world, tagged).tags == ("tag:server",)
+
+
+def test_a_login_that_came_in_by_a_key_waits_for_nobody_any_more() -> None:
+    world = World()
+    pend(world)
+    world.answer("laptop", world.key())
+    assert len(world.pending) == 0
+
+
 def test_reauthentication_keeps_the_old_key_valid_until_it_is_approved() -> None:
     world = World()
     node = world.join("laptop")
@@ -381,7 +409,7 @@ def test_a_request_without_a_node_key_is_bad() -> None:
     from ginnel.wire.tailcfg import RegisterRequest
 
     request = RegisterRequest(version=130, node_key=world_key)
-    outcome = world.desk.decide(request, machine("laptop"), Instant(0.0), WallTime(1.0))
+    outcome = world.desk.decide(request, Caller(machine("laptop"), "192.0.2.1"), Instant(0.0), WallTime(1.0))
     assert isinstance(outcome, BadRequest)
 
 

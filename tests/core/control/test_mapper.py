@@ -163,6 +163,45 @@ def test_nobody_hears_of_a_peer_whom_the_policy_hides() -> None:
     assert bob.id not in screen.profiles
 
 
+def test_who_comes_later_hears_nothing_of_users_who_are_gone() -> None:
+    """A cohort remembers whose profiles it was sent; a stream that opens with it was sent none."""
+    world = World()
+    bob = world.user("bob")
+    early, late = world.join("early"), world.join("late")
+    world.open(early)
+    gone = world.join("gone", bob)
+    world.settle()
+    world.commit(world.registry.delete_node(gone, WallTime(world.wall)))
+    world.settle()
+    assert bob.id not in world.open(late).profiles
+
+
+def test_the_new_name_of_a_user_who_was_hidden_is_told_to_nobody() -> None:
+    world = World()
+    bob = world.user("bob")
+    screen = world.open(world.join("a"))
+    theirs = world.join("b", bob)
+    world.settle()
+    world.mapper.policy_replaced(SELF_ONLY, Instant(world.now))
+    world.settle()
+    assert screen.peers == {}
+    world.commit(world.registry.rename_user("bob", "robert"))
+    world.settle()
+    assert screen.profiles[bob.id]["LoginName"] == "bob"
+    world.mapper.policy_replaced(NO_POLICY, Instant(world.now))
+    world.settle()
+    assert (screen.names(), screen.profiles[theirs.user]["LoginName"]) == (["b"], "robert")
+
+
+def test_a_user_alone_hears_of_its_own_new_name() -> None:
+    world = World(policy=DENY_ALL)
+    screen = world.open(world.join("a"))
+    world.settle()
+    world.commit(world.registry.rename_user("alice", "alicia"))
+    world.settle()
+    assert screen.profiles[world.alice.id]["LoginName"] == "alicia"
+
+
 def test_an_isolating_policy_removes_peers_by_name() -> None:
     world = World()
     _, b, screen = pair(world)
@@ -357,7 +396,10 @@ def test_streamed_state_equals_the_map_from_scratch(history: list[tuple[str, int
     world.settle()
     for node_id, stream in world.mapper.streams.items():
         screen = world.screens[stream]
-        assert screen.state() == state_of(world.scratch(node_id))
+        whole = world.scratch(node_id)
+        assert screen.state() == state_of(whole)
+        for profile in whole["UserProfiles"]:
+            assert screen.profiles[profile["ID"]] == profile
 
 
 class Life:
