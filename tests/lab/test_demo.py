@@ -60,7 +60,8 @@ for entry in Path("/").iterdir():
 os.chroot(root)
 os.chdir("/")
 from ginnel.cli.main import main
-main(sys.argv[2:])
+sys.argv[1:] = sys.argv[2:]
+main()
 """
 
 
