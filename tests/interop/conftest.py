@@ -9,4 +9,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     ]
     for report in skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        terminalreporter.write_line(f"THE OFFICIAL DAEMON WAS NOT TRIED: {reason.removeprefix('Skipped: ')}", red=True)
+        terminalreporter.write_line(
+            f"THE OFFICIAL DAEMON WAS NOT TRIED: {report.nodeid}: {reason.removeprefix('Skipped: ')}", red=True
+        )

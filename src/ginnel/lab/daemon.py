@@ -11,12 +11,12 @@ import os
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ginnel.lab import LabError
 from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import NODE_PORT
-from ginnel.lab.members import SOURCES, START_LIMIT, UP_LIMIT, Server, Way, answer, status_by_socket, way_in
+from ginnel.lab.members import SOURCES, START_LIMIT, UP_LIMIT, Way, answer, status_by_socket, way_in
 from ginnel.lab.processes import Process, until
 
 BUILT = SOURCES.parent / "var/official"  # where `make interop` puts them
@@ -26,7 +26,7 @@ QUIET = {"TS_NO_LOGS_NO_SUPPORT": "true", "TS_LOGS_DIR": STATE}
 
 
 def official(program: str) -> Path:
-    """`tailscaled` or `tailscale`: BENCH_TAILSCALED or BENCH_TAILSCALE, else what `make interop` built."""
+    """`tailscaled`, `tailscale` and the like: what BENCH_TAILSCALED and so on name, else what `make interop` built."""
     variable = f"BENCH_{program.upper()}"
     found = Path(os.environ.get(variable) or BUILT / program)
     if not os.access(found, os.X_OK):
@@ -34,6 +34,15 @@ def official(program: str) -> Path:
             f"the official {program} is not at {found}: build it with make interop, or set {variable} to its path"
         )
     return found
+
+
+class Joinable(Protocol):
+    """A coordination server, ours or not."""
+
+    @property
+    def url(self) -> str: ...
+    @property
+    def auth_key(self) -> str: ...
 
 
 class OfficialDaemon:
@@ -63,7 +72,7 @@ class OfficialDaemon:
         asked.wait(limit)
         return asked
 
-    def up(self, server: Server) -> float:
+    def up(self, server: Joinable) -> float:
         """Log in; seconds until the command says that the machine is connected."""
         started = time.monotonic()
         answer(self.ask("up", "up", "--login-server", server.url, "--auth-key", server.auth_key), UP_LIMIT)

@@ -9,7 +9,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -35,6 +34,7 @@ from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, NOISE_KEY, 
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
 from ginnel.shell.control.web import make_app
+from ginnel.shell.descriptors import allow_descriptors
 from ginnel.wire.tailcfg import DERPMap, DERPRegion, DNSConfig, Resolver, encode
 from ginnel.words import ChallengeKey, MachinePrivate, NodeKey, WallTime
 
@@ -252,7 +252,7 @@ async def serve(
     config: ServerConfig, start_relay: StartRelay | None, ready: Callable[[ControlServer], Awaitable[None]]
 ) -> None:
     """Run until SIGTERM or SIGINT; SIGHUP reads the policy file again. Raises StartError."""
-    _allow_descriptors()
+    allow_descriptors()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     reload = asyncio.Event()
@@ -264,12 +264,6 @@ async def serve(
         reloading = asyncio.create_task(_reload(server, reload))
         await stop.wait()
         reloading.cancel()
-
-
-def _allow_descriptors() -> None:
-    """A node is a connection: the soft limit of most systems, 1,024, is no number of nodes."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _reload(server: ControlServer, asked: asyncio.Event) -> None:
