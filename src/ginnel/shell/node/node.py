@@ -199,9 +199,10 @@ class MeshNode:
             self._rest(NodePrivate(os.urandom(32)))
             return
         self._save_login(State(self.state.machine, key, login_name, self.state.prefs))
+        if key != self._engine_key or self.expired:  # the engine knows nothing: the next map must be news to it
+            self.netmap = NetMap()
         self.expired = False
         if key != self._engine_key:
-            self.netmap = NetMap()
             self._renew_engine(key)
 
     def _key_expired(self, *, expired: bool) -> None:
