@@ -77,6 +77,16 @@ async def test_a_change_reaches_the_other_node(tmp_path: Path) -> None:
             await b.hang_up()
 
 
+async def test_another_host_name_is_another_label(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        client = await joined(server, "a")
+        stream = await client.stream()
+        assert (await stream.frame())["Node"]["Name"] == "a.mesh.internal."
+        await client.lite(Hostinfo={"Hostname": "b", "OS": "linux"})
+        assert (await stream.until("Node"))["Node"]["Name"] == "b.mesh.internal."
+        await client.hang_up()
+
+
 async def test_a_restart_keeps_everything_and_nobody_logs_in_again(tmp_path: Path) -> None:
     async with running(tmp_path) as server:
         client = await joined(server, "laptop")

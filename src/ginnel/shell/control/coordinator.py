@@ -96,6 +96,7 @@ class Coordinator:
         self._waiting: dict[str, set[asyncio.Future[None]]] = {}
         self._sinks: dict[Stream, Sink] = {}
         self._unwritten: set[NodeId] = set()
+        self._restated: set[NodeId] = set()  # who said something since their host names were looked at
         self._expiring: dict[NodeId, bool] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.refusals = Refusals()
@@ -319,6 +320,7 @@ class Coordinator:
             return
         self.registry.apply([new])
         self._unwritten.add(node.id)
+        self._restated.add(node.id)
         self.mapper.changed(node.id, self.now(), self.wall())
         self._schedule()
 
@@ -380,6 +382,7 @@ class Coordinator:
         self._check_expiry(now, wall)
         try:
             await self._delete_ephemeral(now)
+            await self._follow_hostnames()
             await self._alone(self._write_behind())
         except StoreUnavailable as error:
             log.error("the database takes no rows, maps go on: %s", error)
@@ -416,6 +419,14 @@ class Coordinator:
             return []
         audit = Audit(wall, "server", "delete", f"node {node.id}", "ephemeral, gone too long")
         return [*self.registry.delete_node(node, wall), audit]
+
+    async def _follow_hostnames(self) -> None:
+        """Once a second for all: a machine that calls itself otherwise all the time costs no more than that."""
+        ids, self._restated = self._restated, set()
+        nodes = self.registry.nodes
+        await self.change(
+            lambda _: (None, [row for i in ids & nodes.keys() for row in self.registry.follow_hostname(nodes[i])])
+        )
 
     async def _write_behind(self) -> None:
         """Status rows of all nodes that said something since; kept for the next time when the database fails. Alone, or
