@@ -48,7 +48,9 @@ def test_the_first_frame_holds_all_that_a_client_needs() -> None:
     assert first.keys() == expected | {"ControlTime", "Debug"}
     assert first["Node"]["MachineAuthorized"] is True
     assert first["Node"]["Name"] == "a.mesh.internal."
+    assert first["Node"]["CapMap"] == {"default-auto-update": [False]}
     assert [peer["Name"] for peer in first["Peers"]] == ["b.mesh.internal."]
+    assert "CapMap" not in first["Peers"][0]
     assert first["Peers"][0]["Addresses"] == ["100.64.0.2/32", "fd7a:115c:a1e0::2/128"]
 
 

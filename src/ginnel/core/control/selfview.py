@@ -7,6 +7,7 @@ the node knows its own endpoints, home and disco key better than we do.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ginnel.core.control.records import Node, Status
 from ginnel.core.control.statement import for_peers
@@ -15,6 +16,9 @@ from ginnel.wire.tailcfg import encode, stamp
 from ginnel.words import WallTime
 
 LONG_AGO = WallTime(123.0)
+BASELINE: dict[str, list[Any] | None] = {"default-auto-update": [False]}
+"""Node attributes of every node: this server's version is its operator's choice, and so is that of its clients. Without
+those for file sharing and SSH, clients refuse to offer what has no policy here (tailscale: tailcfg.NodeCapability)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class SelfView:
                 created=stamp(node.created),
                 cap=status.cap,
                 tags=list(node.tags) or None,
+                cap_map=BASELINE,
                 online=True,
                 machine_authorized=True,
             )
