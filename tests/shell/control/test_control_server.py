@@ -14,7 +14,7 @@ from sqlalchemy import text
 from ginnel.core.control import limits
 from ginnel.core.control.login import Hold
 from ginnel.core.control.registry import Refused
-from ginnel.shell.control import connection
+from ginnel.shell.control import connection, coordinator
 from ginnel.shell.control.admin import Approve, CreateKey, NodeName, Nothing
 from ginnel.shell.control.front import source_of
 from ginnel.shell.control.run import ControlServer, StartError
@@ -460,6 +460,20 @@ async def test_a_stream_whose_first_frame_does_not_fit_leaves_nobody_online(
         await until(lambda: server.coordinator.counters.get("control.slow_reader") == 1)
         assert server.coordinator.mapper.streams == {}
         await client.hang_up()
+
+
+async def test_a_fault_in_a_seconds_work_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(coordinator, "TICK", 0.0)
+    async with running(tmp_path) as server:
+
+        def broken(*moment: object) -> None:
+            calls.append(moment)
+            raise KeyError
+
+        monkeypatch.setattr(server.coordinator, "_check_expiry", broken)
+        await until(lambda: len(calls) > 1)
+        assert b"200 OK" in await say(server, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
 async def test_a_fault_in_a_registration_is_answered_and_ends_nothing_else(

@@ -135,7 +135,10 @@ class Coordinator:
         try:
             while True:
                 await asyncio.sleep(TICK)
-                await self._tick()
+                try:
+                    await self._tick()
+                except Exception:  # whatever it was about, the next second is about everybody
+                    log.exception("a second's work failed")
         finally:
             await asyncio.shield(self._finish_all())
 
