@@ -56,7 +56,7 @@ async def test_an_admins_word_releases_a_waiting_login(tmp_path: Path) -> None:
 async def test_a_login_that_is_over_before_its_wait_begins_is_answered(tmp_path: Path) -> None:
     async with running(tmp_path) as server:
         async with asyncio.timeout(PATIENCE):
-            await server.coordinator._wait_for(Hold("gone"))
+            await server.coordinator.logins._wait_for(Hold("gone"))
 
 
 async def test_a_change_reaches_the_other_node(tmp_path: Path) -> None:

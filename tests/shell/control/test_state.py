@@ -120,7 +120,7 @@ async def test_a_deleted_node_leaves_no_status_behind(tmp_path: Path) -> None:
         await client.register(await auth_key(server))
         await client.lite(Endpoints=["192.0.2.1:1"])
         deletion = asyncio.create_task(server.admin.nodes_delete(NodeName("1"), "test"))
-        await until(server.coordinator._changing.locked)
+        await until(server.coordinator.turns.taken)
         await server.coordinator._tick()
         await deletion
     with sqlite3.connect(tmp_path / "ginnel.db") as database:
