@@ -13,7 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ginnel.cli.main import main
+from ginnel.core.control import limits
 from ginnel.shell.control.admin import VERBS
+from ginnel.shell.control.adminclient import AdminError, call
 from ginnel.shell.control.config import read_config
 from ginnel.shell.control.run import ControlServer
 from tests.shell.control.control_client import Client, auth_key
@@ -103,6 +105,14 @@ async def test_what_cannot_be_done_is_one_line_and_status_1(
         result = await ginnel(tmp_path, *command)
     assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
     assert words in result.output
+
+
+async def test_a_policy_beyond_the_limit_is_refused_in_words(tmp_path: Path) -> None:
+    async with server_at(tmp_path):
+        with pytest.raises(AdminError, match="at most"):
+            await asyncio.to_thread(
+                call, tmp_path / "admin.sock", "policy.check", {"text": " " * limits.MAX_ADMIN_BODY}
+            )
 
 
 async def test_without_a_server_the_command_says_how_to_start_one(tmp_path: Path) -> None:

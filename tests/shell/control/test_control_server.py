@@ -14,13 +14,14 @@ from sqlalchemy import text
 from ginnel.core.control import limits
 from ginnel.core.control.login import Hold
 from ginnel.core.control.registry import Refused
-from ginnel.shell.control import connection, coordinator
+from ginnel.shell.control import connection, coordinator, front
 from ginnel.shell.control.admin import Approve, CreateKey, NodeName, Nothing
 from ginnel.shell.control.front import source_of
 from ginnel.shell.control.run import ControlServer, StartError
 from ginnel.shell.control.store import StoreUnavailable
 from ginnel.wire.invite import parse_invite
 from ginnel.wire.proxyv2 import encode_preamble
+from ginnel.words import NodeId
 from tests.shell.control.control_client import PATIENCE, Client, Lost, auth_key, running, until
 
 
@@ -176,6 +177,9 @@ async def test_a_locked_database_refuses_logins_and_maps_go_on(tmp_path: Path) -
             blocker.rollback()
             blocker.close()
             assert (await late.register(key))["Error"] == ""
+            node = server.coordinator.registry.nodes[NodeId(2)]
+            assert (node.ipv4, node.label) == ("100.64.0.2", "late")  # what the failed try had drawn is drawn again
+            assert server.coordinator.registry.status[NodeId(1)].endpoints == ("192.0.2.1:1",)
         await a.hang_up()
 
 
@@ -399,6 +403,33 @@ async def test_a_silent_node_is_asked_whether_it_lives_and_lives_by_its_answer(
         async with asyncio.timeout(PATIENCE):
             await client.closed.wait()
         await client.hang_up()
+
+
+async def test_a_plain_connection_lives_for_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "PLAIN_LIFETIME", 0.01)
+    async with running(tmp_path) as server:
+        assert await say(server, b"POST /verify HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n") == b""
+
+
+async def test_a_refused_login_is_answered_late_and_nothing_else_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FIRST_REFUSAL_DELAY", 1e6)
+    monkeypatch.setattr(limits, "MAX_REFUSAL_DELAY", 1e6)
+    async with running(tmp_path) as server, Client(server) as client:
+        refused = client.start("/machine/register", json.dumps(client.login("gkey-a-b")).encode())
+        await until(lambda: server.coordinator.logins.refused == 1)
+        assert (await client.post("/machine/map", client.map_request()))[0] == 404
+        assert client._inboxes[refused].empty()
+
+
+async def test_who_waits_for_an_admins_word_and_leaves_is_forgotten(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        async with Client(server) as client:
+            url = (await client.register())["AuthURL"]
+            client.start("/machine/register", json.dumps(client.login(Followup=url)).encode())
+            await until(lambda: bool(server.coordinator.logins._waiting))
+        await until(lambda: not server.coordinator.logins._waiting)
 
 
 async def test_a_half_sent_head_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
