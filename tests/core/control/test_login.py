@@ -4,7 +4,7 @@ import pytest
 
 from ginnel.core.control import limits
 from ginnel.core.control.login import BadRequest, Caller, Hold, Reply
-from ginnel.core.control.records import TAGGED_USER, Node, Spend
+from ginnel.core.control.records import TAGGED_USER, Drop, Node, Spend
 from ginnel.core.control.registry import Refused
 from ginnel.words import Instant, NodeKey, WallTime
 from tests.core.control.control_world import LOGOUT, World, at, machine, node_key
@@ -72,6 +72,14 @@ def test_the_keys_of_a_destroyed_user_are_refused() -> None:
     key = world.key(bob)
     world.commit(world.registry.destroy_user("bob", WallTime(world.wall)))
     assert refusal(world, "laptop", key) == "authkey revoked"
+
+
+def test_a_key_whose_user_is_not_there_is_refused() -> None:
+    world = World()
+    bob = world.user("bob")
+    key = world.key(bob)
+    world.commit([Drop("user", bob.id)])  # as where the user's row could not be read
+    assert refusal(world, "laptop", key) == "invalid pre auth key"
 
 
 def test_a_spent_key_is_taken_again_from_the_same_machine_with_the_same_node_key() -> None:
@@ -147,8 +155,10 @@ def test_a_node_that_takes_on_tags_stays_itself_and_so_does_one_that_gives_them_
     world = World(tags_allowed=True)
     first = world.join("laptop")
     hostinfo = {"Hostname": "laptop", "RequestTags": ["tag:server"]}
-    url = pend(world, "laptop2", on="laptop", old_node_key=node_key("laptop"), hostinfo=hostinfo)
+    wish = at(world.wall + 60)
+    url = pend(world, "laptop2", on="laptop", old_node_key=node_key("laptop"), hostinfo=hostinfo, expiry=wish)
     tagged = approve(world, url)
+    assert tagged.expiry is None
     assert (tagged.id, tagged.ipv4, tagged.label) == (first.id, first.ipv4, first.label)
     assert (tagged.user, tagged.tags) == (TAGGED_USER, ("tag:server",))
     again = approve(world, pend(world, "laptop3", on="laptop", old_node_key=node_key("laptop2")))
@@ -294,6 +304,24 @@ def test_a_followup_nobody_knows_gets_another_url() -> None:
     url = world.answer("laptop", followup=lost).auth_url
     assert url
     assert url != lost
+
+
+def test_a_thief_with_the_victims_node_key_cannot_wait_for_its_login() -> None:
+    world = World()
+    url = pend(world)
+    outcome = world.ask("laptop", on="thief", followup=url)
+    assert isinstance(outcome, Reply)
+    assert outcome.response.auth_url != url
+
+
+def test_an_expired_node_that_follows_up_is_let_wait_and_not_sent_for_another_key() -> None:
+    world = World()
+    node = world.join("laptop")
+    world.commit(world.registry.expire_node(node, WallTime(world.wall)))
+    url = world.answer("laptop", followup="https://vpn.example.com/register/gone").auth_url
+    assert world.ask("laptop", followup=url) == Hold(url.rpartition("/")[2])
+    assert approve(world, url).id == node.id
+    assert world.answer("laptop", followup=url).machine_authorized
 
 
 def test_a_login_that_nobody_approves_in_time_gets_another_url() -> None:

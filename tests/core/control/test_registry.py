@@ -139,3 +139,24 @@ def test_an_address_that_was_given_back_twice_rests_from_the_second_time() -> No
     assert int(ip_address("100.64.0.9")) in registry.pool._v4.rests
     registry.take_addresses(WallTime(3 * day))
     assert registry.released == {}
+
+
+def test_a_label_follows_the_host_name_until_an_admin_chooses_one() -> None:
+    world = World()
+    world.join("phone")
+    node = world.join("laptop")
+    assert world.registry.follow_hostname(node) == []
+    world.update(node, hostinfo={"Hostname": "Phone"})
+    world.commit(world.registry.follow_hostname(node))
+    assert (world.node("laptop").hostname, world.node("laptop").label) == ("Phone", "phone-1")
+    world.commit(world.registry.set_label(world.node("laptop"), "tower"))
+    world.update(node, hostinfo={"Hostname": "tablet"})
+    world.commit(world.registry.follow_hostname(world.node("laptop")))
+    assert (world.node("laptop").hostname, world.node("laptop").label) == ("tablet", "tower")
+
+
+def test_a_machine_that_says_no_name_keeps_its_own() -> None:
+    world = World()
+    node = world.join("laptop")
+    world.update(node, hostinfo={"OS": "linux"})
+    assert world.registry.follow_hostname(node) == []

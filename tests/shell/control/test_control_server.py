@@ -14,13 +14,14 @@ from sqlalchemy import text
 from ginnel.core.control import limits
 from ginnel.core.control.login import Hold
 from ginnel.core.control.registry import Refused
-from ginnel.shell.control import connection
+from ginnel.shell.control import connection, coordinator, front
 from ginnel.shell.control.admin import Approve, CreateKey, NodeName, Nothing
 from ginnel.shell.control.front import source_of
 from ginnel.shell.control.run import ControlServer, StartError
 from ginnel.shell.control.store import StoreUnavailable
 from ginnel.wire.invite import parse_invite
 from ginnel.wire.proxyv2 import encode_preamble
+from ginnel.words import NodeId
 from tests.shell.control.control_client import PATIENCE, Client, Lost, auth_key, running, until
 
 
@@ -56,7 +57,7 @@ async def test_an_admins_word_releases_a_waiting_login(tmp_path: Path) -> None:
 async def test_a_login_that_is_over_before_its_wait_begins_is_answered(tmp_path: Path) -> None:
     async with running(tmp_path) as server:
         async with asyncio.timeout(PATIENCE):
-            await server.coordinator._wait_for(Hold("gone"))
+            await server.coordinator.logins._wait_for(Hold("gone"))
 
 
 async def test_a_change_reaches_the_other_node(tmp_path: Path) -> None:
@@ -75,6 +76,16 @@ async def test_a_change_reaches_the_other_node(tmp_path: Path) -> None:
         finally:
             await a.hang_up()
             await b.hang_up()
+
+
+async def test_another_host_name_is_another_label(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        client = await joined(server, "a")
+        stream = await client.stream()
+        assert (await stream.frame())["Node"]["Name"] == "a.mesh.internal."
+        await client.lite(Hostinfo={"Hostname": "b", "OS": "linux"})
+        assert (await stream.until("Node"))["Node"]["Name"] == "b.mesh.internal."
+        await client.hang_up()
 
 
 async def test_a_restart_keeps_everything_and_nobody_logs_in_again(tmp_path: Path) -> None:
@@ -166,6 +177,9 @@ async def test_a_locked_database_refuses_logins_and_maps_go_on(tmp_path: Path) -
             blocker.rollback()
             blocker.close()
             assert (await late.register(key))["Error"] == ""
+            node = server.coordinator.registry.nodes[NodeId(2)]
+            assert (node.ipv4, node.label) == ("100.64.0.2", "late")  # what the failed try had drawn is drawn again
+            assert server.coordinator.registry.status[NodeId(1)].endpoints == ("192.0.2.1:1",)
         await a.hang_up()
 
 
@@ -399,6 +413,33 @@ async def test_a_silent_node_is_asked_whether_it_lives_and_lives_by_its_answer(
         await client.hang_up()
 
 
+async def test_a_plain_connection_lives_for_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "PLAIN_LIFETIME", 0.01)
+    async with running(tmp_path) as server:
+        assert await say(server, b"POST /verify HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n") == b""
+
+
+async def test_a_refused_login_is_answered_late_and_nothing_else_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FIRST_REFUSAL_DELAY", 1e6)
+    monkeypatch.setattr(limits, "MAX_REFUSAL_DELAY", 1e6)
+    async with running(tmp_path) as server, Client(server) as client:
+        refused = client.start("/machine/register", json.dumps(client.login("gkey-a-b")).encode())
+        await until(lambda: server.coordinator.logins.refused == 1)
+        assert (await client.post("/machine/map", client.map_request()))[0] == 404
+        assert client._inboxes[refused].empty()
+
+
+async def test_who_waits_for_an_admins_word_and_leaves_is_forgotten(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        async with Client(server) as client:
+            url = (await client.register())["AuthURL"]
+            client.start("/machine/register", json.dumps(client.login(Followup=url)).encode())
+            await until(lambda: bool(server.coordinator.logins._waiting))
+        await until(lambda: not server.coordinator.logins._waiting)
+
+
 async def test_a_half_sent_head_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "HEAD_TIMEOUT", 0.01)
     async with running(tmp_path) as server:
@@ -458,6 +499,20 @@ async def test_a_stream_whose_first_frame_does_not_fit_leaves_nobody_online(
         await until(lambda: server.coordinator.counters.get("control.slow_reader") == 1)
         assert server.coordinator.mapper.streams == {}
         await client.hang_up()
+
+
+async def test_a_fault_in_a_seconds_work_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(coordinator, "TICK", 0.0)
+    async with running(tmp_path) as server:
+
+        def broken(*moment: object) -> None:
+            calls.append(moment)
+            raise KeyError
+
+        monkeypatch.setattr(server.coordinator, "_check_expiry", broken)
+        await until(lambda: len(calls) > 1)
+        assert b"200 OK" in await say(server, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
 async def test_a_fault_in_a_registration_is_answered_and_ends_nothing_else(

@@ -1,13 +1,15 @@
 """What lies on disk: damaged, half made, of another version, and what a stop leaves behind."""
 
 import asyncio
+import os
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
 
 from ginnel.shell.control.admin import NodeName, OfUser
-from ginnel.shell.control.keys import load_or_make_key
+from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
 from ginnel.shell.control.run import StartError
 from ginnel.shell.control.store import Store
 from tests.shell.control.control_client import Client, auth_key, running, until
@@ -90,6 +92,21 @@ async def test_an_older_program_does_not_touch_newer_tables(tmp_path: Path) -> N
             pass
 
 
+def test_a_directory_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    prepare_directory(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a directory away")
+def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, 65534, 65534)
+    with pytest.raises(StateError, match="belongs to another user"):
+        prepare_directory(theirs)
+
+
 @pytest.mark.parametrize("name", ["lock", "ginnel.db", "noise_private.key"])
 async def test_a_directory_in_the_place_of_a_file_is_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
@@ -120,7 +137,7 @@ async def test_a_deleted_node_leaves_no_status_behind(tmp_path: Path) -> None:
         await client.register(await auth_key(server))
         await client.lite(Endpoints=["192.0.2.1:1"])
         deletion = asyncio.create_task(server.admin.nodes_delete(NodeName("1"), "test"))
-        await until(server.coordinator._changing.locked)
+        await until(server.coordinator.turns.taken)
         await server.coordinator._tick()
         await deletion
     with sqlite3.connect(tmp_path / "ginnel.db") as database:

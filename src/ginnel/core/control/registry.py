@@ -32,6 +32,7 @@ from ginnel.core.control.records import (
     Status,
     User,
 )
+from ginnel.core.control.statement import hostname_of
 from ginnel.words import MachineKey, NodeId, NodeKey, UserId, WallTime
 
 
@@ -347,6 +348,14 @@ class Registry:
 
     def delete_node(self, node: Node, now: WallTime) -> list[Row]:
         return [Released(node.ipv4, node.ipv6, now), Drop("node", node.id)]
+
+    def follow_hostname(self, node: Node) -> list[Row]:
+        """The machine may call itself otherwise than when it joined; its label follows, unless an admin chose it."""
+        status = self.status.get(node.id)
+        hostname = hostname_of(status.hostinfo) if status is not None else ""
+        if hostname in ("", node.hostname):
+            return []
+        return [replace(node, hostname=hostname, label=self.names.give(node.id, hostname))]
 
     def set_label(self, node: Node, label: str) -> list[Row]:
         """An admin's choice. Raises Refused."""

@@ -28,7 +28,8 @@ from ginnel.core.control import limits
 from ginnel.core.control.login import Caller
 from ginnel.core.control.mapper import Stream
 from ginnel.core.control.records import Node
-from ginnel.shell.control.coordinator import Coordinator, Failure
+from ginnel.shell.control.coordinator import Coordinator
+from ginnel.shell.control.logins import Failure
 from ginnel.shell.control.strangers import Strangers
 from ginnel.wire.read import WireError
 from ginnel.wire.tailcfg import MapRequest, RegisterRequest, RegisterResponse, decode_request, encode
@@ -228,7 +229,7 @@ class ControlConnection(asyncio.Protocol):
     async def _register(self, number: int, request: RegisterRequest) -> None:
         answer: RegisterResponse | Failure
         try:
-            answer = await self._coordinator.register(request, Caller(self._channel.machine, self.source))
+            answer = await self._coordinator.logins.register(request, Caller(self._channel.machine, self.source))
         except Exception:  # what a stranger sends must not end the task group, and the server with it
             log.exception("a registration failed")
             answer = Failure(500, "the server failed; its log says why")
