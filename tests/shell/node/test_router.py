@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ginnel.core.node.routing import Routing
 from ginnel.shell.node.netlink import Netlink
@@ -134,6 +136,24 @@ def test_the_kernels_state_is_read_back_as_it_was_wanted(routers: Make) -> None:
     with Netlink() as netlink:
         index = socket.if_nametoindex("gn0")
         assert ours(netlink, index) == entries(WANTED, index)
+
+
+ADDRESSES = st.frozensets(st.sampled_from(["100.64.0.1/32", "100.64.0.2/32", "fd7a:115c:a1e0::1/128"]))
+ROUTES = st.frozensets(st.sampled_from(["100.64.0.2/32", "100.64.0.3/32", "10.9.0.0/16", "fd7a:115c:a1e0::2/128"]))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.builds(Routing, ADDRESSES, ROUTES, st.booleans()), min_size=2, max_size=6))
+def test_after_any_history_stands_what_was_wanted_last(routers: Make, history: list[Routing]) -> None:
+    if "gn0" not in {link["ifname"] for link in ip("link")}:
+        tun()
+    router = routers()
+    for wanted in history:
+        router.apply(wanted)
+        assert router.problems == []
+    with Netlink() as netlink:
+        index = socket.if_nametoindex("gn0")
+        assert ours(netlink, index) == entries(history[-1], index)
 
 
 def requests_of(router: Router) -> list[Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 
@@ -38,6 +37,7 @@ class Router:
         self._tun = tun
         self._netlink: Netlink | None = None
         self._known: set[Entry] | None = None
+        self._settled: Routing | None = None  # what stands for certain, of which only the difference must be thought of
         self._index = 0
         self.problems: list[str] = []
 
@@ -48,60 +48,74 @@ class Router:
 
     def moved(self) -> None:
         """Somebody else changed something."""
-        self._known = None
+        self._known = self._settled = None
 
     def apply(self, wanted: Routing) -> None:
         """Make the kernel's state the wanted one, by the least changes; it is so when this returns."""
-        self._bring_about(lambda index: entries(wanted, index), told=bool(wanted.addresses))
+        self._bring_about(wanted)
 
     def clear(self) -> None:
         """Remove all that is ours. The interface may be gone already, and its addresses and routes with it."""
-        self._bring_about(lambda _: set(), told=False)
+        self._bring_about(Routing())
 
     def close(self) -> None:
         if self._netlink is not None:
             self._netlink.close()
-        self._netlink = self._known = None
+        self._netlink = self._known = self._settled = None
 
     def _open(self) -> Netlink:
         if self._netlink is None:
             self._netlink = Netlink()
         return self._netlink
 
-    def _bring_about(self, wanted: Callable[[int], set[Entry]], *, told: bool) -> None:
+    def _bring_about(self, wanted: Routing) -> None:
         refused: list[str] = []
         try:
-            index = self._look()
-            if told and not index:
+            self._look()
+            if wanted.addresses and not self._index:
                 refused.append(f"the interface {self._tun} is gone; restart ginneld")
-            refused += self._change(wanted(index))
+            new, old = self._difference(wanted)
+            refused += self._change(new, old)
+            if any(isinstance(each, Address) for each in old):  # with the last of a family the kernel takes its routes
+                self.moved()
+                self._look()
+                refused += self._change(*self._difference(wanted))
+            self._settled = None if refused else wanted
         except OSError as error:
-            self._known = None
+            self._known = self._settled = None
             refused.append(f"routes cannot be set: {error.strerror or error}")
         more = [f"and {len(refused) - PROBLEMS_TOLD} more like it"] if len(refused) > PROBLEMS_TOLD else []
         self.problems = refused[:PROBLEMS_TOLD] + more
 
-    def _look(self) -> int:
-        """The interface's index, 0: it is gone. What stands is read where it is not known."""
+    def _look(self) -> None:
+        """Find the interface, and read what stands where it is not known."""
         netlink = self._open()
         try:
             index = socket.if_nametoindex(self._tun)
         except OSError:
             index = 0
         if self._known is None or index != self._index:
-            self._known, self._index = ours(netlink, index), index
+            self._known, self._settled, self._index = ours(netlink, index), None, index
             if index:
                 netlink.perform([(Kind.NEW_LINK, 0, rt.link_up(index))])
-        return index
 
-    def _change(self, wanted: set[Entry]) -> list[str]:
+    def _difference(self, wanted: Routing) -> tuple[set[Entry], set[Entry]]:
+        """What is to be added and what removed."""
+        known, settled = self._known or set(), self._settled
+        if settled is None or settled.closed != wanted.closed or not (settled.routes and wanted.routes):
+            everything = entries(wanted, self._index)
+            return everything - known, known - everything
+        new = entries(without(wanted, settled), self._index)
+        old = entries(without(settled, wanted), self._index)
+        return new - known, {each for each in old - new if not _still_serves(each, wanted)}
+
+    def _change(self, new: set[Entry], old: set[Entry]) -> list[str]:
         """New ones first, in the order of `_rank`; what goes, goes in the opposite order. So at no moment is there a
         peer's address without a route that keeps its packets from the other interfaces."""
         known, netlink = self._known, self._netlink
         assert known is not None
         assert netlink is not None
-        adding = sorted(wanted - known, key=_rank)
-        removing = sorted(known - wanted, key=_rank, reverse=True)
+        adding, removing = sorted(new, key=_rank), sorted(old, key=_rank, reverse=True)
         errors = netlink.perform([*map(_add, adding), *map(_remove, removing)])
         refused = []
         for entry, error in zip(adding, errors, strict=False):
@@ -134,6 +148,17 @@ def entries(wanted: Routing, index: int) -> set[Entry]:
         metric = METRIC_V6 if network.version == 6 else 0
         found.add(Route(network, TABLE, PROTOCOL, rt.UNICAST, index, metric))
     return found
+
+
+def without(routing: Routing, other: Routing) -> Routing:
+    return replace(routing, addresses=routing.addresses - other.addresses, routes=routing.routes - other.routes)
+
+
+def _still_serves(entry: Entry, wanted: Routing) -> bool:
+    """Rules serve all, and what refuses packets for a prefix serves it as an address and as a route."""
+    if isinstance(entry, Route) and entry.kind == rt.UNREACHABLE:
+        return str(entry.destination) in wanted.addresses | wanted.routes
+    return isinstance(entry, Rule)
 
 
 def ours(netlink: Netlink, index: int) -> set[Entry]:
