@@ -107,7 +107,8 @@ class Router:
             return everything - known, known - everything
         new = entries(without(wanted, settled), self._index)
         old = entries(without(settled, wanted), self._index)
-        return new - known, {each for each in old - new if not _still_serves(each, wanted)}
+        kept = wanted.addresses | wanted.routes
+        return new - known, {each for each in old - new if not _still_serves(each, kept)}
 
     def _change(self, new: set[Entry], old: set[Entry]) -> list[str]:
         """New ones first, in the order of `_rank`; what goes, goes in the opposite order. So at no moment is there a
@@ -154,10 +155,10 @@ def without(routing: Routing, other: Routing) -> Routing:
     return replace(routing, addresses=routing.addresses - other.addresses, routes=routing.routes - other.routes)
 
 
-def _still_serves(entry: Entry, wanted: Routing) -> bool:
+def _still_serves(entry: Entry, kept: frozenset[str]) -> bool:
     """Rules serve all, and what refuses packets for a prefix serves it as an address and as a route."""
     if isinstance(entry, Route) and entry.kind == rt.UNREACHABLE:
-        return str(entry.destination) in wanted.addresses | wanted.routes
+        return str(entry.destination) in kept
     return isinstance(entry, Rule)
 
 
