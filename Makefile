@@ -6,6 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 NATIVE_SOURCES := $(shell find native -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock rust-toolchain.toml
 export PYTHONNOUSERSITE := 1
+TOOLCHAIN := $(shell scripts/toolchain)
+ifneq ($(TOOLCHAIN),)
+export RUSTUP_TOOLCHAIN := $(TOOLCHAIN)
+endif
 
 .PHONY: help setup check test demo sim lab interop bench fuzz format lint types unit clean lock
 
@@ -16,17 +20,20 @@ setup: $(VENV)/.native ## Make .venv with every dependency and the Rust extensio
 
 $(VENV)/.system: scripts/system-packages
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ginnel needs Python 3.11 or newer: name one with make PYTHON=python3.11"; exit 1; }
-	scripts/system-packages
+	@scripts/system-packages
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.python: $(VENV)/.system requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "installing Python packages into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
 $(VENV)/.native: $(VENV)/.python $(NATIVE_SOURCES) pyproject.toml
-	@command -v cargo >/dev/null || { echo "ginnel needs a Rust toolchain (cargo): https://rustup.rs"; exit 1; }
-	PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_PEP517_ARGS="--locked" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@cargo --version >/dev/null || { echo "ginnel needs a Rust toolchain (cargo): https://rustup.rs"; exit 1; }
+	@echo "building the Rust extension: the first time this takes minutes"
+	@[ ! -t 2 ] || VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(BIN)/maturin develop --release --locked --skip-install  # shows progress
+	@PATH="$(CURDIR)/$(BIN):$$PATH" MATURIN_PEP517_ARGS="--locked" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 format: $(VENV)/.python ## Format both languages
@@ -42,6 +49,7 @@ lint: $(VENV)/.python
 
 types: $(VENV)/.native
 	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest ginnel._native --mypy-config-file pyproject.toml --allowlist native/stubtest-allow
 
 unit: $(VENV)/.native
 	$(BIN)/python -m pytest -n 2 tests --ignore=tests/lab --ignore=tests/interop
@@ -51,10 +59,25 @@ check: lint types unit ## Format, lint, types and unit tests of both languages, 
 test: setup lint types ## All tests that CI runs
 	cargo test --quiet --release --locked --workspace --exclude ginnel-py
 	$(BIN)/python -m pytest -n 2 tests --ignore=tests/lab --ignore=tests/interop
-	$(BIN)/python -m pytest tests/lab tests/interop
+	$(BIN)/python -m pytest -m "not official_daemon" tests/lab tests/interop
+
+interop: setup ## The same steps against the real programs; builds the official daemon where Go is (root)
+	scripts/official-daemon
+	$(BIN)/python -m pytest tests/interop
+
+bench: setup ## Measure beside tailscaled, derper and wireguard-go, which Go builds where it is there (root)
+	$(BIN)/python -m bench._peers
+	$(BIN)/python -m bench all
 
 lab: setup ## All scenarios of the lab, on real NATs in network namespaces (root)
 	$(BIN)/ginnel lab run flat easy-easy hard-hard udp-blocked one-open-port official-client
+
+sim: setup ## Whole meshes under a virtual clock
+	$(BIN)/python -m pytest tests/sim
+
+fuzz: setup ## The codecs and cores against many random inputs, for some minutes
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n 2 tests/wire tests/core
+	PROPTEST_CASES=20000 cargo test --quiet --release --locked --workspace --exclude ginnel-py
 
 demo: setup ## A server and two machines behind NATs: watch the pair turn from relay to direct
 	@$(BIN)/python -m ginnel.lab.demo

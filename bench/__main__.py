@@ -1,7 +1,7 @@
 """`python -m bench NAME... [--json]`: imports bench.NAME and prints its rows.
 
-A bench is a module with `rows(n)`, which yields dicts: name, ours, unit, peer, theirs, ratio, limit, limit_ratio, n,
-notes. `theirs` is None where the peer is absent, and the notes say so.
+A bench is a module with `rows(n)`, which yields rows (see `_rows`). `theirs` is None where the peer is absent, and the
+notes say so. `all` stands for every bench. The exit status is 1 where a bench broke; the others still run.
 """
 
 from __future__ import annotations
@@ -12,28 +12,46 @@ import json
 import sys
 from pathlib import Path
 
+from bench._rows import Row, checked
+
 BENCHES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py"))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure ginnel beside its peers.")
-    parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join(BENCHES))
+    parser.add_argument("names", nargs="*", metavar="NAME", default=["all"], help=f"all, {', '.join(BENCHES)}")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("-n", type=int, default=5, help="runs of each side; the median counts")
     options = parser.parse_args()
-    unknown = [name for name in options.names if name not in BENCHES]
+    unknown = [name for name in options.names if name not in (*BENCHES, "all")]
     if unknown:
         parser.error(f"no bench {unknown[0]!r}; there are {', '.join(BENCHES)}")
-    for name in options.names:
-        for row in importlib.import_module(f"bench.{name}").rows(options.n):
-            print(json.dumps(row) if options.json else _line(row), flush=True)
-    return 0
+    if options.n < 1:
+        parser.error("-n counts from 1")
+    names = BENCHES if "all" in options.names else options.names
+    broken = [name for name in names if not _print(name, options.n, as_json=options.json)]
+    return 1 if broken else 0
 
 
-def _line(row: dict[str, object]) -> str:
-    ours, theirs, ratio = (_figure(row.get(key)) for key in ("ours", "theirs", "ratio"))
+def _print(name: str, n: int, *, as_json: bool) -> bool:
+    """Whether it ran to its end. A bench of many programs can fail in many ways, and the others are still worth it."""
+    try:
+        for row in importlib.import_module(f"bench.{name}").rows(n):
+            found = checked(row)
+            print(json.dumps(found) if as_json else _line(found), flush=True)
+    except Exception as error:  # noqa: BLE001
+        print(f"python -m bench {name}: {type(error).__name__}: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+def _line(row: Row) -> str:
+    ours, theirs, ratio = (_figure(row[key]) for key in ("ours", "theirs", "ratio"))
+    limits = [f"limit {_figure(row['limit'])}"] if row["limit"] is not None else []
+    limits += [f"limit of the ratio {_figure(row['limit_ratio'])}"] if row["limit_ratio"] is not None else []
     return (
-        f"{row['name']:<20} {ours:>12} {row['unit']:<22} {row['peer']} {theirs:>12}  ratio {ratio:>7}  {row['notes']}"
+        f"{row['name']:<20} {ours:>10} {row['unit']:<18} {row['peer'] or 'no peer'} {theirs:>8}  ratio {ratio:>6}  "
+        f"{'  '.join(limits)}  n {row['n']}  {row['notes']}"
     )
 
 

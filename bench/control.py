@@ -8,7 +8,6 @@ its map), `control/join-p99-N` (s from the register request of a new node until 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import json
@@ -25,6 +24,8 @@ from typing import Any
 
 import uvloop
 
+from bench._relays import CPUCLOCK_SCHED, free_port
+from bench._rows import Row, burden, row
 from ginnel.core.channel import Body, ClientChannel, Closed, Opened, Response, Send
 from ginnel.shell.control.adminclient import call
 from ginnel.wire.mapstream import MapDecoder
@@ -34,7 +35,9 @@ VERSION = 130
 AT_ONCE = 64  # logins under way at the same time
 LIMIT = 600.0
 LIMITS = {"connect": 60.0, "join-p99": 1.0, "join-cpu": 0.3, "rss": 200.0}  # for 1,000 nodes
-FIELDS = ("name", "ours", "unit", "peer", "theirs", "ratio", "limit", "limit_ratio", "n", "notes")
+UNITS = {"connect": "s", "join-p99": "s", "join-cpu": "s", "rss": "MiB"}
+PEER = "headscale"
+JOINS = 2  # in each run
 
 
 @dataclass(eq=False)
@@ -44,6 +47,7 @@ class Node(asyncio.Protocol):
     number: int
     server_key: MachineKey
     auth_key: str
+    port: int
     machine: MachinePrivate = field(default_factory=lambda: MachinePrivate(os.urandom(32)))
     key: NodePrivate = field(default_factory=lambda: NodePrivate(os.urandom(32)))
     on_frame: Callable[[Node, bytes], None] | None = None
@@ -166,10 +170,11 @@ class Server:
     )
 
     def start(self) -> None:
+        self.port = free_port()
         self.state = Path(self.directory.name)
         config = self.state / "bench.toml"
         config.write_text(
-            f'state = "{self.state}"\nurl = "http://127.0.0.1:{PORT}"\nlisten_plain = ["127.0.0.1:{PORT}"]\n'
+            f'state = "{self.state}"\nurl = "http://127.0.0.1:{self.port}"\nlisten_plain = ["127.0.0.1:{self.port}"]\n'
             '[relay]\nenabled = false\n[regions.900]\ncode = "bench"\nname = "bench"\n'
             '[[regions.900.nodes]]\nhost = "127.0.0.1"\nport = 1\n'
         )
@@ -182,8 +187,7 @@ class Server:
         return call(self.state / "admin.sock", verb, arguments)
 
     def cpu(self) -> float:
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(~self.process.pid << 3 | CPUCLOCK_SCHED)
 
     def rss(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -195,11 +199,8 @@ class Server:
         self.directory.cleanup()
 
 
-PORT = 18765
-
-
 async def connect(node: Node) -> None:
-    await asyncio.get_running_loop().create_connection(lambda: node, "127.0.0.1", PORT)
+    await asyncio.get_running_loop().create_connection(lambda: node, "127.0.0.1", node.port)
     await node.ready
 
 
@@ -251,14 +252,14 @@ async def measure(count: int, joins: int) -> dict[str, float]:
     try:
         server_key = MachineKey.parse(server.admin("server.info", {})["public_key"])
         auth_key = server.admin("preauthkeys.create", {"user": "default", "reusable": True})["key"]
-        nodes = [Node(number, server_key, auth_key) for number in range(count)]
+        nodes = [Node(number, server_key, auth_key, server.port) for number in range(count)]
         connected = await connect_all(nodes)
         connect_cpu = server.cpu()
         await settle(nodes)
         before = server.cpu()
         delays: list[float] = []
         for number in range(joins):
-            newcomer = Node(count + number, server_key, auth_key)
+            newcomer = Node(count + number, server_key, auth_key, server.port)
             delays += await join(nodes, newcomer)
             nodes.append(newcomer)
         await settle(nodes)
@@ -288,43 +289,20 @@ async def settle(nodes: list[Node]) -> None:
         await asyncio.sleep(1)
 
 
-def rows(n: int, count: int = 1000) -> Iterator[dict[str, Any]]:
-    """`n` joins after `count` nodes are connected."""
+def rows(n: int, count: int = 1000) -> Iterator[Row]:
+    """`n` servers, one after another: `count` nodes connect to each, then `JOINS` more join."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(measure(count, n))
+        runs = [runner.run(measure(count, JOINS)) for _ in range(n)]
+    middle = {name: median(run[name] for run in runs) for name in runs[0]}
     notes = {
-        "connect": f"{AT_ONCE} logins at once; {found['connect-cpu']:.1f} s of the server's CPU",
-        "join-p99": f"{n} joins; p50 {found['join-p50']:.3f} s",
-        "join-cpu": f"{n} joins, with home and endpoints",
+        "connect": f"{AT_ONCE} logins at once; {middle['connect-cpu']:.1f} s of the server's CPU",
+        "join-p99": f"{JOINS} joins in each run, seen by all; p50 {middle['join-p50']:.3f} s",
+        "join-cpu": f"{JOINS} joins in each run, with home and endpoints",
         "rss": "the server, after the joins",
     }
-    for name, unit in (("connect", "s"), ("join-p99", "s"), ("join-cpu", "s"), ("rss", "MiB")):
+    for name, unit in UNITS.items():
+        figures = [run[name] for run in runs]
         limit = LIMITS[name] if count == 1000 else None
-        ratio = found[name] / limit if limit else None
-        values = (
-            f"control/{name}-{count}",
-            round(found[name], 4),
-            unit,
-            "",
-            None,
-            None,
-            limit,
-            ratio,
-            n,
-            notes[name],
-        )
-        yield dict(zip(FIELDS, values, strict=True))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.control", description=__doc__)
-    parser.add_argument("nodes", type=int, nargs="?", default=1000)
-    parser.add_argument("--joins", type=int, default=10)
-    parser.add_argument("--json", action="store_true")
-    chosen = parser.parse_args()
-    for row in rows(chosen.joins, chosen.nodes):
-        print(json.dumps(row) if chosen.json else f"{row['name']:24} {row['ours']:>10} {row['unit']:4} {row['notes']}")
-
-
-if __name__ == "__main__":
-    main()
+        told = f"{notes[name]}; nodes share the machine: {burden()}"
+        absent = f"{PEER} was not run"
+        yield row(f"control/{name}-{count}", unit, figures, [], peer=PEER, limit=limit, notes=told, absent=absent)

@@ -13,24 +13,29 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
+from bench import _peers
 from bench import _relays as relays
+from bench._rows import Row, burden, row
 
 Start = Callable[[], AbstractContextManager[relays.Running]]
 SECONDS = 2.0
 SOCKETS = 8
 WINDOW = 64
-ABSENT = "derper is absent: set BENCH_DERPER or install Go"
+SUCCESS = b"\x01\x01"
 
 
-def rows(n: int) -> Iterator[dict[str, object]]:
-    binary = relays.find_derper()
+def rows(n: int) -> Iterator[Row]:
+    binary = _peers.find("BENCH_DERPER")
     sides: list[Start] = [relays.ours]
     if binary is not None:
         sides.append(lambda: relays.derper(binary))
     runs = [[_answers(side) for side in sides] for _ in range(n)]
     mine, theirs = [run[0] for run in runs], [run[1] for run in runs if len(run) > 1]
-    notes = f"{SOCKETS} sockets with {WINDOW} requests under way each" + ("" if binary else f"; {ABSENT}")
-    yield relays.row("stun/answers", "answers/CPU second", mine, theirs, 300_000, notes)
+    notes = f"{SOCKETS} sockets with {WINDOW} requests under way each, {SECONDS:g} s; {burden()}"
+    absent = _peers.absent("BENCH_DERPER")
+    yield row(
+        "stun/answers", "answers/CPU second", mine, theirs, peer="derper", limit=300_000, notes=notes, absent=absent
+    )
 
 
 def request() -> bytes:
@@ -76,7 +81,6 @@ def _drain(udp: socket.socket) -> int:
     count = 0
     while True:
         try:
-            udp.recv(100)
+            count += udp.recv(100).startswith(SUCCESS)
         except BlockingIOError:
             return count
-        count += 1

@@ -1,6 +1,6 @@
 """The typed contract of the Rust extension. Tables go down, batches come up, one descriptor wakes the loop."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, final
 
 Address = tuple[str, int]
@@ -96,6 +96,7 @@ class Pump:
     def close(self) -> None:
         """Stop the threads, remove the TUN device. Calling it twice does nothing."""
 
+@final
 class Relay:
     """The front door: TLS with DERP and the splice, port 80, STUN."""
 
@@ -113,11 +114,16 @@ class Relay:
         threads: int = 2,
         handshake_timeout: float = 10.0,
         write_timeout: float = 2.0,
+        limits: Mapping[str, float] = ...,
     ) -> Relay:
         """Bind and serve. `certificate`: PEM chain, leaf first, the relay's `derpkey` certificate last.
         `tls`, `http`, `stun`: "ip:port" to listen on (port 0: any). `splice`: unix socket of the server behind.
         The timeouts, in seconds: for TLS with the request's head and again for the login; for a client that takes
-        no byte. Raises OSError (a port is taken), ValueError (bad PEM or key)."""
+        no byte. `limits`, all optional: `connections` in all, `per_prefix` from one IPv4 address or IPv6 /64, of these
+        `half_open_per_prefix` before a request or login, `limit_loopback` (1: prefixes of loopback too), `receive_rate`
+        and `receive_burst` in bytes a second and bytes from one client (0: no limit), `stun_rate` in answers a second
+        to one prefix (0: no limit), `keep_alive` in seconds of silence.
+        Raises OSError (a port is taken), ValueError (bad PEM or key, an unknown or impossible limit)."""
 
     def addresses(self) -> dict[str, list[Address]]:
         """What was bound, by "tls", "http", "stun"."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ginnel.cli.main import main
+from ginnel.cli import commands
 from ginnel.shell.control.admin import VERBS
 from ginnel.shell.control.config import read_config
 from ginnel.shell.control.run import ControlServer
@@ -23,7 +23,7 @@ def server_at(state: Path) -> ControlServer:
 
 
 async def ginnel(state: Path, *arguments: str, stdin: str | None = None) -> Result:
-    return await asyncio.to_thread(CliRunner().invoke, main, [*arguments, "--state", str(state)], stdin)
+    return await asyncio.to_thread(CliRunner().invoke, commands.ginnel, [*arguments, "--state", str(state)], stdin)
 
 
 async def test_users_come_and_go(tmp_path: Path) -> None:

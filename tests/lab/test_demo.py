@@ -1,10 +1,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from ginnel.lab import LabError, rootless
+from ginnel.lab.members import surroundings
 
 
 def test_without_root_and_user_namespaces_it_is_one_line(monkeypatch):
@@ -34,5 +36,38 @@ def test_networks_stand_in_a_user_namespace_too():
         pytest.skip("this system allows no user namespace")
     argv = [*rootless.UNSHARE, "--", sys.executable, "-c", PROBE, "lab", "probe", "easy", "hard-random"]
     done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60, env={**os.environ})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["ok", "ok"]
+
+
+IN_A_CHROOT = """
+import os, subprocess, sys
+from pathlib import Path
+from ginnel.lab.namespace import CLONE_NEWNS, MS_PRIVATE, MS_REC, called, libc, mount
+called(libc.unshare(CLONE_NEWNS), "unshare")
+called(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "private")
+root = Path(sys.argv[1])
+for entry in Path("/").iterdir():
+    if entry.is_symlink():
+        (root / entry.name).symlink_to(entry.readlink())
+    elif entry.is_dir() and entry.name != "run":
+        (root / entry.name).mkdir()
+        mount(entry, root / entry.name)
+(root / "run").mkdir()
+os.chroot(root)
+os.chdir("/")
+from ginnel.cli.main import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("leaves_nothing")
+def test_networks_stand_in_a_chroot_too(tmp_path: Path):
+    """Its / is no mount, which `mount --make-private` wants."""
+    argv = [sys.executable, "-c", IN_A_CHROOT, str(tmp_path), "lab", "probe", "easy", "none"]
+    done = subprocess.run(
+        argv, check=False, capture_output=True, text=True, timeout=60, env={**os.environ, **surroundings()}
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[-1] for line in done.stdout.splitlines()] == ["ok", "ok"]

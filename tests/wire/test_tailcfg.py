@@ -329,3 +329,16 @@ def test_an_auth_key_is_never_shown():
     request = RegisterRequest(auth=RegisterAuth("tskey-auth-abc"))
     assert "tskey" not in repr(request)
     assert b"tskey-auth-abc" in encode(request)
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59-12:00", "0002-01-01T00:00:00+23:00"])
+def test_any_time_that_can_be_read_can_be_written(text):
+    message = decode_request(RegisterRequest, json.dumps({"Expiry": text}).encode())
+    written = stamp(wall_time(message.expiry))
+    assert written is not None
+    assert written.year in (1970, 9999)
+
+
+@given(st.floats(allow_nan=False))
+def test_no_number_of_seconds_is_too_large_to_write(seconds):
+    assert stamp(seconds) is not None

@@ -19,6 +19,8 @@ pub(crate) struct Stream {
     pub(crate) incoming: Vec<u8>,
     pub(crate) plain: Vec<u8>,
     open: bool,
+    /// The client will say no more.
+    pub(crate) closed: bool,
 }
 
 impl Stream {
@@ -31,9 +33,10 @@ impl Stream {
             incoming: Vec::new(),
             plain: Vec::new(),
             open: false,
+            closed: false,
         };
         while !stream.open {
-            if !stream.read().await? {
+            if !stream.read().await? && !stream.open {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -48,7 +51,10 @@ impl Stream {
         }
         self.incoming.reserve(4 << 10);
         match self.tcp.try_read_buf(&mut self.incoming) {
-            Ok(0) => return Ok(false),
+            Ok(0) => {
+                self.closed = true;
+                return Ok(false);
+            }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             other => other?,
         };
@@ -63,6 +69,7 @@ impl Stream {
             false => self.incoming[progress.used..].to_vec(),
         };
         self.open |= progress.open;
+        self.closed |= progress.closed;
         Ok(!progress.closed)
     }
 

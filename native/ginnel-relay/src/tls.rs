@@ -88,17 +88,26 @@ pub(crate) struct Progress {
     pub(crate) closed: bool,
 }
 
-/// Boxed: it has a kilobyte and is handed through several tasks.
-pub(crate) struct Tls(Box<UnbufferedServerConnection>);
+/// rustls remembers where in the caller's bytes a handshake message began whose end has not come. Whoever then calls it
+/// with other bytes, as writing does with none, makes it panic. So messages in pieces, which no client has a reason to
+/// send once the handshake is over, end the connection, and after an error rustls is not called again.
+pub(crate) struct Tls {
+    /// Boxed: it has a kilobyte and is handed through several tasks.
+    connection: Box<UnbufferedServerConnection>,
+    failed: bool,
+}
 
 impl Tls {
     pub(crate) fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
-        UnbufferedServerConnection::new(config).map(|connection| Self(Box::new(connection)))
+        UnbufferedServerConnection::new(config).map(|connection| Self {
+            connection: Box::new(connection),
+            failed: false,
+        })
     }
 
     /// "TLSv1.2" or "TLSv1.3".
     pub(crate) fn version(&self) -> &'static str {
-        match self.0.protocol_version() {
+        match self.connection.protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
             _ => "TLSv1.3",
         }
@@ -113,14 +122,38 @@ impl Tls {
         out: &mut Wire,
     ) -> Result<Progress, rustls::Error> {
         let mut progress = Progress::default();
+        let result = self.take(incoming, plain, out, &mut progress);
+        let rest = incoming.get(progress.used..).unwrap_or_default();
+        if result.is_err() {
+            self.alert(&mut rest.to_vec(), out);
+        } else if progress.open && !progress.closed && holds_record(rest) {
+            self.failed = true;
+            return Err(rustls::Error::General("a TLS message in pieces".into()));
+        }
+        self.failed |= result.is_err();
+        result.map(|()| progress)
+    }
+
+    fn take(
+        &mut self,
+        incoming: &mut [u8],
+        plain: &mut Vec<u8>,
+        out: &mut Wire,
+        progress: &mut Progress,
+    ) -> Result<(), rustls::Error> {
+        if self.failed {
+            return Err(rustls::Error::HandshakeNotComplete);
+        }
         loop {
             let UnbufferedStatus {
                 mut discard, state, ..
-            } = self.0.process_tls_records(&mut incoming[progress.used..]);
+            } = self
+                .connection
+                .process_tls_records(&mut incoming[progress.used..]);
             let mut done = false;
             match state {
                 Err(error) => {
-                    self.alert(out);
+                    progress.used += discard;
                     return Err(error);
                 }
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
@@ -139,7 +172,7 @@ impl Tls {
             }
             progress.used += discard;
             if done {
-                return Ok(progress);
+                return Ok(());
             }
         }
     }
@@ -162,8 +195,11 @@ impl Tls {
         size: usize,
         mut act: impl FnMut(&mut Traffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<(), rustls::Error> {
+        if self.failed {
+            return Err(rustls::Error::HandshakeNotComplete);
+        }
         loop {
-            match self.0.process_tls_records(&mut []).state? {
+            match self.connection.process_tls_records(&mut []).state? {
                 ConnectionState::WriteTraffic(mut traffic) => {
                     out.used += match act(&mut traffic, out.room(size)) {
                         Ok(size) => size,
@@ -185,15 +221,25 @@ impl Tls {
         }
     }
 
-    fn alert(&mut self, out: &mut Wire) {
-        while let Ok(ConnectionState::EncodeTlsData(mut data)) =
-            self.0.process_tls_records(&mut []).state
+    /// An error leaves at most one alert to be sent. `rest`: where rustls stopped.
+    fn alert(&mut self, rest: &mut [u8], out: &mut Wire) {
+        if self.failed {
+            return;
+        }
+        if let Ok(ConnectionState::EncodeTlsData(mut data)) =
+            self.connection.process_tls_records(rest).state
         {
-            if encode(&mut data, out).is_err() {
-                return;
-            }
+            // Without room for an alert the connection still ends.
+            let _ = encode(&mut data, out);
         }
     }
+}
+
+/// Whether the bytes begin with a whole record: one that rustls has taken in, and holds for the rest of its message.
+fn holds_record(bytes: &[u8]) -> bool {
+    bytes.first_chunk::<5>().is_some_and(|head| {
+        bytes.len() - head.len() >= usize::from(u16::from_be_bytes([head[3], head[4]]))
+    })
 }
 
 type Traffic<'c> = rustls::unbuffered::WriteTraffic<'c, rustls::server::ServerConnectionData>;

@@ -6,9 +6,11 @@ Room: cli.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Any, NoReturn
@@ -85,6 +87,16 @@ class Local:
 
     def patch(self, name: str, body: object) -> Any:
         return self._patiently("PATCH", name, body, 30.0)
+
+    def wait_for_daemon(self, limit: float) -> None:
+        """One that was started a moment ago, as in `ginneld & ginnel up`, does not listen yet."""
+        end = time.monotonic() + limit
+        while not self._listens() and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def _listens(self) -> bool:
+        with socket(AF_UNIX, SOCK_STREAM) as probe:
+            return probe.connect_ex(self._path) not in (errno.ENOENT, errno.ECONNREFUSED)
 
     def _patiently(self, method: str, name: str, body: object, timeout: float | None) -> Any:
         try:

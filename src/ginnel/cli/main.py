@@ -1,56 +1,23 @@
-"""`ginnel`: the table of commands; each is imported when it is called, so that `ginnel status` starts quickly.
+"""`ginnel`: where it begins.
 
-Room: cli.
+Room: cli. `status` is what scripts and prompts ask for again and again, within 80 ms of which click's import would take
+most; asked for with its own plain flags, it goes without click.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-
-import click
-
-COMMANDS: dict[str, tuple[str, str]] = {
-    # name: (module and attribute, one line of help)
-    "up": ("ginnel.cli.node:up", "Connect this machine to the mesh, logging in if needed"),
-    "down": ("ginnel.cli.node:down", "Disconnect from the mesh, staying logged in"),
-    "login": ("ginnel.cli.node:login", "Log in to a coordination server"),
-    "logout": ("ginnel.cli.node:logout", "Log out: this machine's key is expired"),
-    "status": ("ginnel.cli.status:status", "Show who is on the mesh and how each is reached"),
-    "ping": ("ginnel.cli.ping:ping", "Ping a peer and say which path the answer took"),
-    "ip": ("ginnel.cli.node:ip", "Show mesh addresses"),
-    "netcheck": ("ginnel.cli.netcheck:netcheck", "Say what this network lets through"),
-    "version": ("ginnel.cli.node:version", "Show the version"),
-    "whois": ("ginnel.cli.node:whois", "Show the machine and user behind a mesh address"),
-    "debug": ("ginnel.cli.debug:debug", "Look inside: DERP map, relays, the control connection"),
-    "server": ("ginnel.cli.server:server", "Run the coordination server"),
-    "relay": ("ginnel.cli.relay:relay", "Run a relay"),
-    "users": ("ginnel.cli.admin:users", "Manage users of the coordination server"),
-    "preauthkeys": ("ginnel.cli.admin:preauthkeys", "Manage keys that let machines join"),
-    "nodes": ("ginnel.cli.admin:nodes", "Manage the machines of the mesh"),
-    "auth": ("ginnel.cli.admin:auth", "Approve machines that wait to join"),
-    "policy": ("ginnel.cli.admin:policy", "Show, set or check the access policy"),
-    "lab": ("ginnel.cli.lab:lab", "Build networks with real NATs and try the mesh in them"),
-}
+import sys
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported on use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute = COMMANDS[cmd_name][0].split(":")
-        command: click.Command = getattr(import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """ginnel, a self-hosted mesh VPN."""
+    """The program. Ends the process where a command does."""
+    if sys.argv[1:2] == ["status"]:
+        from ginnel.cli.status import plain_wish, show
+
+        wish = plain_wish(sys.argv[2:])
+        if wish is not None:
+            show(wish)
+            return
+    from ginnel.cli.commands import ginnel
+
+    ginnel()

@@ -1,6 +1,6 @@
 """`ginnel status`: one line for each machine (tailscale: cmd/tailscale/cli/status.go).
 
-Room: cli. Nothing heavy is imported: the budget is 80 ms with the interpreter's start.
+Room: cli. Nothing heavy is imported, not even click: the budget is 80 ms with the interpreter's start.
 """
 
 from __future__ import annotations
@@ -8,38 +8,67 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from typing import Any
-
-import click
+from typing import Any, NamedTuple
 
 from ginnel.cli.local import ApiError, fail, local, plain
-from ginnel.cli.options import socket_option
 
 HEADER = ("IP", "Hostname", "Owner", "OS", "Status")
 Row = tuple[str, str, str, str, str]
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, as tailscale status --json does.")
-@click.option("--active", is_flag=True, help="Only peers with traffic just now.")
-@click.option("--peers/--no-peers", default=True, help="With or without peers.")
-@click.option("--self/--no-self", "itself", default=True, help="With or without this machine.")
-@click.option("--header", is_flag=True, help="A line of column names first.")
-@socket_option
-def status(*, as_json: bool, active: bool, peers: bool, itself: bool, header: bool, socket: str | None) -> None:
-    """Show who is on the mesh and how each is reached."""
+class Wish(NamedTuple):
+    """What the command line says."""
+
+    as_json: bool = False
+    active: bool = False
+    peers: bool = True
+    itself: bool = True
+    header: bool = False
+    socket: str | None = None
+
+
+FLAGS: dict[str, tuple[str, bool]] = {
+    "--json": ("as_json", True),
+    "--active": ("active", True),
+    "--peers": ("peers", True),
+    "--no-peers": ("peers", False),
+    "--self": ("itself", True),
+    "--no-self": ("itself", False),
+    "--header": ("header", True),
+}
+
+
+def plain_wish(words: list[str]) -> Wish | None:
+    """The wish of a command line of whole flags; None where there is anything else, which click then explains."""
+    said: dict[str, Any] = {}
+    rest = iter(words)
+    for word in rest:
+        if word in FLAGS:
+            field, value = FLAGS[word]
+            said[field] = value
+        elif word == "--socket" and (path := next(rest, "")):
+            said["socket"] = path
+        else:
+            return None
+    return Wish(**said)
+
+
+def show(wish: Wish) -> None:
+    """Ask the daemon and print. Ends with status 1 where the node does not run."""
     try:
-        got = local(socket).get("status" if peers else "status?peers=false")
+        got = local(wish.socket).get("status" if wish.peers else "status?peers=false")
     except ApiError as error:
         fail(str(error))
-    if as_json:
+    if wish.as_json:
         sys.stdout.write(json.dumps(got, indent=2, ensure_ascii=False))
         return
     refused = not_running(got)
     if refused:
         print(refused)
         sys.exit(1)
-    for line in render(got, now=datetime.now(UTC), active=active, peers=peers, itself=itself, header=header):
+    for line in render(
+        got, now=datetime.now(UTC), active=wish.active, peers=wish.peers, itself=wish.itself, header=wish.header
+    ):
         print(line)
 
 
@@ -53,7 +82,8 @@ def not_running(got: dict[str, Any]) -> str:
         case "NeedsLogin" | "NoState":
             url = got.get("AuthURL")
             problem = "".join(f"\n# {plain(line)}" for line in got.get("Health") or [])
-            return ("Logged out." if not url else f"Logged out.\nLog in at: {plain(url)}") + problem
+            do = f"\nLog in at: {plain(url)}" if url else " `sudo ginnel up --invite TOKEN` logs in."
+            return "Logged out." + do + problem
         case "NeedsMachineAuth":
             return "The machine waits for an admin of the mesh to approve it."
         case other:

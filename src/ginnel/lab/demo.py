@@ -50,7 +50,7 @@ def main() -> int:
         can_stand()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         show(Screen(sys.stdout))
-    except LabError as error:
+    except (LabError, OSError) as error:
         sys.stderr.write(f"demo: {error}\n")
         return 1
     except KeyboardInterrupt:

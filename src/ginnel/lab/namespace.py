@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -58,13 +59,33 @@ def enter_host(name: str, directory: Path, hostname: str) -> None:
     """
     enter_network(name)
     called(libc.unshare(CLONE_NEWNS | CLONE_NEWUTS), "unshare")
-    called(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "make mounts private")
+    if libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
+        settle_in_chroot()
     mount(Path("/etc"), directory / "machine-etc")
     mount(directory / "etc", Path("/etc"))
     mount(directory, directory / "run" / "lab")
     mount(directory / "run", Path("/run"))
     libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None)  # refused in some containers: /sys/class/net then shows theirs
     socket.sethostname(hostname)
+
+
+def settle_in_chroot() -> None:
+    """In a chroot / is no mount, so it cannot be made private, and what is mounted below it may show outside. So what
+    is a mount is made private, and a copy of the tree, put on one of these, becomes the root of this thread."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        called(libc.mount(None, mount_point(line), None, MS_PRIVATE, None), "make mounts private")
+    called(libc.mount(b"tmpfs", bytes(NAMED), b"tmpfs", 0, None), "mount a tmpfs")
+    root = NAMED / "root"
+    root.mkdir()
+    mount(Path("/"), root)
+    called(libc.mount(None, bytes(root), None, MS_REC | MS_PRIVATE, None), "make mounts private")
+    os.chroot(root)
+    os.chdir("/")
+
+
+def mount_point(line: str) -> bytes:
+    """The fifth field of a line of mountinfo, where blanks and backslashes are octal."""
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), line.split()[4].encode())
 
 
 def furnish(directory: Path, hostname: str) -> None:

@@ -419,6 +419,7 @@ def fold_names(kind: type, loose: object) -> object:
 # --- time ------------------------------------------------------------------------------------------------------
 
 GO_ZERO_TIME = datetime(1, 1, 1, tzinfo=UTC)
+_LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 
 
 def wall_time(stamp: datetime | None) -> WallTime | None:
@@ -429,4 +430,6 @@ def wall_time(stamp: datetime | None) -> WallTime | None:
 
 
 def stamp(time: WallTime | None) -> datetime | None:
-    return None if time is None else datetime.fromtimestamp(time, UTC)
+    """What can be written in RFC 3339 for any time at all: `9999-12-31T23:59:59-12:00` is read as a time in the year
+    10000, and one such expiry must not stop the maps of everybody who sees its node."""
+    return None if time is None else datetime.fromtimestamp(min(max(time, 0.0), _LAST_SECOND), UTC)

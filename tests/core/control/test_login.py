@@ -3,7 +3,7 @@
 import pytest
 
 from ginnel.core.control import limits
-from ginnel.core.control.login import BadRequest, Hold, Reply
+from ginnel.core.control.login import BadRequest, Caller, Hold, Reply
 from ginnel.core.control.records import TAGGED_USER, Node, Spend
 from ginnel.core.control.registry import Refused
 from ginnel.words import Instant, NodeKey, WallTime
@@ -143,6 +143,19 @@ def test_another_owner_on_one_machine_is_another_node() -> None:
     assert world.node("laptop") == first
 
 
+def test_a_node_that_takes_on_tags_stays_itself_and_so_does_one_that_gives_them_up() -> None:
+    world = World(tags_allowed=True)
+    first = world.join("laptop")
+    hostinfo = {"Hostname": "laptop", "RequestTags": ["tag:server"]}
+    url = pend(world, "laptop2", on="laptop", old_node_key=node_key("laptop"), hostinfo=hostinfo)
+    tagged = approve(world, url)
+    assert (tagged.id, tagged.ipv4, tagged.label) == (first.id, first.ipv4, first.label)
+    assert (tagged.user, tagged.tags) == (TAGGED_USER, ("tag:server",))
+    again = approve(world, pend(world, "laptop3", on="laptop", old_node_key=node_key("laptop2")))
+    assert (again.id, again.user, again.tags) == (first.id, world.alice.id, ())
+    assert len(world.registry.nodes) == 1
+
+
 def test_a_client_can_ask_for_a_shorter_time_and_not_for_a_longer_one() -> None:
     world = World(key_lifetime=1000)
     world.answer("short", world.key(), expiry=at(world.wall + 10))
@@ -193,6 +206,19 @@ def test_a_thief_cannot_log_the_victim_out() -> None:
     assert world.node("laptop") == node
 
 
+def test_one_node_key_is_never_two_nodes_of_one_machine() -> None:
+    """The key joins by a pre-auth key of alice's while a login with it still waits for somebody's word."""
+    world = World()
+    world.user("bob")
+    url = pend(world)
+    outcome = world.ask("laptop", world.key())
+    assert isinstance(outcome, Reply)
+    world.commit(outcome.rows)
+    with pytest.raises(Refused, match="another owner"):
+        approve(world, url, "bob")
+    assert world.node("laptop").user == world.alice.id
+
+
 def test_one_machine_makes_no_more_nodes_than_allowed() -> None:
     world = World()
     for number in range(limits.MAX_NODES_PER_MACHINE):
@@ -211,6 +237,15 @@ def test_a_logout_expires_the_node_even_when_it_repeats_its_key() -> None:
     assert (response.error, response.auth_url) == ("", "")
     assert world.node("laptop").expiry == world.wall
     assert world.answer("laptop", key).node_key_expired
+
+
+def test_logging_out_again_writes_nothing() -> None:
+    world = World()
+    world.join("laptop")
+    world.answer("laptop", expiry=LOGOUT)
+    outcome = world.ask("laptop", expiry=LOGOUT)
+    assert isinstance(outcome, Reply)
+    assert (outcome.rows, outcome.response.error) == ((), "")
 
 
 def test_a_logout_deletes_an_ephemeral_node() -> None:
@@ -296,6 +331,32 @@ def test_the_oldest_pending_login_makes_room_and_its_waiter_is_told() -> None:
     assert len(world.pending) == limits.MAX_PENDING_LOGINS
 
 
+def test_a_flood_of_logins_from_one_source_pushes_out_its_own() -> None:
+    world = World()
+    honest = world.answer("laptop", source="198.51.100.7").auth_url
+    for number in range(limits.MAX_PENDING_LOGINS + 5):
+        pend(world, f"n{number}")
+    assert approve(world, honest).hostname == "laptop"
+    assert len(world.pending) == limits.MAX_PENDING_LOGINS - 1
+
+
+def test_a_login_that_asks_for_other_tags_is_not_the_one_an_admin_looked_at() -> None:
+    world = World(tags_allowed=True)
+    plain = pend(world)
+    tagged = pend(world, hostinfo={"Hostname": "laptop", "RequestTags": ["tag:server"]})
+    assert plain != tagged
+    with pytest.raises(Refused, match="is waiting"):
+        approve(world, plain)
+    assert approve(world, tagged).tags == ("tag:server",)
+
+
+def test_a_login_that_came_in_by_a_key_waits_for_nobody_any_more() -> None:
+    world = World()
+    pend(world)
+    world.answer("laptop", world.key())
+    assert len(world.pending) == 0
+
+
 def test_reauthentication_keeps_the_old_key_valid_until_it_is_approved() -> None:
     world = World()
     node = world.join("laptop")
@@ -303,6 +364,16 @@ def test_reauthentication_keeps_the_old_key_valid_until_it_is_approved() -> None
     assert world.node("laptop") == node
     assert approve(world, url).id == node.id
     assert world.registry.node_of(node_key("laptop"), machine("laptop")) is None
+
+
+def test_a_login_that_is_written_late_brings_back_no_old_endpoints() -> None:
+    world = World()
+    node = world.join("laptop")
+    outcome = world.ask("laptop2", world.key(), on="laptop", old_node_key=node_key("laptop"))
+    assert isinstance(outcome, Reply)
+    world.update(node, endpoints=["192.0.2.9:41641"])  # comes while the database writes
+    world.commit(outcome.rows)
+    assert world.registry.status[node.id].endpoints == ("192.0.2.9:41641",)
 
 
 def test_requested_tags_need_an_owner() -> None:
@@ -338,7 +409,7 @@ def test_a_request_without_a_node_key_is_bad() -> None:
     from ginnel.wire.tailcfg import RegisterRequest
 
     request = RegisterRequest(version=130, node_key=world_key)
-    outcome = world.desk.decide(request, machine("laptop"), Instant(0.0), WallTime(1.0))
+    outcome = world.desk.decide(request, Caller(machine("laptop"), "192.0.2.1"), Instant(0.0), WallTime(1.0))
     assert isinstance(outcome, BadRequest)
 
 

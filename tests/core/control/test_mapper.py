@@ -1,5 +1,6 @@
 """Map streams: the rules of what goes into a frame, and that frames add up to the map."""
 
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -49,6 +50,17 @@ def test_the_first_frame_holds_all_that_a_client_needs() -> None:
     assert first["Node"]["Name"] == "a.mesh.internal."
     assert [peer["Name"] for peer in first["Peers"]] == ["b.mesh.internal."]
     assert first["Peers"][0]["Addresses"] == ["100.64.0.2/32", "fd7a:115c:a1e0::2/128"]
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [("1.98.9-tdeadbeef", {"disable-captive-portal-detection": None}), ("0.1.0-ginnel", None)]
+)
+def test_a_vendors_client_is_told_not_to_ask_its_vendor_about_portals(version: str, told: object) -> None:
+    world = World()
+    a, b, _ = pair(world)
+    world.update(a, hostinfo={"Hostname": "x", "IPNVersion": version})
+    assert world.open(a).frames[0]["Node"].get("CapMap") == told
+    assert "CapMap" not in world.open(b).frames[0]["Peers"][0]
 
 
 def test_a_node_alone_is_given_no_peers_member_at_all() -> None:
@@ -151,6 +163,45 @@ def test_nobody_hears_of_a_peer_whom_the_policy_hides() -> None:
     assert bob.id not in screen.profiles
 
 
+def test_who_comes_later_hears_nothing_of_users_who_are_gone() -> None:
+    """A cohort remembers whose profiles it was sent; a stream that opens with it was sent none."""
+    world = World()
+    bob = world.user("bob")
+    early, late = world.join("early"), world.join("late")
+    world.open(early)
+    gone = world.join("gone", bob)
+    world.settle()
+    world.commit(world.registry.delete_node(gone, WallTime(world.wall)))
+    world.settle()
+    assert bob.id not in world.open(late).profiles
+
+
+def test_the_new_name_of_a_user_who_was_hidden_is_told_to_nobody() -> None:
+    world = World()
+    bob = world.user("bob")
+    screen = world.open(world.join("a"))
+    theirs = world.join("b", bob)
+    world.settle()
+    world.mapper.policy_replaced(SELF_ONLY, Instant(world.now))
+    world.settle()
+    assert screen.peers == {}
+    world.commit(world.registry.rename_user("bob", "robert"))
+    world.settle()
+    assert screen.profiles[bob.id]["LoginName"] == "bob"
+    world.mapper.policy_replaced(NO_POLICY, Instant(world.now))
+    world.settle()
+    assert (screen.names(), screen.profiles[theirs.user]["LoginName"]) == (["b"], "robert")
+
+
+def test_a_user_alone_hears_of_its_own_new_name() -> None:
+    world = World(policy=DENY_ALL)
+    screen = world.open(world.join("a"))
+    world.settle()
+    world.commit(world.registry.rename_user("alice", "alicia"))
+    world.settle()
+    assert screen.profiles[world.alice.id]["LoginName"] == "alicia"
+
+
 def test_an_isolating_policy_removes_peers_by_name() -> None:
     world = World()
     _, b, screen = pair(world)
@@ -188,6 +239,16 @@ def test_a_rotated_key_ends_the_streams_of_the_old_one() -> None:
     _, _, screen = pair(world)
     world.answer("a2", world.key(), on="a", old_node_key=node_key("a"))
     assert world.ended == [screen.stream]
+
+
+def test_an_expiry_beyond_the_calendar_costs_nobody_the_map() -> None:
+    world = World()
+    _, _, screen = pair(world)
+    beyond = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-12)))
+    assert world.answer("poison", world.key(), expiry=beyond).error == ""
+    world.settle()
+    assert screen.names() == ["b", "poison"]
+    assert world.open(world.node("poison")).node["KeyExpiry"].startswith("9999-")
 
 
 def test_its_own_endpoints_are_not_worth_a_self_update() -> None:
@@ -335,7 +396,10 @@ def test_streamed_state_equals_the_map_from_scratch(history: list[tuple[str, int
     world.settle()
     for node_id, stream in world.mapper.streams.items():
         screen = world.screens[stream]
-        assert screen.state() == state_of(world.scratch(node_id))
+        whole = world.scratch(node_id)
+        assert screen.state() == state_of(whole)
+        for profile in whole["UserProfiles"]:
+            assert screen.profiles[profile["ID"]] == profile
 
 
 class Life:

@@ -1,6 +1,7 @@
 """The server over real sockets: logins, map streams, restarts, and those who mean no good."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import socket
@@ -11,8 +12,11 @@ import pytest
 from sqlalchemy import text
 
 from ginnel.core.control import limits
+from ginnel.core.control.login import Hold
 from ginnel.core.control.registry import Refused
-from ginnel.shell.control.admin import Approve, CreateKey, Nothing
+from ginnel.shell.control import connection
+from ginnel.shell.control.admin import Approve, CreateKey, NodeName, Nothing
+from ginnel.shell.control.front import source_of
 from ginnel.shell.control.run import ControlServer, StartError
 from ginnel.shell.control.store import StoreUnavailable
 from ginnel.wire.invite import parse_invite
@@ -47,6 +51,12 @@ async def test_an_admins_word_releases_a_waiting_login(tmp_path: Path) -> None:
         await server.admin.auth_approve(Approve(url, "default"), "test")
         status, answer = await client.finish(waiting)
         assert (status, json.loads(answer)["MachineAuthorized"]) == (200, True)
+
+
+async def test_a_login_that_is_over_before_its_wait_begins_is_answered(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        async with asyncio.timeout(PATIENCE):
+            await server.coordinator._wait_for(Hold("gone"))
 
 
 async def test_a_change_reaches_the_other_node(tmp_path: Path) -> None:
@@ -197,6 +207,17 @@ async def test_a_bad_body_is_answered_and_the_connection_goes_on(tmp_path: Path,
         assert (await client.register(await auth_key(server)))["Error"] == ""
 
 
+async def test_a_relay_is_told_to_admit_members_and_no_logged_out_ones(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        client = await joined(server, "a")
+        body = json.dumps({"NodePublic": str(client.key.public())}).encode()
+        ask = b"POST /verify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        assert b'{"Allow":true}' in await say(server, ask)
+        await server.admin.nodes_expire(NodeName("a"), "test")
+        assert b'{"Allow":false}' in await say(server, ask)
+        await client.hang_up()
+
+
 async def test_an_old_version_is_refused_in_words(tmp_path: Path) -> None:
     async with running(tmp_path) as server, Client(server) as client:
         status, answer = await client.post("/machine/map", client.map_request(Version=100))
@@ -208,6 +229,14 @@ async def test_an_unknown_path_is_answered(tmp_path: Path) -> None:
     async with running(tmp_path) as server, Client(server) as client:
         assert (await client.post("/machine/set-dns", b"{}"))[0] == 501
         assert (await client.post("/elsewhere", b"{}"))[0] == 404
+
+
+async def test_who_asks_is_told_who_it_is(tmp_path: Path) -> None:
+    async with running(tmp_path) as server, Client(server, "laptop") as client:
+        machine = client.machine.public()
+        assert await client.post("/machine/whoami", b"") == (200, f"{machine}: no machine of this mesh\n".encode())
+        await client.register(await auth_key(server))
+        assert await client.post("/machine/whoami", b"") == (200, f"{machine}: laptop\n".encode())
 
 
 async def test_a_body_over_the_limit_loses_its_request_alone(tmp_path: Path) -> None:
@@ -324,13 +353,13 @@ async def test_who_never_ends_a_request_is_let_go(tmp_path: Path, monkeypatch: p
     async with running(tmp_path) as server, Client(server) as client:
         await client.lite()
         monkeypatch.setattr(limits, "REQUEST_TIMEOUT", 0.0)
-        connection = next(iter(server._keeper.anonymous))  # type: ignore[union-attr]
+        stranger = next(iter(server.strangers))
         head = [(":method", "POST"), (":scheme", "https"), (":authority", "x"), (":path", "/machine/map")]
         h2 = client.channel._exchanges._h2
         h2.send_headers(h2.get_next_available_stream_id(), [*head, ("content-length", "5")])
         client.writer.write(client.channel._seal(h2.data_to_send()))
-        await until(lambda: bool(connection._incoming))
-        connection._check()
+        await until(lambda: bool(stranger._incoming))
+        stranger._check()
         async with asyncio.timeout(PATIENCE):
             await client.closed.wait()
 
@@ -340,11 +369,11 @@ async def test_a_connection_that_does_nothing_any_more_is_let_go(
 ) -> None:
     async with running(tmp_path) as server, Client(server) as client:
         await client.lite()
-        connection = next(iter(server._keeper.anonymous))  # type: ignore[union-attr]
-        connection._check()
-        assert not connection._transport.is_closing()
+        stranger = next(iter(server.strangers))
+        stranger._check()
+        assert not stranger._transport.is_closing()
         monkeypatch.setattr(limits, "IDLE_TIMEOUT", 0.0)
-        connection._check()
+        stranger._check()
         async with asyncio.timeout(PATIENCE):
             await client.closed.wait()
 
@@ -355,16 +384,16 @@ async def test_a_silent_node_is_asked_whether_it_lives_and_lives_by_its_answer(
     async with running(tmp_path) as server:
         client = Client(server)
         await client.connect()
-        (connection,) = server._keeper.anonymous  # type: ignore[union-attr]
+        (stranger,) = server.strangers
         await client.register(await auth_key(server))
         stream = await client.stream()
         await stream.frame()
         monkeypatch.setattr(limits, "PING_AFTER", 0.0)
-        heard = connection._heard
-        connection._check()
-        await until(lambda: connection._heard != heard)
+        heard = stranger._heard
+        stranger._check()
+        await until(lambda: stranger._heard != heard)
         monkeypatch.setattr(limits, "DEAD_AFTER", 0.0)
-        connection._check()
+        stranger._check()
         async with asyncio.timeout(PATIENCE):
             await client.closed.wait()
         await client.hang_up()
@@ -382,15 +411,81 @@ async def test_one_source_has_so_many_connections_and_no_more(tmp_path: Path, mo
         assert await say(server, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n") == b""
 
 
-async def test_anonymous_channels_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_strangers_push_out_their_oldest_and_no_member(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running(tmp_path) as server:
         member = await joined(server, "a")
         await member.lite()  # a member does not count
-        monkeypatch.setattr(limits, "MAX_UNAUTHENTICATED", 1)
-        async with Client(server):
-            with pytest.raises(Lost, match="503"):
-                await Client(server).connect()
+        monkeypatch.setattr(limits, "MAX_STRANGERS", 1)
+        async with Client(server) as oldest, Client(server, "b") as newest:
+            async with asyncio.timeout(PATIENCE):
+                await oldest.closed.wait()
+            assert (await newest.register(await auth_key(server)))["Error"] == ""
+        assert await member.lite() == (200, b"")
         await member.hang_up()
+
+
+async def test_bodies_that_never_end_are_bounded_for_all_requests_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_STRANGERS_BODY", 1000)
+    async with running(tmp_path) as server, Client(server) as client:
+        h2 = client.channel._exchanges._h2
+        head = [(":method", "POST"), (":scheme", "https"), (":authority", "x"), (":path", "/machine/map")]
+        for _ in range(4):
+            stream = h2.get_next_available_stream_id()
+            h2.send_headers(stream, [*head, ("content-length", "1000")])
+            h2.send_data(stream, bytes(400))
+        client.writer.write(client.channel._seal(h2.data_to_send()))
+        (stranger,) = server.strangers
+        await until(lambda: server.coordinator.counters.get("control.body_too_large") == 2)
+        assert sum(len(incoming.body) for incoming in stranger._incoming.values()) == 800
+
+
+async def test_a_stream_whose_first_frame_does_not_fit_leaves_nobody_online(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as server:
+        client = await joined(server, "a")
+        await client.hang_up()
+        narrow = dataclasses.replace(connection.CHANNEL_LIMITS, queue=100)
+        monkeypatch.setattr(connection, "CHANNEL_LIMITS", narrow)
+        await client.connect()
+        with pytest.raises(Lost):
+            await client.post("/machine/map", client.map_request())  # once and whole: it cannot be said either
+        client.start("/machine/map", json.dumps(client.map_request(Stream=True)).encode())
+        await until(lambda: server.coordinator.counters.get("control.slow_reader") == 1)
+        assert server.coordinator.mapper.streams == {}
+        await client.hang_up()
+
+
+async def test_a_fault_in_a_registration_is_answered_and_ends_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as server, Client(server) as client:
+
+        def broken(*_: object) -> None:
+            raise OverflowError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(server.coordinator.desk.registry, "may_claim", broken)
+            assert (await client.post("/machine/register", client.login()))[0] == 500
+        assert (await client.register(await auth_key(server)))["Error"] == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1:2:3:4", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", "local"),
+    ],
+)
+def test_a_source_has_one_spelling(address: str, source: str) -> None:
+    assert source_of(address) == source
 
 
 # --- state -----------------------------------------------------------------------------------------------------

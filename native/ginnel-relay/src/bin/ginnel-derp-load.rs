@@ -1,10 +1,12 @@
 //! A load for any DERP relay: pairs of clients, one sending and one receiving. A sender keeps at most a window of
-//! packets under way, as TCP in a tunnel does: without one, any relay mostly drops.
+//! packets under way, as TCP in a tunnel does: without one (`--window 0`), any relay mostly drops.
 //!
-//! `ginnel-derp-load ADDRESS [--pairs N] [--size BYTES] [--seconds S] [--window PACKETS] [--idle N] [--name HOST]`
-//! prints `ready` when all are logged in, waits for a line on stdin, runs, and prints one line of JSON. With `--idle`
-//! it only holds that many logins until stdin ends. One more pair sends a packet every 5 ms and measures how long it
-//! takes through the loaded relay. The relay's certificate is not verified: this measures, and carries nothing.
+//! `ginnel-derp-load ADDRESS [--pairs N] [--size BYTES] [--seconds S] [--window PACKETS] [--glue BYTES] [--idle N]
+//! [--name HOST]` prints `ready` when all are logged in, waits for a line on stdin, runs, and prints one line of JSON.
+//! `--glue` is how much a sender puts into one write and one TLS record: 0 means each packet alone, as Go's client
+//! sends, whose every packet is a flush. With `--idle` it only holds that many logins until stdin ends. One more pair
+//! sends a packet every 5 ms and measures how long it takes through the loaded relay. What counts as received arrived
+//! whole and in order. The relay's certificate is not verified: this measures, and carries nothing.
 
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
@@ -34,6 +36,7 @@ struct Options {
     size: usize,
     seconds: f64,
     window: u64,
+    glue: usize,
     idle: usize,
 }
 
@@ -51,6 +54,7 @@ impl Options {
             size: 1300,
             seconds: 3.0,
             window: 256,
+            glue: 16 << 10,
             idle: 0,
         };
         while let Some(option) = words.next() {
@@ -62,6 +66,7 @@ impl Options {
                 "--size" => options.size = value.parse()?,
                 "--seconds" => options.seconds = value.parse()?,
                 "--window" => options.window = value.parse()?,
+                "--glue" => options.glue = value.parse()?,
                 "--idle" => options.idle = value.parse()?,
                 "--name" => options.name = value,
                 _ => return Err(format!("unknown option {option}").into()),
@@ -228,6 +233,8 @@ struct Totals {
     stop: AtomicBool,
     sent: AtomicU64,
     received: AtomicU64,
+    /// Of another size, twice, or late.
+    wrong: AtomicU64,
 }
 
 /// How far one pair is: numbers of packets, written into them, so that lost ones don't narrow the window.
@@ -266,7 +273,7 @@ fn send_until_stopped(
 ) -> Result<()> {
     let mut batch = Vec::new();
     let mut packet = vec![0x5a; options.size];
-    let count = ((16 << 10) / (options.size as u64 + 37)).max(1);
+    let count = (options.glue as u64 / (options.size as u64 + 37)).max(1);
     let mut number = 0;
     while !totals.stop.load(Ordering::Relaxed) {
         batch.clear();
@@ -275,26 +282,38 @@ fn send_until_stopped(
             packet[..8].copy_from_slice(&u64::to_be_bytes(number));
             put_packet(&mut batch, kind::SEND_PACKET, &to, &packet)?;
         }
-        pair.wait_for(number, options.window.max(count));
+        if options.window > 0 {
+            pair.wait_for(number, options.window.max(count));
+        }
         peer.send(&batch)?;
         totals.sent.fetch_add(count, Ordering::Relaxed);
     }
     Ok(())
 }
 
-fn receive_until_stopped(mut peer: Peer, pair: &Pair, totals: &Totals) -> Result<()> {
+fn receive_until_stopped(mut peer: Peer, size: usize, pair: &Pair, totals: &Totals) -> Result<()> {
     peer.tcp
         .set_read_timeout(Some(Duration::from_millis(200)))?;
+    let mut last = 0;
     loop {
-        let (mut count, mut last) = (0, None);
+        let (mut count, mut wrong) = (0, 0);
         let result = peer.receive(|event| {
-            if let Event::Received { packet, .. } = event {
-                count += 1;
-                last = packet.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+            let Event::Received { packet, .. } = event else {
+                return;
+            };
+            match packet.first_chunk().map(|bytes| u64::from_be_bytes(*bytes)) {
+                Some(number) if packet.len() == size && number > last => {
+                    count += 1;
+                    last = number;
+                }
+                _ => wrong += 1,
             }
         });
         totals.received.fetch_add(count, Ordering::Relaxed);
-        last.into_iter().for_each(|number| pair.arrived(number));
+        totals.wrong.fetch_add(wrong, Ordering::Relaxed);
+        if count > 0 {
+            pair.arrived(last);
+        }
         if result.is_err() && totals.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -344,12 +363,19 @@ fn load(options: &Options) -> Result<()> {
         );
         let pair = Arc::new(Pair::default());
         senders.push((sender, receiver.key, pair.clone()));
-        let totals = totals.clone();
+        let (totals, size) = (totals.clone(), options.size);
         threads.push(std::thread::spawn(move || {
-            receive_until_stopped(receiver, &pair, &totals)
+            receive_until_stopped(receiver, size, &pair, &totals)
         }));
     }
     let prober = Peer::connect(options, &config)?;
+    let tls = prober.tls.protocol_version();
+    let suite = prober.tls.negotiated_cipher_suite();
+    let tls = format!(
+        "{:?} {:?}",
+        tls.ok_or("no TLS")?,
+        suite.ok_or("no TLS")?.suite()
+    );
     wait_for_line()?;
     let start = Instant::now();
     for (sender, to, pair) in senders {
@@ -367,6 +393,7 @@ fn load(options: &Options) -> Result<()> {
         totals.sent.load(Ordering::Relaxed),
         totals.received.load(Ordering::Relaxed),
     );
+    let wrong = totals.wrong.load(Ordering::Relaxed);
     let seconds = start.elapsed().as_secs_f64();
     totals.stop.store(true, Ordering::Relaxed);
     let mut times = probing.join().map_err(|_| "the probe panicked")??;
@@ -378,7 +405,8 @@ fn load(options: &Options) -> Result<()> {
             .unwrap_or(0)
     };
     println!(
-        "{{\"seconds\":{seconds:.3},\"sent\":{sent},\"received\":{received},\"p50_us\":{},\"p99_us\":{},\"probes\":{}}}",
+        "{{\"seconds\":{seconds:.3},\"sent\":{sent},\"received\":{received},\"wrong\":{wrong},\"tls\":\"{tls}\",\
+         \"p50_us\":{},\"p99_us\":{},\"probes\":{}}}",
         percentile(0.5),
         percentile(0.99),
         times.len()

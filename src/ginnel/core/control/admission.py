@@ -12,7 +12,7 @@ from typing import Any
 from ginnel.core.control.records import TAGGED_USER, KeyBinding, Node, Row, Status, User
 from ginnel.core.control.registry import Refused, Registry
 from ginnel.core.control.statement import hostname_of
-from ginnel.words import MachineKey, NodeKey, WallTime
+from ginnel.words import MachineKey, NodeKey, UserId, WallTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,10 @@ class Admission:
     hostinfo: dict[str, Any]
     capability: int
 
+    @property
+    def owner(self) -> UserId:
+        return TAGGED_USER if self.tags or self.user is None else self.user.id
+
 
 def admit(registry: Registry, admission: Admission, now: WallTime) -> tuple[Node, list[Row]]:
     """Rows of a new node, or of the same node under its new key. Raises Refused."""
@@ -36,19 +40,24 @@ def admit(registry: Registry, admission: Admission, now: WallTime) -> tuple[Node
         raise Refused("this node key belongs to another machine")
     if admission.user is None and not admission.tags:
         raise ValueError("a node needs an owner")
-    owner = TAGGED_USER if admission.tags or admission.user is None else admission.user.id
-    same = registry.same_node(admission.machine, admission.old_key, owner)
-    node = _continued(same, admission) if same is not None else _new(registry, admission, now)
-    status = registry.status.get(node.id, Status(node.id))
-    stated = replace(status, hostinfo=admission.hostinfo or status.hostinfo, cap=admission.capability)
-    return node, [KeyBinding(node.key, node.machine), node, stated]
+    same = registry.same_node(admission.machine, admission.old_key, admission.owner)
+    holder = registry.node_of(admission.key, admission.machine)
+    if holder is not None and (same is None or holder.id != same.id):
+        raise Refused("this node key is in use for another owner; log in again to get a new one")
+    binding = KeyBinding(admission.key, admission.machine)
+    if same is not None:
+        return (node := _continued(same, admission)), [binding, node]
+    node = _new(registry, admission, now)
+    return node, [binding, node, Status(node.id, hostinfo=admission.hostinfo, cap=admission.capability)]
 
 
 def _continued(same: Node, admission: Admission) -> Node:
-    """Same id, addresses and name; key, tags and expiry are the login's."""
+    """Same id, addresses and name; key, owner, tags and expiry are the login's. Its status stays: map requests bring
+    a newer one at any time, also while the rows of the login are being written."""
     return replace(
         same,
         key=admission.key,
+        user=admission.owner,
         tags=admission.tags,
         expiry=None if admission.tags else admission.expiry,
         ephemeral=admission.ephemeral,
@@ -64,7 +73,7 @@ def _new(registry: Registry, admission: Admission, now: WallTime) -> Node:
         id=node_id,
         machine=admission.machine,
         key=admission.key,
-        user=TAGGED_USER if admission.tags or admission.user is None else admission.user.id,
+        user=admission.owner,
         hostname=hostname,
         label=registry.names.give(node_id, hostname),
         ipv4=ipv4,

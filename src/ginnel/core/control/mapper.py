@@ -187,10 +187,7 @@ class Mapper:
     def _first_object(self, stream: Stream, wall: WallTime) -> bytes:
         given = stream.cohort.given
         peers = [given[node_id] for node_id in sorted(given) if node_id != stream.node_id]
-        own_user = self.registry.nodes[stream.node_id].user
-        profiles = stream.cohort.profiles
-        if own_user not in profiles:
-            profiles = {**profiles, own_user: self._profile_of(own_user)}
+        users = {view.fixed.user for view in peers} | {self.registry.nodes[stream.node_id].user}
         return object_of(
             (
                 ("Node", stream.own.json),
@@ -200,7 +197,7 @@ class Mapper:
                 ("Domain", msgspec.json.encode(self.surroundings.domain)),
                 ("CollectServices", b"false"),
                 ("PacketFilters", b'{"base":' + stream.filter + b"}"),
-                ("UserProfiles", array_of(profiles.values())),
+                ("UserProfiles", array_of(map(self._profile_of, sorted(users)))),
                 ("ControlTime", msgspec.json.encode(stamp(wall))),
                 ("Debug", b'{"DisableLogTail":true}'),
             )
@@ -316,12 +313,13 @@ class Mapper:
     def _own_frame(self, stream: Stream) -> Frames | None:
         if stream.node_id not in self._dirty:
             return None
-        own = self._self_view(stream.node_id)
-        if own.tells_the_same(stream.own):
+        own, user = self._self_view(stream.node_id), self.registry.nodes[stream.node_id].user
+        told = own.tells_the_same(stream.own)
+        if told and user not in self._renamed:
             return None
         stream.own = own
-        user = self.registry.nodes[stream.node_id].user
-        return Frames([object_of([("Node", own.json), ("UserProfiles", array_of([self._profile_of(user)]))])])
+        profile = ("UserProfiles", array_of([self._profile_of(user)]))
+        return Frames([object_of([profile] if told else [("Node", own.json), profile])])
 
     def _filter_frames(self) -> dict[Stream, Frames]:
         ids: Iterable[NodeId] = self.streams if self._everything else self._refilter | self._dirty

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import ClassVar
 
 from ginnel.core.control import limits
-from ginnel.core.control.addresses import AddressPool, NoAddressLeft
+from ginnel.core.control.addresses import COOL_DOWN, AddressPool, NoAddressLeft
 from ginnel.core.control.names import NameRefused, Names
 from ginnel.core.control.records import (
     TAGGED_USER,
@@ -47,7 +47,6 @@ class Effects:
     removed: frozenset[NodeId] = frozenset()
     users: frozenset[UserId] = frozenset()
     rekeyed: frozenset[NodeId] = frozenset()  # their old key's map streams must end
-    keys_added: frozenset[NodeKey] = frozenset()
     keys_dropped: frozenset[NodeKey] = frozenset()
     policy: bool = False
 
@@ -58,7 +57,6 @@ class _Told:
     removed: set[NodeId] = field(default_factory=set)
     users: set[UserId] = field(default_factory=set)
     rekeyed: set[NodeId] = field(default_factory=set)
-    keys_added: set[NodeKey] = field(default_factory=set)
     keys_dropped: set[NodeKey] = field(default_factory=set)
     policy: bool = False
 
@@ -71,7 +69,8 @@ class Registry:
         self.nodes: dict[NodeId, Node] = {}
         self.status: dict[NodeId, Status] = {}
         self.keys: dict[int, PreauthKey] = {}
-        self.released: list[Released] = []
+        self.released: dict[str, Released] = {}  # by IPv4 address, those that still rest
+        self.withheld: list[tuple[str, str, str]] = []  # label and addresses that nobody may be given
         self.policy: PolicyText | None = None
         self.pool = AddressPool()
         self.names = Names()
@@ -94,8 +93,10 @@ class Registry:
         node = self.nodes[node_id] if node_id is not None else None
         return node if node is not None and node.machine == machine else None
 
-    def key_is_registered(self, key: NodeKey) -> bool:
-        return key in self._by_key
+    def key_is_live(self, key: NodeKey, now: WallTime) -> bool:
+        """Whether a relay may let this key in."""
+        node_id = self._by_key.get(key)
+        return node_id is not None and not self.nodes[node_id].expired(now)
 
     def may_claim(self, key: NodeKey, machine: MachineKey) -> bool:
         """A node key belongs to one machine key for ever (C02, C03): the one test, wherever a key is set."""
@@ -118,10 +119,6 @@ class Registry:
     def nodes_of(self, machine: MachineKey) -> list[Node]:
         return [self.nodes[node_id] for node_id in sorted(self._by_machine.get(machine, ()))]
 
-    def live_keys(self, now: WallTime) -> list[NodeKey]:
-        """Keys that a relay admits."""
-        return [node.key for node in self.nodes.values() if not node.expired(now)]
-
     def next_node_id(self) -> NodeId:
         return NodeId(self._last_node + 1)
 
@@ -136,7 +133,6 @@ class Registry:
             frozenset(told.removed),
             frozenset(told.users),
             frozenset(told.rekeyed),
-            frozenset(told.keys_added),
             frozenset(told.keys_dropped),
             told.policy,
         )
@@ -160,7 +156,6 @@ class Registry:
         self._by_machine.setdefault(row.machine, set()).add(row.id)
         self._by_address[row.ipv4] = self._by_address[row.ipv6] = row.id
         self._by_label[row.label] = row.id
-        told.keys_added.add(row.key)
         told.changed.add(row.id)
 
     def _unindex(self, node: Node) -> None:
@@ -187,7 +182,7 @@ class Registry:
         self._bound[row.key] = row.machine
 
     def _put_released(self, row: Released, told: _Told) -> None:  # noqa: ARG002
-        self.released.append(row)
+        self.released[row.ipv4] = row
         with suppress(KeyError):  # while rows are loaded the pool knows of none of them; then comes `renumber`
             self.pool.free((ip_address(row.ipv4), ip_address(row.ipv6)), row.at)
 
@@ -217,13 +212,18 @@ class Registry:
     def renumber(self) -> None:
         """Take addresses and labels anew from the records: after loading, and when a commit failed whose rows had
         been given some."""
-        used = [ip_address(text) for text in self._by_address]
-        freed = [(ip_address(text), row.at) for row in self.released for text in (row.ipv4, row.ipv6)]
-        self.pool = AddressPool(used, [pair for pair in freed if str(pair[0]) not in self._by_address])
-        self.names = Names((node.id, node.label, node.renamed) for node in self.nodes.values())
+        others = [text for _, *addresses in self.withheld for text in addresses if _is_address(text)]
+        used = {ip_address(text) for text in (*self._by_address, *others)}
+        freed = [(ip_address(text), row.at) for row in self.released.values() for text in (row.ipv4, row.ipv6)]
+        self.pool = AddressPool(used, [pair for pair in freed if pair[0] not in used])
+        named = [(node.id, node.label, node.renamed) for node in self.nodes.values()]
+        unread = [(NodeId(-number), label, True) for number, (label, *_) in enumerate(self.withheld, 1)]
+        self.names = Names([*named, *unread])
 
     def take_addresses(self, now: WallTime) -> tuple[str, str]:
         """Raises Refused."""
+        for row in [row for row in self.released.values() if row.at + COOL_DOWN <= now]:
+            del self.released[row.ipv4]
         try:
             ipv4, ipv6 = self.pool.allocate(now)
         except NoAddressLeft as error:
@@ -331,9 +331,12 @@ class Registry:
 
     def same_node(self, machine: MachineKey, old_key: NodeKey | None, user: UserId) -> Node | None:
         """The node that a login with a new key continues: the one whose key it replaces, else the machine's one node
-        of that owner. Another owner's login on the same machine is another node."""
-        siblings = [node for node in self.nodes_of(machine) if node.user == user]
-        return next((node for node in siblings if old_key and node.key == old_key), siblings[0] if siblings else None)
+        of that owner. Another user's login on the same machine is another node; a node that takes on tags, or gives
+        them up, is still itself."""
+        replaced = self.node_of(old_key, machine) if old_key else None
+        if replaced is not None and (replaced.user == user or TAGGED_USER in (replaced.user, user)):
+            return replaced
+        return next((node for node in self.nodes_of(machine) if node.user == user), None)
 
     def room_for_node(self, machine: MachineKey) -> None:
         if len(self.nodes_of(machine)) >= limits.MAX_NODES_PER_MACHINE:
@@ -366,6 +369,14 @@ Registry._APPLY = {
     Drop: Registry._drop,
     Audit: Registry._note,
 }
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def digest_of(text: str) -> bytes:

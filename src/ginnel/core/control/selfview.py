@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ginnel.core.control.attributes import attributes_of
 from ginnel.core.control.records import Node, Status
 from ginnel.core.control.statement import for_peers
 from ginnel.wire import tailcfg
@@ -51,6 +52,7 @@ class SelfView:
                 created=stamp(node.created),
                 cap=status.cap,
                 tags=list(node.tags) or None,
+                cap_map=attributes_of(status.hostinfo),
                 online=True,
                 machine_authorized=True,
             )

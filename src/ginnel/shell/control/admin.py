@@ -13,7 +13,6 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -30,6 +29,7 @@ from ginnel.core.control.registry import Refused
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.store import StoreUnavailable
 from ginnel.wire.invite import Invite, encode_invite
+from ginnel.wire.tailcfg import stamp
 from ginnel.words import MachineKey, WallTime
 
 DEFAULT_KEY_LIFETIME = 3600.0
@@ -369,9 +369,8 @@ def _user(user: User) -> dict[str, Any]:
 
 
 def _time(wall: WallTime | None) -> str | None:
-    return (
-        None if wall is None else datetime.fromtimestamp(wall, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    )
+    written = stamp(wall)
+    return written.isoformat(timespec="seconds").replace("+00:00", "Z") if written is not None else None
 
 
 def _check_tag(tag: str) -> None:

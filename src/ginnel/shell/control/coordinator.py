@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 from ginnel.core.control import limits
 from ginnel.core.control.access import Access, policy_node
 from ginnel.core.control.frames import Frames
-from ginnel.core.control.login import BadRequest, Hold, LoginDesk, Reply
+from ginnel.core.control.login import BadRequest, Caller, Hold, LoginDesk, Reply
 from ginnel.core.control.mapper import Action, End, Mapper, Send, Stream, Surroundings
 from ginnel.core.control.pending import PendingLogins
 from ginnel.core.control.policy import (
@@ -104,10 +104,12 @@ class Coordinator:
     # --- start -----------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Everything the database holds. A stored policy that cannot be read denies all until it is set anew."""
+        """Everything the database holds. A stored policy that cannot be read denies all until it is set anew. Raises
+        StoreUnavailable."""
         loaded = self.store.load()
         self.registry.apply(loaded.rows)
         self.registry.resume_ids(**{name: loaded.numbers.get(name, 0) for name in ("user", "node", "key")})
+        self.registry.withheld = loaded.withheld
         self.registry.renumber()
         now, wall = self.now(), self.wall()
         if self.registry.policy is not None:
@@ -134,8 +136,17 @@ class Coordinator:
                 await asyncio.sleep(TICK)
                 await self._tick()
         finally:
-            with suppress(StoreUnavailable):
-                await asyncio.shield(self._write_behind())
+            await asyncio.shield(self._finish_all())
+
+    async def _finish_all(self) -> None:
+        """What was decided is committed before the database closes, and who is here now was last seen now."""
+        wall = self.wall()
+        for node_id in self.presence.online & self.registry.nodes.keys():
+            self._seen_last(node_id, wall)
+        with suppress(StoreUnavailable):
+            await self._alone(self._write_behind())
+        while self._changes:
+            await asyncio.wait(self._changes)
 
     def now(self) -> Instant:
         return Instant(time.monotonic())
@@ -148,19 +159,19 @@ class Coordinator:
 
     # --- registration ----------------------------------------------------------------------------------------
 
-    async def register(self, request: RegisterRequest, machine: MachineKey, source: str) -> RegisterResponse | Failure:
+    async def register(self, request: RegisterRequest, caller: Caller) -> RegisterResponse | Failure:
         """Answers when there is an answer: with a followup that may be hours later. Cancel it freely."""
         while True:
-            outcome = await self._alone(self._decide(request, machine))
+            outcome = await self._alone(self._decide(request, caller))
             if isinstance(outcome, Hold):
                 await self._wait_for(outcome)
                 continue
             if isinstance(outcome, RegisterResponse) and outcome.error:
-                await asyncio.sleep(self.refusals.delay(source, self.now()))
+                await asyncio.sleep(self.refusals.delay(caller.source, self.now()))
             return outcome
 
-    async def _decide(self, request: RegisterRequest, machine: MachineKey) -> RegisterResponse | Failure | Hold:
-        outcome = self.desk.decide(request, machine, self.now(), self.wall())
+    async def _decide(self, request: RegisterRequest, caller: Caller) -> RegisterResponse | Failure | Hold:
+        outcome = self.desk.decide(request, caller, self.now(), self.wall())
         if isinstance(outcome, Reply):
             return await self._reply(outcome)
         return Failure(400, outcome.text) if isinstance(outcome, BadRequest) else outcome
@@ -175,9 +186,18 @@ class Coordinator:
         except StoreUnavailable as error:
             log.error("a registration was not taken: %s", error)
             return Failure(503, "the server cannot store registrations now; try again later")
+        self._finish(reply.settled)
         return reply.response
 
+    def _finish(self, login_ids: Sequence[str]) -> None:
+        for login_id in login_ids:
+            self.pending.finish(login_id)
+        self._wake(login_ids)
+
     async def _wait_for(self, hold: Hold) -> None:
+        """Until the login is over; it may be already, for others had their turn since it was decided to wait."""
+        if self.pending.get(hold.login_id) is None:
+            return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters = self._waiting.setdefault(hold.login_id, set())
         waiters.add(waiter)
@@ -202,8 +222,7 @@ class Coordinator:
         user = self.registry.user_named(user_name)
         node, rows = self.desk.approve(login_id, user, self.wall(), actor)
         await self._commit(rows)
-        self.pending.finish(login_id)
-        self._wake([login_id])
+        self._finish([login_id])
         return node
 
     def _may_tag(self, user: User, tag: str) -> bool:
@@ -361,16 +380,19 @@ class Coordinator:
         self._check_expiry(now, wall)
         try:
             await self._delete_ephemeral(now)
-            await self._write_behind()
+            await self._alone(self._write_behind())
         except StoreUnavailable as error:
             log.error("the database takes no rows, maps go on: %s", error)
         self._schedule()
 
     def _left(self, node_id: NodeId, now: Instant, wall: WallTime) -> None:
+        self._seen_last(node_id, wall)
+        self.mapper.changed(node_id, now, wall)
+
+    def _seen_last(self, node_id: NodeId, wall: WallTime) -> None:
         status = self.registry.status.get(node_id, Status(node_id))
         self.registry.apply([replace(status, last_seen=wall)])
         self._unwritten.add(node_id)
-        self.mapper.changed(node_id, now, wall)
 
     def _check_expiry(self, now: Instant, wall: WallTime) -> None:
         """Keys that ran out since the last look, or came back when a clock was set right."""
@@ -396,7 +418,8 @@ class Coordinator:
         return [*self.registry.delete_node(node, wall), audit]
 
     async def _write_behind(self) -> None:
-        """Status rows of all nodes that said something since; kept for the next time when the database fails."""
+        """Status rows of all nodes that said something since; kept for the next time when the database fails. Alone, or
+        the row of a node that is being deleted would be written behind its deletion."""
         ids, self._unwritten = self._unwritten, set()
         rows = [self.registry.status[node_id] for node_id in ids if node_id in self.registry.status]
         try:
@@ -450,5 +473,4 @@ class Coordinator:
     # --- for the front ---------------------------------------------------------------------------------------
 
     def admits(self, key: NodeKey) -> bool:
-        """Whether a relay may let this key in."""
-        return self.registry.key_is_registered(key)
+        return self.registry.key_is_live(key, self.wall())
