@@ -115,12 +115,21 @@ class Mesh:
         ip("-n", server, "link", "set", "br0", "up")
         ip("-n", server, "addr", "add", "192.0.2.1/24", "dev", "br0")
         for host, address in ((self.a, "192.0.2.11/24"), (self.b, "192.0.2.12/24")):
-            port = f"p{host.short}"
-            ip("link", "add", "eth0", "netns", host.name, "type", "veth", "peer", "name", port, "netns", server)
-            ip("-n", server, "link", "set", port, "master", "br0", "up")
-            ip("-n", host.name, "addr", "add", address, "dev", "eth0")
-            ip("-n", host.name, "link", "set", "eth0", "up")
-            ip("-n", host.name, "route", "add", "default", "via", "192.0.2.1")
+            self._plug_in(host, address)
+
+    def _plug_in(self, host: Host, address: str) -> None:
+        server, port = self.server.name, f"p{host.short}"
+        ip("link", "add", "eth0", "netns", host.name, "type", "veth", "peer", "name", port, "netns", server)
+        ip("-n", server, "link", "set", port, "master", "br0", "up")
+        ip("-n", host.name, "addr", "add", address, "dev", "eth0")
+        ip("-n", host.name, "link", "set", "eth0", "up")
+        ip("-n", host.name, "route", "add", "default", "via", "192.0.2.1")
+
+    def join(self, name: str, address: str) -> Host:
+        """Another host on the wire."""
+        host = self._host(name)
+        self._plug_in(host, address)
+        return host
 
     def start_server(self) -> None:
         state = str(self.directory / "srv")
@@ -378,11 +387,7 @@ def test_a_second_daemon_on_the_same_socket_is_refused(mesh: Mesh) -> None:
 
 
 def test_logins_that_cannot_succeed_are_one_line_each_and_leave_nothing(mesh: Mesh) -> None:
-    stranger = mesh._host("c")
-    ip("link", "add", "eth0", "netns", stranger.name, "type", "veth", "peer", "name", "pc", "netns", mesh.server.name)
-    ip("-n", mesh.server.name, "link", "set", "pc", "master", "br0", "up")
-    ip("-n", stranger.name, "addr", "add", "192.0.2.13/24", "dev", "eth0")
-    ip("-n", stranger.name, "link", "set", "eth0", "up")
+    stranger = mesh.join("c", "192.0.2.13/24")
     stranger.start()
     try:
         invite = parse_invite(mesh.invite())

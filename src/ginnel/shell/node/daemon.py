@@ -1,6 +1,6 @@
 """`ginneld`: everything is checked before anything is made, and what was made goes again.
 
-Room: shell. The loop is asyncio's own: no packet passes it, and pyroute2's netlink sockets do not run on uvloop.
+Room: shell. The loop is asyncio's own: no packet passes it.
 """
 
 from __future__ import annotations
@@ -108,5 +108,5 @@ def _first(group: BaseExceptionGroup[StartError]) -> StartError:
 def _log_to_stderr(verbose: int) -> None:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
-    for chatty in ("pyroute2", "hpack", "h2", "asyncio"):
+    for chatty in ("hpack", "h2", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
