@@ -1,7 +1,7 @@
 //! The thread that runs WireGuard's timers, for those peers alone that have keys or a handshake under way.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ginnel_tunnel::Life;
@@ -19,6 +19,7 @@ const TICK: Duration = Duration::from_millis(250);
 pub struct Timers {
     peers: Mutex<Vec<Arc<Peer>>>,
     changed: Condvar,
+    relay_up: AtomicBool,
 }
 
 impl Timers {
@@ -29,6 +30,11 @@ impl Timers {
         }
         self.peers.lock().push(Arc::clone(peer));
         self.changed.notify_all();
+    }
+
+    /// A relay is up now: handshakes whose answers may have been lost for want of it are begun again at the next tick.
+    pub fn relay_came_up(&self) {
+        self.relay_up.store(true, Ordering::Release);
     }
 
     /// Wake the thread, so that it sees that it must end.
@@ -68,12 +74,20 @@ pub fn turn(shared: &Shared, sender: &mut Sender) {
         return;
     }
     let now = Instant::now();
+    let ask_again = shared.timers.relay_up.swap(false, Ordering::AcqRel);
     let mut asleep = Vec::new();
     let mut messages = Vec::new();
     for peer in &peers {
         let life = match peer.is_removed() {
             true => Life::Asleep,
-            false => peer.tunnel(&shared.identity, now).tick(now, &mut messages),
+            false => {
+                let mut tunnel = peer.tunnel(&shared.identity, now);
+                let life = tunnel.tick(now, &mut messages);
+                if ask_again && life == Life::Active {
+                    tunnel.retry(now, &mut messages);
+                }
+                life
+            }
         };
         shared.transmit(peer, &mut messages, None, now, sender);
         if life == Life::Asleep {

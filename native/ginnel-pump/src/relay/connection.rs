@@ -241,6 +241,7 @@ impl Reading<'_> {
                     *self.budget.lock() = Budget::new(info, now);
                     let home = shared.relays.is_preferred(region);
                     self.relay.queue.open(home.then(|| preferred_frame(true)));
+                    shared.timers.relay_came_up();
                     shared.aside(Aside::RelayUp(region, server, self.address));
                 }
                 Some(Event::PeerGone { peer, reason }) => {
