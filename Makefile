@@ -59,7 +59,11 @@ check: lint types unit ## Format, lint, types and unit tests of both languages, 
 test: setup lint types ## All tests that CI runs
 	cargo test --quiet --release --locked --workspace --exclude ginnel-py
 	$(BIN)/python -m pytest -n 2 tests --ignore=tests/lab --ignore=tests/interop
-	$(BIN)/python -m pytest tests/lab tests/interop
+	$(BIN)/python -m pytest -m "not official_daemon" tests/lab tests/interop
+
+interop: setup ## The same steps against the real programs; builds the official daemon where Go is (root)
+	scripts/official-daemon
+	$(BIN)/python -m pytest tests/interop
 
 bench: setup ## Measure beside tailscaled, derper and wireguard-go, which Go builds where it is there (root)
 	$(BIN)/python -m bench._peers

@@ -1,6 +1,6 @@
 """The typed contract of the Rust extension. Tables go down, batches come up, one descriptor wakes the loop."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, final
 
 Address = tuple[str, int]
@@ -52,13 +52,15 @@ class Pump:
         """Add a peer, or change what it may send and is sent. Raises ValueError on a bad prefix or key."""
 
     def reset_peer(self, key: bytes) -> None:
-        """Forget the peer's sessions (it restarted); the next packet starts a handshake."""
+        """The peer restarted, so its sessions are dead. If there was one, or packets wait, a handshake begins at once
+        by the steered path, repeated after 0.5, 1 and 2 s while nobody answers."""
 
     def remove_peer(self, key: bytes) -> None: ...
     def steer(self, key: bytes, endpoint: Address | None, region: int) -> None:
         """Send this peer's packets to the endpoint and, when `region` is not 0, by that region's relay as well.
         With neither, up to 128 packets wait for a path and older ones are dropped and counted; an answer to the peer's
-        handshake goes back where that came from. An unknown key is ignored."""
+        handshake goes back where that came from. A handshake that waits for its answer is repeated on a new endpoint.
+        An unknown key is ignored."""
 
     def set_addresses(self, addresses: Sequence[str]) -> None:
         """The prefixes this node receives for: its own addresses and the routes it serves."""
@@ -112,11 +114,16 @@ class Relay:
         threads: int = 2,
         handshake_timeout: float = 10.0,
         write_timeout: float = 2.0,
+        limits: Mapping[str, float] = ...,
     ) -> Relay:
         """Bind and serve. `certificate`: PEM chain, leaf first, the relay's `derpkey` certificate last.
         `tls`, `http`, `stun`: "ip:port" to listen on (port 0: any). `splice`: unix socket of the server behind.
         The timeouts, in seconds: for TLS with the request's head and again for the login; for a client that takes
-        no byte. Raises OSError (a port is taken), ValueError (bad PEM or key)."""
+        no byte. `limits`, all optional: `connections` in all, `per_prefix` from one IPv4 address or IPv6 /64, of these
+        `half_open_per_prefix` before a request or login, `limit_loopback` (1: prefixes of loopback too), `receive_rate`
+        and `receive_burst` in bytes a second and bytes from one client (0: no limit), `stun_rate` in answers a second
+        to one prefix (0: no limit), `keep_alive` in seconds of silence.
+        Raises OSError (a port is taken), ValueError (bad PEM or key, an unknown or impossible limit)."""
 
     def addresses(self) -> dict[str, list[Address]]:
         """What was bound, by "tls", "http", "stun"."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ginnel.cli import commands
+from ginnel.core.control import limits
 from ginnel.shell.control.admin import VERBS
+from ginnel.shell.control.adminclient import AdminError, call
 from ginnel.shell.control.config import read_config
 from ginnel.shell.control.run import ControlServer
+from tests.shell.control.control_client import Client, auth_key
 
 
 def server_at(state: Path) -> ControlServer:
@@ -48,6 +52,19 @@ async def test_a_key_is_shown_once_and_listed_by_prefix(tmp_path: Path) -> None:
         assert (await ginnel(tmp_path, "preauthkeys", "expire", key.split("-")[1])).output == "Key revoked.\n"
         (row,) = json.loads((await ginnel(tmp_path, "preauthkeys", "list", "--json")).output)
         assert (row["revoked"], row["reusable"], row["acl_tags"]) == (True, True, ["tag:a"])
+
+
+async def test_nodes_are_listed_in_headscales_columns(tmp_path: Path) -> None:
+    async with server_at(tmp_path) as server:
+        async with Client(server, "Lap top") as client:
+            await client.register(await auth_key(server))
+        listed = (await ginnel(tmp_path, "nodes", "list")).output.splitlines()
+        head, row = (re.split(r"  +", line) for line in listed)
+        assert " ".join(head[:8]) == "ID HOSTNAME NAME MACHINEKEY NODEKEY USER TAGS IP ADDRESSES"
+        assert " ".join(head[8:]) == "EPHEMERAL LAST SEEN EXPIRATION CONNECTED EXPIRED"
+        keys = client.machine.public().short(), client.key.public().short()
+        assert row[:6] == ["1", "Lap top", "lap-top", *keys, "default"]
+        assert row[6:] == ["-", "100.64.0.1,fd7a:115c:a1e0::1", "no", "-", "-", "no", "no"]
 
 
 async def test_the_policy_is_checked_with_its_line_set_and_shown(tmp_path: Path) -> None:
@@ -88,6 +105,14 @@ async def test_what_cannot_be_done_is_one_line_and_status_1(
         result = await ginnel(tmp_path, *command)
     assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
     assert words in result.output
+
+
+async def test_a_policy_beyond_the_limit_is_refused_in_words(tmp_path: Path) -> None:
+    async with server_at(tmp_path):
+        with pytest.raises(AdminError, match="at most"):
+            await asyncio.to_thread(
+                call, tmp_path / "admin.sock", "policy.check", {"text": " " * limits.MAX_ADMIN_BODY}
+            )
 
 
 async def test_without_a_server_the_command_says_how_to_start_one(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ginnel.cli.server import _greet
 from ginnel.wire.invite import PREFIX, parse_invite
+from tests.shell.control.control_client import Client, auth_key, running
 
 PROGRAM = "from ginnel.cli.main import main; main()"
 
@@ -37,6 +39,20 @@ def test_it_starts_says_how_to_join_and_stops_when_told(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
     assert parse_invite(invite).url == "http://127.0.0.1:1"
+
+
+async def test_once_somebody_joined_a_start_writes_no_invite_into_its_journal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(tmp_path) as started:
+        await _greet(started)
+        assert PREFIX in capsys.readouterr().out
+        async with Client(started) as client:
+            await client.register(await auth_key(started))
+        await _greet(started)
+        said = capsys.readouterr().out
+        assert (PREFIX in said, "ginnel server invite" in said) == (False, True)
+        assert len(started.coordinator.registry.keys) == 2
 
 
 def test_an_unknown_setting_is_refused_with_its_line(tmp_path: Path) -> None:

@@ -87,5 +87,15 @@ def test_a_server_that_never_answered_gets_some_seconds_and_a_known_one_for_ever
     fresh, known = Progress("https://c.example"), Progress("https://c.example")
     assert fresh.take(down, 0.0) is None
     assert "cannot log in at https://c.example: cannot connect" in (fresh.take(down, PATIENCE) or "")
+    assert fresh.take(EVENT | {"State": "NeedsLogin"}, PATIENCE) is not None  # while it asks again
     assert known.take(down | {"EverAccepted": True}, 0.0) is None
     assert known.take(down | {"EverAccepted": True}, 1000.0) is None
+
+
+def test_a_certificate_that_is_not_trusted_is_answered_by_an_invite() -> None:
+    untrusted = EVENT | {"Problem": "the certificate of c.example:443 is not trusted", "State": "NeedsLogin"}
+    progress = Progress("https://c.example")
+    assert progress.take(untrusted, 0.0) is None
+    line = progress.take(untrusted, PATIENCE) or ""
+    assert "join by an invite" in line
+    assert "that the server runs" not in line

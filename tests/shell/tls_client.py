@@ -35,6 +35,8 @@ class HostileTls:
         self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._came, self._goes)
         self._number = 0
+        self._stream = b""
+        self.records_read = 0
 
     @classmethod
     @asynccontextmanager
@@ -58,13 +60,21 @@ class HostileTls:
                 await self._receive()
             else:
                 self.writer.write(self._goes.read())
+                self.records_read = 0
                 return self._derive()
 
     async def _receive(self) -> None:
         data = await asyncio.wait_for(self.reader.read(65536), LIMIT)
         if not data:
             raise ConnectionResetError
+        self._count(data)
         self._came.write(data)
+
+    def _count(self, data: bytes) -> None:
+        self._stream += data
+        while len(self._stream) >= 5 and len(self._stream) >= (end := 5 + int.from_bytes(self._stream[3:5], "big")):
+            self._stream = self._stream[end:]
+            self.records_read += 1
 
     def _derive(self) -> None:
         cipher = self._tls.cipher()

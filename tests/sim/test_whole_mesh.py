@@ -75,6 +75,21 @@ def test_pairs_that_cannot_be_direct_are_usable_by_relay(a: NatKind | None, b: N
     assert mesh.nodes["a"].delivered["b"] > 250
 
 
+def test_a_cold_pair_without_udp_needs_no_net_check_for_its_first_byte() -> None:
+    """Both have just come up, neither's check is over: the only relay there is carries at once."""
+    mesh = SimMesh(1)
+    mesh.node("a", UDP_BLOCKED)
+    mesh.node("b", UDP_BLOCKED)
+    talking(mesh)
+    assert mesh.clock.run_until(lambda: mesh.nodes["b"].delivered["a"] > 0, limit=0.6)
+
+
+def test_a_home_that_the_first_check_confirms_is_told_once() -> None:
+    mesh = pair(1, EASY, EASY)
+    mesh.clock.run(10.0)
+    assert [len(node.reports) for node in mesh.nodes.values()] == [1, 1]
+
+
 def test_the_first_byte_comes_by_relay_while_a_path_is_looked_for() -> None:
     mesh = talking(pair(1, EASY, EASY))
     assert mesh.clock.run_until(lambda: mesh.nodes["b"].delivered["a"] > 0, limit=0.2)
@@ -141,6 +156,23 @@ def test_a_restarted_peer_is_reached_again_at_once() -> None:
     restarted = mesh.clock.now
     assert mesh.clock.run_until(lambda: mesh.nodes["a"].last_delivery.get("b", 0.0) > restarted, limit=1.5)
     assert mesh.clock.run_until(lambda: mesh.both_direct("a", "b"), limit=3.0)
+
+
+@pytest.mark.parametrize("talker", ["a", "b"])
+@pytest.mark.parametrize("nat", [None, EASY, HARD], ids=str)
+@pytest.mark.parametrize("seed", range(5))
+def test_a_peer_that_restarts_right_after_a_handshake_is_reached_by_whoever_talks(
+    seed: int, nat: NatKind | None, talker: str
+) -> None:
+    mesh = pair(seed, nat, nat)
+    mesh.clock.run(2.0)
+    listener = mesh.nodes["b" if talker == "a" else "a"]
+    mesh.talk(talker, listener.name, one_way=True)
+    mesh.clock.run(1.0 + seed)
+    mesh.restart("b")
+    restarted = mesh.clock.now
+    heard = mesh.nodes[listener.name].last_delivery
+    assert mesh.clock.run_until(lambda: heard.get(talker, 0.0) > restarted + 0.5, limit=2.0), f"seed {seed}"
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -131,11 +131,11 @@ def test_depth_and_size_have_limits():
 def test_time_grows_no_faster_than_the_text(piece):
     def cost(pieces):
         text, best = "[" + piece * pieces, float("inf")
-        for _ in range(3):
+        for _ in range(5):
             began = time.process_time()
             with suppress(WireError):
                 hujson.parse(text)
             best = min(best, time.process_time() - began)
         return best
 
-    assert cost(32_000) < 16 * cost(4_000) + 0.01
+    assert cost(32_000) < 32 * cost(4_000) + 0.01  # 8 if linear, 64 if quadratic

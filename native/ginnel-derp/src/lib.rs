@@ -27,7 +27,7 @@ pub use frame::{Frame, is_disco, kind, packet_header, put_header, put_packet};
 pub use inbox::{Inbox, RawFrame, Rule};
 pub use login::{ClientInfo, Secret, ServerInfo};
 pub use server::{
-    open_client_info, put_server_info, put_server_key, server_rule, upgrade_response,
+    login_rule, open_client_info, put_server_info, put_server_key, server_rule, upgrade_response,
 };
 
 /// 32 bytes of X25519 public key.

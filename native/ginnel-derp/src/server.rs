@@ -30,6 +30,17 @@ pub fn server_rule(kind: u8) -> Rule {
     }
 }
 
+/// Before the login only ClientInfo is taken: who has proved nothing gets no room for anything else.
+pub fn login_rule(kind: u8) -> Rule {
+    match kind {
+        kind::CLIENT_INFO => server_rule(kind),
+        _ => Rule {
+            limit: 0,
+            keep: true,
+        },
+    }
+}
+
 /// The HTTP answer of the normal upgrade; fast start has none.
 pub fn upgrade_response(server: &Key) -> String {
     format!(

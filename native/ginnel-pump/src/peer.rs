@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use bytes::BytesMut;
 use ginnel_tunnel::{Identity, Tunnel};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
@@ -88,6 +89,13 @@ impl Peer {
     pub fn reset(&self) {
         if let Some(tunnel) = &mut *self.tunnel.lock() {
             tunnel.reset();
+        }
+    }
+
+    /// It restarted: a new handshake, if it had a session or packets wait for one.
+    pub fn restart(&self, now: Instant, out: &mut Vec<BytesMut>) {
+        if let Some(tunnel) = &mut *self.tunnel.lock() {
+            tunnel.restart(now, out);
         }
     }
 

@@ -186,12 +186,19 @@ impl Pump {
         Ok(())
     }
 
-    /// Forget a peer's sessions.
+    /// A peer restarted: its sessions are dead. Where there was one, a new handshake goes out at once.
     pub fn reset_peer(&self, key: &Key) {
-        if let Some(peer) = self.shared.by_key(key) {
-            peer.reset();
-            self.shared.forget_indices(&peer);
-        }
+        let Some(peer) = self.shared.by_key(key) else {
+            return;
+        };
+        let now = Instant::now();
+        let mut messages = Vec::new();
+        self.shared.forget_indices(&peer);
+        peer.restart(now, &mut messages);
+        let mut sender = Sender::default();
+        self.shared
+            .transmit(&peer, &mut messages, None, now, &mut sender);
+        sender.flush(&self.shared);
     }
 
     /// Remove a peer: nothing of it is sent or accepted any more once this returns.
@@ -226,7 +233,9 @@ impl Pump {
         };
         let steer = Steer { endpoint, region };
         let old = peer.steer.swap(Arc::new(steer));
-        if !old.leads_somewhere() && steer.leads_somewhere() && peer.was_used() {
+        let found = steer.endpoint.is_some() && steer.endpoint != old.endpoint;
+        let first = !old.leads_somewhere() && steer.leads_somewhere();
+        if (found || first) && peer.was_used() {
             self.resume(&peer);
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ginnel_derp::{Key, Secret};
-use ginnel_relay::{Config, Limits, RelayError};
+use ginnel_relay::{Config, Limits, Rate, RelayError};
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -23,7 +23,7 @@ impl Relay {
     #[new]
     #[pyo3(signature = (
         private_key, *, certificate, certificate_key, tls, http, stun, splice, members_only, threads = 2,
-        handshake_timeout = 10.0, write_timeout = 2.0
+        handshake_timeout = 10.0, write_timeout = 2.0, limits = HashMap::new()
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
@@ -39,12 +39,11 @@ impl Relay {
         threads: usize,
         handshake_timeout: f64,
         write_timeout: f64,
+        limits: HashMap<String, f64>,
     ) -> PyResult<Self> {
-        let limits = Limits {
-            handshake: seconds(handshake_timeout)?,
-            write: seconds(write_timeout)?,
-            ..Limits::default()
-        };
+        let mut limits = read_limits(limits)?;
+        limits.handshake = seconds(handshake_timeout)?;
+        limits.write = seconds(write_timeout)?;
         let config = Config {
             secret: Secret::new(key(private_key)?),
             certificate: certificate.to_vec(),
@@ -129,6 +128,38 @@ impl Relay {
 fn key(raw: &[u8]) -> PyResult<Key> {
     raw.try_into()
         .map_err(|_| PyValueError::new_err(format!("expected 32 bytes of key, got {}", raw.len())))
+}
+
+fn read_limits(given: HashMap<String, f64>) -> PyResult<Limits> {
+    let mut limits = Limits::default();
+    let (mut bytes_per_second, mut burst) = (0, 0);
+    for (name, number) in given {
+        match name.as_str() {
+            "keep_alive" => limits.keep_alive = seconds(number)?,
+            "connections" => limits.connections = whole(&name, number)? as usize,
+            "per_prefix" => limits.per_prefix = whole(&name, number)?,
+            "half_open_per_prefix" => limits.half_open_per_prefix = whole(&name, number)?,
+            "limit_loopback" => limits.limit_loopback = whole(&name, number)? != 0,
+            "receive_rate" => bytes_per_second = whole(&name, number)?.into(),
+            "receive_burst" => burst = whole(&name, number)?.into(),
+            "stun_rate" => limits.stun_rate = whole(&name, number)?,
+            _ => return Err(PyValueError::new_err(format!("no limit is named {name:?}"))),
+        }
+    }
+    limits.receive = (bytes_per_second > 0).then_some(Rate {
+        bytes_per_second,
+        burst,
+    });
+    Ok(limits)
+}
+
+fn whole(name: &str, number: f64) -> PyResult<u32> {
+    let fits = (0.0..=f64::from(u32::MAX)).contains(&number) && number.fract() == 0.0;
+    fits.then_some(number as u32).ok_or_else(|| {
+        PyValueError::new_err(format!(
+            "expected a whole number below 2^32 as {name}, got {number}"
+        ))
+    })
 }
 
 fn seconds(number: f64) -> PyResult<Duration> {

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::config::Limits;
-
-/// An IPv4 address or an IPv6 /64: what one household or one machine has.
-type Prefix = [u8; 8];
+use crate::place::{Prefix, prefix};
 
 #[derive(Debug, Default)]
 struct Place {
@@ -46,7 +44,7 @@ impl Admission {
     }
 
     pub(crate) fn admit(self: &Arc<Self>, source: IpAddr) -> Option<Permit> {
-        let place = prefix(source);
+        let place = prefix(source, self.limits.limit_loopback);
         let mut table = self.table.lock();
         if table.open >= self.limits.connections {
             return None;
@@ -95,17 +93,6 @@ impl Drop for Permit {
             }
         }
     }
-}
-
-/// Loopback is ourselves or a proxy in front, and has no prefix.
-fn prefix(source: IpAddr) -> Option<Prefix> {
-    let mut prefix = [0; 8];
-    match source.to_canonical() {
-        ip if ip.is_loopback() => return None,
-        IpAddr::V4(ip) => prefix[4..].copy_from_slice(&ip.octets()),
-        IpAddr::V6(ip) => prefix.copy_from_slice(&ip.octets()[..8]),
-    }
-    Some(prefix)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ginnel_derp::Secret;
 
-/// What a relay is started with.
-#[derive(Debug, Clone)]
+/// What a relay is started with. It holds a private key, and so never prints.
+#[derive(Clone)]
 pub struct Config {
     /// The DERP key.
     pub secret: Secret,
@@ -42,10 +42,25 @@ pub struct Limits {
     pub keep_alive: Duration,
     /// Connections in all.
     pub connections: usize,
-    /// Connections from one IPv4 address or IPv6 /64. Loopback is not counted.
+    /// Connections from one IPv4 address or IPv6 /64. Loopback is not counted unless `limit_loopback`.
     pub per_prefix: u32,
     /// Of these, such as have not yet sent a request or logged in.
     pub half_open_per_prefix: u32,
+    /// Limits of a prefix hold for loopback too.
+    pub limit_loopback: bool,
+    /// How fast one client may send; None: as fast as it can.
+    pub receive: Option<Rate>,
+    /// STUN answers a second to one prefix, and as many at once; 0: no limit.
+    pub stun_rate: u32,
+}
+
+/// A bucket of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// What flows in.
+    pub bytes_per_second: u64,
+    /// What it holds.
+    pub burst: u64,
 }
 
 impl Default for Limits {
@@ -57,6 +72,9 @@ impl Default for Limits {
             connections: 60_000,
             per_prefix: 4096,
             half_open_per_prefix: 512,
+            limit_loopback: false,
+            receive: None,
+            stun_rate: 1000,
         }
     }
 }

@@ -45,6 +45,7 @@ counters! {
     control_full = "derp.drop.control_full",
     stun_answered = "stun.answered",
     stun_ignored = "stun.ignored",
+    stun_limited = "stun.limited",
     stun_unsent = "stun.unsent",
 }
 

@@ -104,7 +104,7 @@ pub(crate) async fn serve_http(
                 Ok(behind) => {
                     shared.counters.spliced.one();
                     drop(early);
-                    let _ = splice::plain(tcp, behind).await;
+                    let _ = splice::plain(tcp, behind, shared.limits.write).await;
                     return;
                 }
                 Err(_) => no_server(&shared),
@@ -134,9 +134,10 @@ pub(crate) async fn serve_http(
 async fn read_request(stream: &mut Stream) -> io::Result<Head> {
     loop {
         let head = read_head(&stream.plain, true);
-        if head != Head::Partial || !stream.read().await? {
+        if head != Head::Partial || stream.closed {
             return Ok(head);
         }
+        stream.read().await?;
     }
 }
 
@@ -168,7 +169,7 @@ async fn splice_tls(shared: &Shared, mut stream: Stream, ends: Ends) {
         Ok(behind) => {
             shared.counters.spliced.one();
             stream.plain = Vec::new();
-            let _ = splice::tls(stream, behind).await;
+            let _ = splice::tls(stream, behind, shared.limits.write).await;
         }
         Err(_) => finish(shared, stream, &no_server(shared)).await,
     }
@@ -209,7 +210,8 @@ async fn serve_derp(
         Ok(Err(_)) => shared.counters.login_failed.one(),
         Ok(Ok(newcomer)) => {
             permit.settle();
-            derp::serve(shared, stream, newcomer, ends, permit).await;
+            // A task of its own: this one's memory, which opening needed, is free while the login lasts.
+            tokio::spawn(derp::serve(shared, stream, newcomer, ends, permit));
         }
     }
 }

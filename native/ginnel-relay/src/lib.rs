@@ -17,6 +17,7 @@ mod counters;
 mod derp;
 mod door;
 mod http;
+mod place;
 mod proxy;
 mod relay;
 mod splice;
@@ -24,5 +25,5 @@ mod stream;
 mod stun;
 mod tls;
 
-pub use config::{Config, Limits, RelayError};
+pub use config::{Config, Limits, Rate, RelayError};
 pub use relay::{ClientRow, Relay};

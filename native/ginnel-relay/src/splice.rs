@@ -3,13 +3,15 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
 
 use crate::config::READ_SIZE;
 use crate::derp::with_scratch;
-use crate::stream::Stream;
+use crate::stream::{Stream, linger};
 use crate::tls::{Tls, Wire, left_over};
 
 /// Connect to the server behind and send it the preamble and the bytes that came already.
@@ -81,19 +83,27 @@ fn write_some(bytes: &[u8], write: impl Fn(&[u8]) -> io::Result<usize>) -> io::R
     Ok(sent)
 }
 
-/// Copy until both sides have ended.
-pub(crate) async fn tls(stream: Stream, behind: UnixStream) -> io::Result<()> {
+/// Copy until both sides have ended. `patience`: how long the client may take to see the end.
+pub(crate) async fn tls(stream: Stream, behind: UnixStream, patience: Duration) -> io::Result<()> {
     let Stream {
-        tcp, tls, incoming, ..
+        tcp,
+        tls,
+        incoming,
+        closed,
+        ..
     } = stream;
-    Splice::new(Front::Tls { tls, incoming }, tcp, behind)
-        .run()
-        .await
+    let mut splice = Splice::new(Front::Tls { tls, incoming }, tcp, behind);
+    splice.client_ended = closed;
+    splice.run(patience).await
 }
 
 /// The same for port 80.
-pub(crate) async fn plain(tcp: TcpStream, behind: UnixStream) -> io::Result<()> {
-    Splice::new(Front::Plain, tcp, behind).run().await
+pub(crate) async fn plain(
+    tcp: TcpStream,
+    behind: UnixStream,
+    patience: Duration,
+) -> io::Result<()> {
+    Splice::new(Front::Plain, tcp, behind).run(patience).await
 }
 
 impl Splice {
@@ -111,8 +121,9 @@ impl Splice {
         }
     }
 
-    async fn run(mut self) -> io::Result<()> {
+    async fn run(mut self, patience: Duration) -> io::Result<()> {
         while !(self.behind_ended && self.to_client.is_empty()) {
+            self.pass_on_the_end().await;
             tokio::select! {
                 ready = self.tcp.readable(), if !self.client_ended && self.to_behind.is_empty() => {
                     ready?;
@@ -123,22 +134,35 @@ impl Splice {
                     self.read_behind()?;
                 }
                 ready = self.behind.writable(), if !self.to_behind.is_empty() => {
-                    ready?;
-                    self.to_behind.go_on(|bytes| self.behind.try_write(bytes))?;
+                    let written = ready.and_then(|()| self.to_behind.go_on(|bytes| self.behind.try_write(bytes)));
+                    self.note_behind(written);
                 }
                 ready = self.tcp.writable(), if !self.to_client.is_empty() => {
                     ready?;
                     self.to_client.go_on(|bytes| self.tcp.try_write(bytes))?;
                 }
             }
-            if self.client_ended
-                && self.to_behind.is_empty()
-                && !std::mem::replace(&mut self.told_behind, true)
-            {
-                self.behind.shutdown().await?;
-            }
         }
-        self.tcp.shutdown().await
+        timeout(patience, linger(&mut self.tcp)).await?
+    }
+
+    /// Once the client has ended and all it said has arrived, the server learns of it.
+    async fn pass_on_the_end(&mut self) {
+        if self.client_ended
+            && self.to_behind.is_empty()
+            && !std::mem::replace(&mut self.told_behind, true)
+        {
+            // An error says that it has gone, which reading tells as well.
+            let _ = self.behind.shutdown().await;
+        }
+    }
+
+    /// A server that takes no more may have answered all the same: what it has said still goes to the client.
+    fn note_behind(&mut self, written: io::Result<()>) {
+        if written.is_err() {
+            self.to_behind = Piece::default();
+            (self.client_ended, self.told_behind) = (true, true);
+        }
     }
 
     fn read_client(&mut self) -> io::Result<()> {
@@ -148,9 +172,11 @@ impl Splice {
                     return Ok(());
                 };
                 self.client_ended = size == 0;
-                return self
+                let written = self
                     .to_behind
                     .start(&scratch.read[..size], |bytes| self.behind.try_write(bytes));
+                self.note_behind(written);
+                return Ok(());
             };
             let kept = incoming.len();
             scratch.read[..kept].copy_from_slice(incoming);
@@ -169,8 +195,11 @@ impl Splice {
             if !scratch.wire.filled().is_empty() {
                 self.answer_client(&scratch.wire)?;
             }
-            self.to_behind
-                .start(&scratch.plain, |bytes| self.behind.try_write(bytes))
+            let written = self
+                .to_behind
+                .start(&scratch.plain, |bytes| self.behind.try_write(bytes));
+            self.note_behind(written);
+            Ok(())
         })
     }
 
@@ -192,8 +221,11 @@ impl Splice {
 
     fn read_behind(&mut self) -> io::Result<()> {
         with_scratch(|scratch| {
-            let Some(size) = ready(self.behind.try_read(&mut scratch.read[..READ_SIZE]))? else {
-                return Ok(());
+            let size = match ready(self.behind.try_read(&mut scratch.read[..READ_SIZE])) {
+                Ok(None) => return Ok(()),
+                Ok(Some(size)) => size,
+                // It went with bytes of ours unread. All it said has been read before this comes.
+                Err(_) => 0,
             };
             self.behind_ended = size == 0;
             let Front::Tls { tls, .. } = &mut self.front else {

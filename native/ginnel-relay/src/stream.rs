@@ -19,6 +19,8 @@ pub(crate) struct Stream {
     pub(crate) incoming: Vec<u8>,
     pub(crate) plain: Vec<u8>,
     open: bool,
+    /// The client will say no more.
+    pub(crate) closed: bool,
 }
 
 impl Stream {
@@ -31,9 +33,10 @@ impl Stream {
             incoming: Vec::new(),
             plain: Vec::new(),
             open: false,
+            closed: false,
         };
         while !stream.open {
-            if !stream.read().await? {
+            if !stream.read().await? && !stream.open {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
@@ -48,7 +51,10 @@ impl Stream {
         }
         self.incoming.reserve(4 << 10);
         match self.tcp.try_read_buf(&mut self.incoming) {
-            Ok(0) => return Ok(false),
+            Ok(0) => {
+                self.closed = true;
+                return Ok(false);
+            }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             other => other?,
         };
@@ -63,6 +69,7 @@ impl Stream {
             false => self.incoming[progress.used..].to_vec(),
         };
         self.open |= progress.open;
+        self.closed |= progress.closed;
         Ok(!progress.closed)
     }
 
@@ -83,14 +90,10 @@ impl Stream {
 }
 
 /// Close after an answer. Bytes that were not read would make the kernel reset the connection, and the answer could be
-/// lost: a few are read first. The caller sets the time limit.
+/// lost: what still comes is read and forgotten. The caller sets the time limit.
 pub(crate) async fn linger(tcp: &mut TcpStream) -> io::Result<()> {
     tcp.shutdown().await?;
     let mut rest = vec![0; 4 << 10];
-    for _ in 0..MAX_PENDING / rest.len() {
-        if tcp.read(&mut rest).await? == 0 {
-            break;
-        }
-    }
+    while tcp.read(&mut rest).await? > 0 {}
     Ok(())
 }

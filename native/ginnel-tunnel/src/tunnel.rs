@@ -23,6 +23,12 @@ const TIME_GRAIN: Duration = Duration::from_millis(300);
 const HANDSHAKE_GAP: Duration = Duration::from_millis(20);
 /// `REKEY_TIMEOUT` of the WireGuard paper §6.1.
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// When the first initiation to a restarted peer is repeated: it may not know us yet, nor be at its relay.
+const RESTART_RETRIES: [Duration; 3] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
 
 /// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +87,8 @@ pub struct Tunnel {
     unconfirmed: Option<u32>,
     /// Nothing older than the unconfirmed keypair: data must wait.
     hold: bool,
+    /// When the peer restarted, and how often its first initiation was repeated. None: it has answered since.
+    restarted: Option<(Instant, usize)>,
 }
 
 impl Tunnel {
@@ -105,6 +113,7 @@ impl Tunnel {
             answered: None,
             unconfirmed: None,
             hold: false,
+            restarted: None,
         })
     }
 
@@ -237,6 +246,7 @@ impl Tunnel {
         self.unconfirmed = None;
         self.hold = false;
         self.initiated = None;
+        self.restarted = None;
         self.release(now, out);
     }
 
@@ -273,7 +283,22 @@ impl Tunnel {
             self.hold = false;
             self.initiate(now, true, out);
         }
+        self.hurry(now, out);
         Life::Active
+    }
+
+    fn hurry(&mut self, now: Instant, out: &mut Vec<BytesMut>) {
+        let Some((since, repeats)) = self.restarted else {
+            return;
+        };
+        match RESTART_RETRIES.get(repeats) {
+            Some(due) if now.saturating_duration_since(since) >= *due => {
+                self.restarted = Some((since, repeats + 1));
+                self.initiate(now, true, out);
+            }
+            Some(_) => {}
+            None => self.restarted = None,
+        }
     }
 
     fn push_timed(&mut self, message: WgKind, now: Instant, out: &mut Vec<BytesMut>) {
@@ -283,16 +308,33 @@ impl Tunnel {
         out.push(bytes_of(message));
     }
 
-    /// Drop all sessions, as the peer has; the next packet starts a handshake.
+    /// Drop all sessions and what waits; the next packet starts a handshake.
     /// What the peer's last timestamp was, and our own clock, are kept: both must only grow.
     pub fn reset(&mut self) {
         self.tunn.reset();
         self.forget();
     }
 
+    /// The peer restarted: its sessions are gone, so nothing more is sealed for them. If there was one, or something
+    /// waits, a handshake begins at once and is repeated soon while nobody answers; what waits is kept for it.
+    pub fn restart(&mut self, now: Instant, out: &mut Vec<BytesMut>) {
+        self.told = now;
+        let had_session =
+            self.unconfirmed.is_some() || self.tunn.time_since_last_handshake().is_some();
+        let wanted = had_session || self.initiated.is_some() || !self.staged.is_empty();
+        let staged = std::mem::take(&mut self.staged);
+        self.reset();
+        self.staged = staged;
+        if wanted {
+            self.restarted = Some((now, 0));
+            self.initiate(now, true, out);
+        }
+    }
+
     fn forget(&mut self) {
         self.staged.clear();
         self.initiated = None;
+        self.restarted = None;
         self.unconfirmed = None;
         self.hold = false;
     }

@@ -216,6 +216,59 @@ fn after_a_reset_the_next_packet_starts_a_handshake_that_is_accepted() {
 }
 
 #[test]
+fn a_restarted_peer_is_sent_an_initiation_at_once_and_again_until_it_answers() {
+    let now = Instant::now();
+    let (mut a, _) = connected(now);
+    let mut out = Vec::new();
+    a.tunnel.restart(now, &mut out);
+    assert_eq!((out.len(), out[0][0]), (1, 1));
+    assert!(a.seal(b"waits", now).is_empty());
+    let repeats = |a: &mut End, ms| {
+        let mut out = Vec::new();
+        a.tunnel.tick(now + Duration::from_millis(ms), &mut out);
+        out
+    };
+    assert!(repeats(&mut a, 400).is_empty());
+    assert_eq!(repeats(&mut a, 500).len(), 1);
+    assert!(repeats(&mut a, 750).is_empty());
+    assert_eq!(repeats(&mut a, 1000).len(), 1);
+    let last = repeats(&mut a, 2000);
+    let (_, mut again) = ends(now);
+    let (_, got) = settle(&mut a, &mut again, last, now);
+    assert_eq!(got, [&b"waits"[..]], "the new process gets what waited");
+    assert!(repeats(&mut a, 2500).is_empty());
+    assert!(repeats(&mut a, 4000).is_empty());
+}
+
+#[test]
+fn a_restart_of_a_peer_without_a_session_sends_nothing() {
+    let now = Instant::now();
+    let (mut a, _) = ends(now);
+    let mut out = Vec::new();
+    a.tunnel.restart(now, &mut out);
+    a.tunnel.tick(now + Duration::from_millis(600), &mut out);
+    assert!(out.is_empty());
+}
+
+#[test]
+fn a_restart_replaces_a_session_that_the_peer_s_new_process_has_not_used_yet() {
+    let now = Instant::now();
+    let (mut a, mut b) = ends(now);
+    let initiation = b.seal(b"hello", now);
+    let (_, _, response) = a.take(&initiation[0], now).unwrap();
+    let mut out = Vec::new();
+    a.tunnel.restart(now, &mut out);
+    assert_eq!(out.len(), 1);
+    // The answer to what was asked before crosses our initiation: both ends agree in the end.
+    let (_, _, confirmation) = b.take(&response[0], now).unwrap();
+    assert!(a.take(&confirmation[0], now).is_err());
+    let later = now + Duration::from_millis(50);
+    settle(&mut a, &mut b, out, later);
+    let data = b.seal(b"again", later);
+    assert_eq!(a.take(&data[0], later).unwrap().0.unwrap(), &b"again"[..]);
+}
+
+#[test]
 fn a_retry_repeats_the_initiation_and_it_is_newer() {
     let now = Instant::now();
     let (mut a, mut b) = ends(now);

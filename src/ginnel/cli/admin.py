@@ -5,6 +5,7 @@ Room: cli.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import sys
@@ -58,7 +59,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def _cell(value: Any) -> str:
-    if value is None or value == "":
+    if value in (None, "", []):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -178,15 +179,22 @@ def nodes() -> None:
 
 
 def _nodes_table(listed: list[dict[str, Any]]) -> None:
-    head = ["ID", "NAME", "USER", "ADDRESSES", "TAGS", "ONLINE", "LAST SEEN", "EXPIRES", "VERSION"]
+    """The columns are headscale's."""
+    head = ["ID", "HOSTNAME", "NAME", "MACHINEKEY", "NODEKEY", "USER", "TAGS", "IP ADDRESSES", "EPHEMERAL", "LAST SEEN",
+            "EXPIRATION", "CONNECTED", "EXPIRED"]  # fmt: skip
     rows = [
         (
-            n["id"], n["given_name"], n["user"]["name"], n["ip_addresses"], n["tags"], n["online"], n["last_seen"],
-            "expired" if n["expired"] else n["expiry"] or "never", n["version"],
+            n["id"], n["name"], n["given_name"], _short(n["machine_key"]), _short(n["node_key"]), n["user"]["name"],
+            n["tags"], n["ip_addresses"], n["ephemeral"], n["last_seen"], n["expiry"], n["online"], n["expired"],
         )
         for n in listed
     ]  # fmt: skip
     table(head, rows)
+
+
+def _short(key: str) -> str:
+    """As `PublicKey.short` writes it, without loading what keys need."""
+    return "[" + base64.b64encode(bytes.fromhex(key.rpartition(":")[2]))[:5].decode() + "]"
 
 
 @nodes.command("list")

@@ -63,8 +63,10 @@ def run(  # noqa: PLR0917  (click calls it by keywords)
     as_json: bool,
 ) -> None:
     """Run a relay until it is told to stop; prints its entry for the DERP map."""
+    from ginnel.shell.descriptors import allow_descriptors
     from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings
 
+    allow_descriptors()
     settings = RelaySettings(
         state=Path(state),
         hostname=hostname,

@@ -76,9 +76,13 @@ def _relay_starter() -> Any:
 
 
 async def _greet(started: ControlServer) -> None:
-    """How to join. The invite is one-shot; it is worth as much as the key in it, so it goes to the terminal only."""
+    """How to join, until somebody has. The invite is one-shot, and worth as much as the key in it: a service that is
+    started again writes none into its journal."""
+    print(f"The server is up at {started.config.url}, its state in {started.config.state}.", flush=True)
+    if started.coordinator.registry.nodes:
+        print("Invite more machines by: ginnel server invite", flush=True)
+        return
     invite = await started.new_invite()
-    print(f"The server is up at {started.config.url}, its state in {started.config.state}.")
     print("\nJoin the first machine within the hour:\n")
     print(f"    ginnel up --invite {invite}\n")
     print(f"or with an official client: tailscale up --login-server {started.login_server()}")

@@ -82,7 +82,8 @@ def not_running(got: dict[str, Any]) -> str:
         case "NeedsLogin" | "NoState":
             url = got.get("AuthURL")
             problem = "".join(f"\n# {plain(line)}" for line in got.get("Health") or [])
-            return ("Logged out." if not url else f"Logged out.\nLog in at: {plain(url)}") + problem
+            do = f"\nLog in at: {plain(url)}" if url else " `sudo ginnel up --invite TOKEN` logs in."
+            return "Logged out." + do + problem
         case "NeedsMachineAuth":
             return "The machine waits for an admin of the mesh to approve it."
         case other:

@@ -162,25 +162,37 @@ class Progress:
         elif event["AuthURL"]:
             self._say(f"\nTo authenticate, visit:\n\n\t{plain(event['AuthURL'])}\n")
         elif event["Problem"]:
-            return self._unreached(event, elapsed)
+            self._unreached(event, elapsed)
+            return self._patience(event, elapsed)
         elif event["State"] == "Starting":
             self._say("Logged in; looking for the nearest relay ...")
+        else:  # asking, perhaps once more
+            return self._patience(event, elapsed)
         self.unreached_since = None
         return None
 
-    def _unreached(self, event: dict[str, Any], elapsed: float) -> str | None:
+    def _unreached(self, event: dict[str, Any], elapsed: float) -> None:
         self.last = plain(event["Problem"])
         if self.unreached_since is None:
             self.unreached_since = elapsed
             self._say(f"{self.last}; trying again ...")
-        if event["EverAccepted"] or elapsed - self.unreached_since < PATIENCE:
+
+    def _patience(self, event: dict[str, Any], elapsed: float) -> str | None:
+        """None while it lasts."""
+        if event["EverAccepted"] or self.unreached_since is None or elapsed - self.unreached_since < PATIENCE:
             return None
-        return f"cannot log in at {self.url}: {self.last}; check the address, and that the server runs"
+        return f"cannot log in at {self.url}: {self.last}; {remedy(self.last)}"
 
     def _say(self, line: str) -> None:
         if line != self.shown:
             print(line, flush=True)
             self.shown = self.last = line
+
+
+def remedy(problem: str) -> str:
+    if "certificate" in problem:
+        return "join by an invite, which names the server's key, or give the server a certificate that is trusted here"
+    return "check the address, and that the server runs"
 
 
 def advice(refusal: str) -> str:

@@ -45,6 +45,14 @@ SCENARIOS: dict[str, Scenario] = {
             faults=(Blocked(ALICE, "official"),),
             restarts=True,
         ),
+        Scenario(
+            "official-daemon",
+            "Tailscale's daemon and command line behind one home router, our node behind another",
+            (Member(ALICE, "easy"), Member("official", "easy", client="official-daemon")),
+            (Expect(ALICE, "official", "direct"),),
+            faults=(Blocked(ALICE, "official"),),
+            restarts=True,
+        ),
     )
 }
 

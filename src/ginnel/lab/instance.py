@@ -39,9 +39,16 @@ def can_stand() -> None:
     """LabError when this machine, or who asks, cannot have a lab."""
     if os.geteuid() != 0:
         raise LabError("a lab is made of network namespaces and needs root: run it with sudo, or under unshare -Urnm")
+    look_in_sbin()
     for program, package in PROGRAMS.items():
         if shutil.which(program) is None:
             raise LabError(f"{program} is not installed, and a lab is built with it: apt-get install {package}")
+
+
+def look_in_sbin() -> None:
+    """Where Debian keeps nft and conntrack, and where an ordinary user's PATH does not look."""
+    path = os.environ.get("PATH", os.defpath).split(":")
+    os.environ["PATH"] = ":".join([*path, *(place for place in ("/usr/sbin", "/sbin") if place not in path)])
 
 
 class Lab:

@@ -17,6 +17,8 @@ from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import SERVER, kind_named
 from ginnel.lab.members import Node, Way
 from ginnel.lab.mesh import Mesh
+from ginnel.lab.names import NoNames
+from ginnel.lab.official import leaves, looks_direct, looks_relayed
 from ginnel.lab.probe import probe
 from ginnel.lab.report import Check, Outcome, Pair
 from ginnel.lab.restarts import daemon_comes_back, server_comes_back
@@ -76,13 +78,17 @@ class Run:
         with Lab(self.scenario.topology()) as lab:
             self.verify_networks(lab)
             try:
-                mesh = Mesh(lab, self.scenario, self.tell)
-                mesh.start()
-                for expect in self.scenario.pairs:
-                    self.pair(mesh, expect)
+                self.run_in(lab)
             finally:
                 if self.logs is not None:
                     lab.copy_logs(self.logs / self.scenario.name.replace("/", "-"))
+
+    def run_in(self, lab: Lab) -> None:
+        with NoNames(lab.spaces[OBSERVER], lab.plan.observer[0]) as names:
+            mesh = Mesh(lab, self.scenario, self.tell, names)
+            mesh.start()
+            for expect in self.scenario.pairs:
+                self.pair(mesh, expect)
 
     def verify_networks(self, lab: Lab) -> None:
         """A scenario whose network is not what it claims proves nothing, whatever the nodes do in it."""
@@ -104,6 +110,8 @@ class Run:
             started = talk.started
             if faulty:
                 self.stays_relayed(a, b, "relayed-while-blocked", hold=0.5)
+                if expect.b in mesh.daemons:
+                    looks_relayed(mesh, expect, self.check)
                 mesh.lab.unblock()
                 started = time.monotonic()
             direct_after = None
@@ -114,9 +122,13 @@ class Run:
             self.payload(mesh, talk)
             talk.check(self.check)
             way = mesh.way_by_command(expect)
+            if expect.b in mesh.daemons:
+                looks_direct(mesh, expect, self.check)
             if self.scenario.restarts:
                 daemon_comes_back(mesh, expect, talk, self.check)
                 server_comes_back(mesh, expect, talk, self.check)
+            if expect.b in mesh.daemons:
+                leaves(mesh, expect, self.check)
         seconds = None if direct_after is None else round(direct_after, 3)
         self.pairs.append(
             Pair(expect.a, expect.b, expect.path, way.path, way.endpoint, way.region, round(first_byte, 3), seconds)

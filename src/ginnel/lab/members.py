@@ -145,19 +145,8 @@ class GinnelNode:
         return str(addresses[0])
 
     def status(self) -> dict[str, Any] | None:
-        """`/localapi/v0/status`; None while the daemon does not answer. What `ginnel status --json` prints."""
-        connection = HTTPConnection("local-ginneld.sock", timeout=ASK_LIMIT)
-        try:
-            connection.sock = socket(AF_UNIX, SOCK_STREAM)
-            connection.sock.settimeout(ASK_LIMIT)
-            connection.sock.connect(str(self.lab.directory / self.name / DAEMON_SOCKET))
-            connection.request("GET", "/localapi/v0/status")
-            found: dict[str, Any] = json.loads(connection.getresponse().read())
-        except (OSError, HTTPException, ValueError):
-            return None
-        finally:
-            connection.close()
-        return found
+        """What `ginnel status --json` prints; None while the daemon does not answer."""
+        return status_by_socket(self.lab.directory / self.name / DAEMON_SOCKET, "local-ginneld.sock")
 
     def status_by_command(self) -> dict[str, Any]:
         asked = ginnel(self.lab, self.name, "status", "status", "--json")
@@ -166,6 +155,22 @@ class GinnelNode:
 
     def way_to(self, address: str) -> Way:
         return way_in(self.status() or {}, address)
+
+
+def status_by_socket(path: Path, host: str) -> dict[str, Any] | None:
+    """`/localapi/v0/status` of a daemon, ours or Tailscale's; None when there is no answer."""
+    connection = HTTPConnection(host, timeout=ASK_LIMIT)
+    try:
+        connection.sock = socket(AF_UNIX, SOCK_STREAM)
+        connection.sock.settimeout(ASK_LIMIT)
+        connection.sock.connect(str(path))
+        connection.request("GET", "/localapi/v0/status")
+        found: dict[str, Any] = json.loads(connection.getresponse().read())
+    except (OSError, HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    return found
 
 
 def way_in(status: dict[str, Any], address: str) -> Way:

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ginnel.lab import LabError
+from ginnel.lab.daemon import OfficialDaemon
 from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import SERVER
 from ginnel.lab.members import UP_LIMIT, GinnelNode, Node, OfficialNode, Server, Way, way_in
+from ginnel.lab.names import NoNames
 from ginnel.lab.namespace import Inside
 from ginnel.lab.processes import until
 from ginnel.lab.scenario import Blocked, Expect, Scenario
@@ -25,18 +27,21 @@ ROUTE_LIMIT = 10.0
 class Mesh:
     """The programs of a scenario. Everything here ends with the lab."""
 
-    def __init__(self, lab: Lab, scenario: Scenario, tell: Callable[[str], None]) -> None:
-        self.lab, self.scenario, self.tell = lab, scenario, tell
+    def __init__(self, lab: Lab, scenario: Scenario, tell: Callable[[str], None], names: NoNames | None = None) -> None:
+        """names: the resolver of official daemons; without one they have none, as all other hosts."""
+        self.lab, self.scenario, self.tell, self.names = lab, scenario, tell, names
         self.server = Server(lab)
         self.ours: dict[str, GinnelNode] = {}
         self.official: dict[str, OfficialNode] = {}
+        self.daemons: dict[str, OfficialDaemon] = {}
 
     @property
     def nodes(self) -> dict[str, Node]:
-        return {**self.ours, **self.official}
+        return {**self.ours, **self.official, **self.daemons}
 
     def start(self) -> None:
-        """The server, our nodes, and then the official client, which is told where its proxy leads."""
+        """The server, our nodes, and then official clients: the library's proxy is told where it leads."""
+        daemons = [OfficialDaemon(self.lab, m.name) for m in self.scenario.members if m.client == "official-daemon"]
         self.server.start()
         self.tell(f"server at {self.server.url}")
         ours = [GinnelNode(self.lab, m.name) for m in self.scenario.members if m.client == "ginnel"]
@@ -49,6 +54,17 @@ class Mesh:
         for member in self.scenario.members:
             if member.client == "official":
                 self.start_official(member.name)
+        for daemon in daemons:
+            self.start_daemon(daemon)
+
+    def start_daemon(self, daemon: OfficialDaemon) -> None:
+        if self.names is not None:
+            resolver = f"nameserver {self.lab.plan.observer[0]}\n"
+            (self.lab.directory / daemon.name / "etc/resolv.conf").write_text(resolver)
+        daemon.start(self.certificate())
+        seconds = daemon.up(self.server)
+        self.daemons[daemon.name] = daemon
+        self.tell(f"{daemon.name} is up as {daemon.address} after {seconds:.2f} s")
 
     def start_official(self, name: str) -> None:
         expect = next(pair for pair in self.scenario.pairs if pair.b == name)
@@ -66,7 +82,7 @@ class Mesh:
         return found[0]
 
     def talk(self, expect: Expect) -> Talk:
-        if expect.b in self.ours:
+        if expect.b not in self.official:
             return self.stream(expect)
         self.wait_for_route(expect.a, expect.b)
         spaces, ours = self.lab.spaces, self.ours[expect.a]
@@ -76,7 +92,7 @@ class Mesh:
         self.wait_for_route(expect.a, expect.b)
         self.wait_for_route(expect.b, expect.a)
         spaces = self.lab.spaces
-        return Stream(spaces[expect.a], spaces[expect.b], self.ours[expect.b].address, FIRST_BYTE_LIMIT)
+        return Stream(spaces[expect.a], spaces[expect.b], self.nodes[expect.b].address, FIRST_BYTE_LIMIT)
 
     def wait_for_route(self, host: str, peer: str) -> None:
         """Until the kernel sends what is meant for the peer into the tunnel: a TCP connection that is begun earlier

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 NAMED = Path("/run/netns")
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWNET = 0x20000, 0x4000000, 0x40000000
+MNT_DETACH = 2
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
 COMMAND_LIMIT = 20.0
 KEPT_ETC = ("resolv.conf", "hosts", "hostname")  # files of a host's own; the rest of /etc is the machine's
@@ -59,8 +60,9 @@ def enter_host(name: str, directory: Path, hostname: str) -> None:
     """
     enter_network(name)
     called(libc.unshare(CLONE_NEWNS | CLONE_NEWUTS), "unshare")
-    if libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
+    if in_chroot():
         settle_in_chroot()
+    called(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "make mounts private")
     mount(Path("/etc"), directory / "machine-etc")
     mount(directory / "etc", Path("/etc"))
     mount(directory, directory / "run" / "lab")
@@ -69,18 +71,31 @@ def enter_host(name: str, directory: Path, hostname: str) -> None:
     socket.sethostname(hostname)
 
 
+def in_chroot() -> bool:
+    """Whether / is no mount: then it cannot be made private, and `ip -n` and `ip netns exec` fail."""
+    return all(mount_point(line) != b"/" for line in mounts())
+
+
 def settle_in_chroot() -> None:
-    """In a chroot / is no mount, so it cannot be made private, and what is mounted below it may show outside. So what
-    is a mount is made private, and a copy of the tree, put on one of these, becomes the root of this thread."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+    """Give this thread, which is in a chroot and in a mount namespace of its own, a root that is a private mount.
+
+    What is mounted right below / could show outside. So each mount there is gets private, and one of them, /proc, holds
+    a copy of the tree for as long as it takes to make that copy the root.
+    """
+    for line in mounts():
         called(libc.mount(None, mount_point(line), None, MS_PRIVATE, None), "make mounts private")
-    called(libc.mount(b"tmpfs", bytes(NAMED), b"tmpfs", 0, None), "mount a tmpfs")
-    root = NAMED / "root"
+    called(libc.mount(b"tmpfs", b"/proc", b"tmpfs", 0, None), "mount a tmpfs")
+    root = Path("/proc/root")
     root.mkdir()
     mount(Path("/"), root)
     called(libc.mount(None, bytes(root), None, MS_REC | MS_PRIVATE, None), "make mounts private")
     os.chroot(root)
     os.chdir("/")
+    called(libc.umount2(b"/proc", MNT_DETACH), "uncover /proc")
+
+
+def mounts() -> list[str]:
+    return Path("/proc/self/mountinfo").read_text().splitlines()
 
 
 def mount_point(line: str) -> bytes:

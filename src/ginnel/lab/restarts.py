@@ -42,8 +42,8 @@ def server_comes_back(mesh: Mesh, expect: Expect, talk: Talk, note: Note) -> Non
         mesh.server.restart()
         until(lambda: mesh.server.online([node.address, peer.address]) or None, RETURN_LIMIT, "both to be online again")
         until(lambda: talk.alive() or None, RETURN_LIMIT, "traffic after the restart")
+        until(lambda: named(node, expect.b) == peer.address or None, RETURN_LIMIT, f"{expect.b} to be known as before")
     except LabError as error:
         return note("no-login-after-restart", False, str(error))
     state = (node.status() or {}).get("BackendState")
-    same = named(node, expect.b) == peer.address
-    return note("no-login-after-restart", state == "Running" and same, f"{node.name} is {state}, {expect.b} as before")
+    return note("no-login-after-restart", state == "Running", f"{node.name} is {state}, {expect.b} as before")

@@ -15,11 +15,12 @@ from ginnel.lab.topology import Topology
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A machine that joins the mesh from a network of some kind; `official` is Tailscale's own Go client."""
+    """A machine that joins the mesh from a network of some kind; `official` is Tailscale's own Go client as a library,
+    `official-daemon` its daemon and command line."""
 
     name: str
     kind: str
-    client: Literal["ginnel", "official"] = "ginnel"
+    client: Literal["ginnel", "official", "official-daemon"] = "ginnel"
 
 
 @dataclass(frozen=True, slots=True)

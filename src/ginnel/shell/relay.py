@@ -25,10 +25,13 @@ from ginnel.core.relay.identity import (
     SelfSigned,
     derp_node,
     derp_region,
+    fits,
+    is_host,
     meta_certificate,
     read_leaf,
 )
 from ginnel.native import Relay
+from ginnel.shell.descriptors import allowed_descriptors
 from ginnel.wire.tailcfg import DERPRegion
 from ginnel.words import BadKey, NodeKey, NodePrivate, RegionId, WallTime
 
@@ -37,6 +40,10 @@ CERTIFICATE_FILE = "relay.crt"
 CERTIFICATE_KEY_FILE = "relay.key"
 DEFAULT_REGION = RegionId(900)
 """Regions 900 to 999 are left to private relays (tailscale: tailcfg/derpmap.go)."""
+
+MAX_CONNECTIONS = 60_000
+SPARE_DESCRIPTORS = 128
+"""For everything that is no client: files, listeners, the server beside the relay."""
 
 RENEWAL_CHECK = 3600.0
 """Seconds between two looks at the certificates."""
@@ -86,6 +93,10 @@ class EmbeddedRelay:
 
     def __init__(self, settings: RelaySettings, now: WallTime) -> None:
         """Raises RelayError."""
+        if not is_host(settings.hostname):
+            raise RelayError(
+                f"{settings.hostname!r} is no host: give a name of ASCII letters (xn--... for others) or an IP address"
+            )
         self._settings = settings
         private = _relay_key(settings.state)
         self.key: NodeKey = private.public()
@@ -167,6 +178,18 @@ def _has_ipv6() -> bool:
     return True
 
 
+def connection_limits(descriptors: int) -> dict[str, float]:
+    """Connections that so many descriptors bear, as a spliced one takes two; no place may have more than a quarter.
+    Without this, one client could take the last descriptor of everything in this process."""
+    connections = max(min(MAX_CONNECTIONS, (descriptors - SPARE_DESCRIPTORS) // 2), 1)
+    per_prefix = max(min(4096, connections // 4), 1)
+    return {
+        "connections": connections,
+        "per_prefix": per_prefix,
+        "half_open_per_prefix": min(512, per_prefix),
+    }
+
+
 def _start(settings: RelaySettings, private: NodePrivate, certificate: _Certificate, meta: bytes) -> Relay:
     try:
         return Relay(
@@ -179,6 +202,7 @@ def _start(settings: RelaySettings, private: NodePrivate, certificate: _Certific
             splice=str(settings.splice) if settings.splice is not None else None,
             members_only=settings.members_only,
             threads=settings.threads,
+            limits=connection_limits(allowed_descriptors()),
         )
     except ValueError as error:
         raise RelayError(str(error)) from None
@@ -223,12 +247,12 @@ def _certificate(settings: RelaySettings, now: WallTime) -> _Certificate:
 
 
 def _own_certificate(settings: RelaySettings, now: WallTime) -> _Certificate:
-    """Kept in one file each; the key is written first, so that a certificate is never without its key."""
+    """Kept in one file each. A stop between the two writes leaves a certificate without its key: a new one is made."""
     chain, key = settings.state / CERTIFICATE_FILE, settings.state / CERTIFICATE_KEY_FILE
     if chain.exists():
         kept = _Certificate(_read(chain), _read(key))
         facts = _check(kept, chain)
-        if settings.hostname in facts.names and not facts.renewal_due(now):
+        if settings.hostname in facts.names and not facts.renewal_due(now) and fits(kept.chain, kept.key):
             return kept
     made = SelfSigned.make(settings.hostname, secrets.token_bytes(ENTROPY_SIZE), now)
     _replace(key, made.key)

@@ -411,13 +411,13 @@ class SimMesh:
     def send(self, source: str, to: str, payload: bytes = b"hello") -> None:
         self.nodes[source].pump.send(self.nodes[to].public, payload)
 
-    def talk(self, a: str, b: str, *, every: float = 0.1, for_seconds: float = 3600.0) -> None:
-        """Packets from `a` to `b`, each answered by one."""
+    def talk(self, a: str, b: str, *, every: float = 0.1, for_seconds: float = 3600.0, one_way: bool = False) -> None:
+        """Packets from `a` to `b`, each answered by one unless they go `one_way`."""
         end = self.clock.now + for_seconds
 
         def step() -> None:
             if self.clock.now < end:
-                self.send(a, b, b"question")
+                self.send(a, b, b"statement" if one_way else b"question")
                 self.clock.after(every, step)
 
         step()

@@ -18,6 +18,7 @@ MAGIC = b"\4sim"
 INITIATION, RESPONSE, DATA, KEEPALIVE = b"i", b"r", b"d", b"k"
 QUIET = 1.0  # notices about one peer come no closer
 REKEY_TIMEOUT = 5.0
+RESTART_RETRIES = (0.5, 1.0, 2.0)
 NEW_HANDSHAKE_AFTER = 15.0  # of sending without hearing anything
 KEEPALIVE_AFTER = 10.0  # of hearing data without sending any
 QUEUE = 128
@@ -78,16 +79,35 @@ class StubPump:
         self._peers.setdefault(key, _Peer())
 
     def reset_peer(self, key: NodeKey) -> None:
-        if (peer := self._peers.get(key)) is not None:
-            peer.theirs = None
-            peer.initiated_at = NEVER
+        """A peer that had a session is asked for another at once, and soon again while it does not answer."""
+        peer = self._peers.get(key)
+        if peer is None or (peer.theirs is None and not peer.queue):
+            return
+        peer.theirs = None
+
+        def initiate() -> None:
+            if self._peers.get(key) is peer and peer.theirs is None:
+                peer.initiated_at = NEVER
+                self._initiate(key, peer)
+
+        initiate()
+        for delay in RESTART_RETRIES:
+            self._clock.after(delay, initiate)
 
     def remove_peer(self, key: NodeKey) -> None:
         self._peers.pop(key, None)
 
     def steer(self, key: NodeKey, endpoint: Endpoint | None, region: RegionId) -> None:
-        if (peer := self._peers.get(key)) is not None:
-            peer.endpoint, peer.region = endpoint, region
+        """What waits for a path, or for an answer that a new endpoint may bring, is tried at once."""
+        if (peer := self._peers.get(key)) is None:
+            return
+        before = (peer.endpoint, peer.region)
+        peer.endpoint, peer.region = endpoint, region
+        found = endpoint is not None and endpoint != before[0]
+        first = before == (None, NO_REGION) and (endpoint is not None or region != NO_REGION)
+        if (found or first) and peer.theirs is None and peer.queue:
+            peer.initiated_at = NEVER
+            self._initiate(key, peer)
 
     def steered(self, key: NodeKey) -> tuple[Endpoint | None, RegionId]:
         peer = self._peers.get(key, _Peer())

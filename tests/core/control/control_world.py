@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from ginnel.core.control.access import Access
-from ginnel.core.control.login import BadRequest, Hold, LoginDesk, Reply
+from ginnel.core.control.login import BadRequest, Caller, Hold, LoginDesk, Reply
 from ginnel.core.control.mapper import Action, End, Mapper, Send, Stream, Surroundings
 from ginnel.core.control.pending import PendingLogins
 from ginnel.core.control.policy import NO_POLICY, Policy
@@ -99,20 +99,29 @@ class World:
     # --- logins ----------------------------------------------------------------------------------------------
 
     def ask(
-        self, name: str, key: str | None = None, *, on: str | None = None, version: int = 130, **members: Any
+        self,
+        name: str,
+        key: str | None = None,
+        *,
+        on: str | None = None,
+        source: str = "192.0.2.1",
+        version: int = 130,
+        **members: Any,
     ) -> Reply | Hold | BadRequest:
         """`name`: names the node key, and the machine unless `on` does."""
         members.setdefault("hostinfo", {"Hostname": name, "OS": "linux"})
         request = RegisterRequest(
             version=version, node_key=node_key(name), auth=RegisterAuth(key) if key is not None else None, **members
         )
-        return self.desk.decide(request, machine(on or name), Instant(self.now), WallTime(self.wall))
+        return self.desk.decide(request, Caller(machine(on or name), source), Instant(self.now), WallTime(self.wall))
 
     def answer(self, *arguments: Any, **members: Any) -> RegisterResponse:
         """Ask, and commit what was decided."""
         outcome = self.ask(*arguments, **members)
         assert isinstance(outcome, Reply), outcome
         self.commit(outcome.rows)
+        for login_id in outcome.settled:
+            self.pending.finish(login_id)
         return outcome.response
 
     def join(self, name: str, user: User | None = None, **options: Any) -> Node:
@@ -209,6 +218,9 @@ class Screen:
         self.profiles.update({profile["ID"]: profile for profile in frame.get("UserProfiles", ())})
         for peer in self.peers.values():
             assert peer["User"] in self.profiles, "a peer came before its owner's profile"
+        shown = {peer["User"] for peer in (*self.peers.values(), self.node)}
+        for profile in frame.get("UserProfiles", ()):
+            assert profile["ID"] in shown, "the profile of somebody who owns nothing that is seen"
         for name in ("DNSConfig", "DERPMap", "Domain"):
             if name in frame:
                 self.others[name] = frame[name]

@@ -3,8 +3,8 @@
 import pytest
 
 from ginnel.core.control import limits
-from ginnel.core.control.login import BadRequest, Hold, Reply
-from ginnel.core.control.records import TAGGED_USER, Node, Spend
+from ginnel.core.control.login import BadRequest, Caller, Hold, Reply
+from ginnel.core.control.records import TAGGED_USER, Drop, Node, Spend
 from ginnel.core.control.registry import Refused
 from ginnel.words import Instant, NodeKey, WallTime
 from tests.core.control.control_world import LOGOUT, World, at, machine, node_key
@@ -72,6 +72,14 @@ def test_the_keys_of_a_destroyed_user_are_refused() -> None:
     key = world.key(bob)
     world.commit(world.registry.destroy_user("bob", WallTime(world.wall)))
     assert refusal(world, "laptop", key) == "authkey revoked"
+
+
+def test_a_key_whose_user_is_not_there_is_refused() -> None:
+    world = World()
+    bob = world.user("bob")
+    key = world.key(bob)
+    world.commit([Drop("user", bob.id)])  # as where the user's row could not be read
+    assert refusal(world, "laptop", key) == "invalid pre auth key"
 
 
 def test_a_spent_key_is_taken_again_from_the_same_machine_with_the_same_node_key() -> None:
@@ -147,8 +155,10 @@ def test_a_node_that_takes_on_tags_stays_itself_and_so_does_one_that_gives_them_
     world = World(tags_allowed=True)
     first = world.join("laptop")
     hostinfo = {"Hostname": "laptop", "RequestTags": ["tag:server"]}
-    url = pend(world, "laptop2", on="laptop", old_node_key=node_key("laptop"), hostinfo=hostinfo)
+    wish = at(world.wall + 60)
+    url = pend(world, "laptop2", on="laptop", old_node_key=node_key("laptop"), hostinfo=hostinfo, expiry=wish)
     tagged = approve(world, url)
+    assert tagged.expiry is None
     assert (tagged.id, tagged.ipv4, tagged.label) == (first.id, first.ipv4, first.label)
     assert (tagged.user, tagged.tags) == (TAGGED_USER, ("tag:server",))
     again = approve(world, pend(world, "laptop3", on="laptop", old_node_key=node_key("laptop2")))
@@ -211,7 +221,9 @@ def test_one_node_key_is_never_two_nodes_of_one_machine() -> None:
     world = World()
     world.user("bob")
     url = pend(world)
-    world.answer("laptop", world.key())
+    outcome = world.ask("laptop", world.key())
+    assert isinstance(outcome, Reply)
+    world.commit(outcome.rows)
     with pytest.raises(Refused, match="another owner"):
         approve(world, url, "bob")
     assert world.node("laptop").user == world.alice.id
@@ -294,6 +306,24 @@ def test_a_followup_nobody_knows_gets_another_url() -> None:
     assert url != lost
 
 
+def test_a_thief_with_the_victims_node_key_cannot_wait_for_its_login() -> None:
+    world = World()
+    url = pend(world)
+    outcome = world.ask("laptop", on="thief", followup=url)
+    assert isinstance(outcome, Reply)
+    assert outcome.response.auth_url != url
+
+
+def test_an_expired_node_that_follows_up_is_let_wait_and_not_sent_for_another_key() -> None:
+    world = World()
+    node = world.join("laptop")
+    world.commit(world.registry.expire_node(node, WallTime(world.wall)))
+    url = world.answer("laptop", followup="https://vpn.example.com/register/gone").auth_url
+    assert world.ask("laptop", followup=url) == Hold(url.rpartition("/")[2])
+    assert approve(world, url).id == node.id
+    assert world.answer("laptop", followup=url).machine_authorized
+
+
 def test_a_login_that_nobody_approves_in_time_gets_another_url() -> None:
     world = World()
     url = pend(world)
@@ -327,6 +357,32 @@ def test_the_oldest_pending_login_makes_room_and_its_waiter_is_told() -> None:
     assert isinstance(outcome, Reply)
     assert outcome.ousted == (first,)
     assert len(world.pending) == limits.MAX_PENDING_LOGINS
+
+
+def test_a_flood_of_logins_from_one_source_pushes_out_its_own() -> None:
+    world = World()
+    honest = world.answer("laptop", source="198.51.100.7").auth_url
+    for number in range(limits.MAX_PENDING_LOGINS + 5):
+        pend(world, f"n{number}")
+    assert approve(world, honest).hostname == "laptop"
+    assert len(world.pending) == limits.MAX_PENDING_LOGINS - 1
+
+
+def test_a_login_that_asks_for_other_tags_is_not_the_one_an_admin_looked_at() -> None:
+    world = World(tags_allowed=True)
+    plain = pend(world)
+    tagged = pend(world, hostinfo={"Hostname": "laptop", "RequestTags": ["tag:server"]})
+    assert plain != tagged
+    with pytest.raises(Refused, match="is waiting"):
+        approve(world, plain)
+    assert approve(world, tagged).tags == ("tag:server",)
+
+
+def test_a_login_that_came_in_by_a_key_waits_for_nobody_any_more() -> None:
+    world = World()
+    pend(world)
+    world.answer("laptop", world.key())
+    assert len(world.pending) == 0
 
 
 def test_reauthentication_keeps_the_old_key_valid_until_it_is_approved() -> None:
@@ -381,7 +437,7 @@ def test_a_request_without_a_node_key_is_bad() -> None:
     from ginnel.wire.tailcfg import RegisterRequest
 
     request = RegisterRequest(version=130, node_key=world_key)
-    outcome = world.desk.decide(request, machine("laptop"), Instant(0.0), WallTime(1.0))
+    outcome = world.desk.decide(request, Caller(machine("laptop"), "192.0.2.1"), Instant(0.0), WallTime(1.0))
     assert isinstance(outcome, BadRequest)
 
 

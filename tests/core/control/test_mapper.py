@@ -1,5 +1,6 @@
 """Map streams: the rules of what goes into a frame, and that frames add up to the map."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -48,18 +49,20 @@ def test_the_first_frame_holds_all_that_a_client_needs() -> None:
     assert first.keys() == expected | {"ControlTime", "Debug"}
     assert first["Node"]["MachineAuthorized"] is True
     assert first["Node"]["Name"] == "a.mesh.internal."
+    assert first["Node"]["CapMap"]["default-auto-update"] == [False]
     assert [peer["Name"] for peer in first["Peers"]] == ["b.mesh.internal."]
+    assert "CapMap" not in first["Peers"][0]
     assert first["Peers"][0]["Addresses"] == ["100.64.0.2/32", "fd7a:115c:a1e0::2/128"]
 
 
 @pytest.mark.parametrize(
-    ("version", "told"), [("1.98.9-tdeadbeef", {"disable-captive-portal-detection": None}), ("0.1.0-ginnel", None)]
+    ("version", "told"), [("1.98.9-tdeadbeef", ["disable-captive-portal-detection"]), ("0.1.0-ginnel", [])]
 )
-def test_a_vendors_client_is_told_not_to_ask_its_vendor_about_portals(version: str, told: object) -> None:
+def test_a_vendors_client_is_told_not_to_ask_its_vendor_about_portals(version: str, told: list[str]) -> None:
     world = World()
     a, b, _ = pair(world)
     world.update(a, hostinfo={"Hostname": "x", "IPNVersion": version})
-    assert world.open(a).frames[0]["Node"].get("CapMap") == told
+    assert sorted(world.open(a).frames[0]["Node"]["CapMap"]) == ["default-auto-update", *told]
     assert "CapMap" not in world.open(b).frames[0]["Peers"][0]
 
 
@@ -163,6 +166,45 @@ def test_nobody_hears_of_a_peer_whom_the_policy_hides() -> None:
     assert bob.id not in screen.profiles
 
 
+def test_who_comes_later_hears_nothing_of_users_who_are_gone() -> None:
+    """A cohort remembers whose profiles it was sent; a stream that opens with it was sent none."""
+    world = World()
+    bob = world.user("bob")
+    early, late = world.join("early"), world.join("late")
+    world.open(early)
+    gone = world.join("gone", bob)
+    world.settle()
+    world.commit(world.registry.delete_node(gone, WallTime(world.wall)))
+    world.settle()
+    assert bob.id not in world.open(late).profiles
+
+
+def test_the_new_name_of_a_user_who_was_hidden_is_told_to_nobody() -> None:
+    world = World()
+    bob = world.user("bob")
+    screen = world.open(world.join("a"))
+    theirs = world.join("b", bob)
+    world.settle()
+    world.mapper.policy_replaced(SELF_ONLY, Instant(world.now))
+    world.settle()
+    assert screen.peers == {}
+    world.commit(world.registry.rename_user("bob", "robert"))
+    world.settle()
+    assert screen.profiles[bob.id]["LoginName"] == "bob"
+    world.mapper.policy_replaced(NO_POLICY, Instant(world.now))
+    world.settle()
+    assert (screen.names(), screen.profiles[theirs.user]["LoginName"]) == (["b"], "robert")
+
+
+def test_a_user_alone_hears_of_its_own_new_name() -> None:
+    world = World(policy=DENY_ALL)
+    screen = world.open(world.join("a"))
+    world.settle()
+    world.commit(world.registry.rename_user("alice", "alicia"))
+    world.settle()
+    assert screen.profiles[world.alice.id]["LoginName"] == "alicia"
+
+
 def test_an_isolating_policy_removes_peers_by_name() -> None:
     world = World()
     _, b, screen = pair(world)
@@ -180,11 +222,21 @@ def test_an_expired_node_is_shown_nobody_and_comes_back_without_a_login() -> Non
     assert (screen.peers, screen.filters) == ({}, {"base": []})
     assert screen.node["KeyExpiry"].startswith("2027")
     assert "Peers" not in world.open(world.registry.nodes[a.id]).frames[0]
-    from dataclasses import replace
-
     world.commit([replace(world.registry.nodes[a.id], expiry=None)])
     world.settle()
     assert world.screens[world.mapper.streams[a.id]].names() == ["b"]
+
+
+def test_an_expired_node_hears_nothing_of_what_the_others_do() -> None:
+    world = World()
+    a, b, screen = pair(world)
+    world.commit(world.registry.expire_node(a, WallTime(world.wall)))
+    world.settle()
+    seen = len(screen.frames)
+    world.update(b, endpoints=["198.51.100.7:41641"])
+    world.join("c")
+    world.settle()
+    assert since(screen, seen) == []
 
 
 def test_a_deleted_nodes_stream_ends_with_a_word_that_makes_it_log_in() -> None:
@@ -293,6 +345,28 @@ def test_silence_is_broken_by_the_one_keep_alive() -> None:
     assert world.mapper.keep_alives(Instant(world.now)) == []
 
 
+def test_a_frame_puts_the_keep_alive_off() -> None:
+    world = World()
+    _, b, _ = pair(world)
+    world.pass_time(limits.KEEP_ALIVE - 1)
+    world.update(b, endpoints=["198.51.100.7:41641"])
+    world.settle()
+    world.pass_time(limits.KEEP_ALIVE - 1)
+    assert world.mapper.keep_alives(Instant(world.now)) == []
+
+
+def test_when_a_peer_was_last_seen_is_told_while_it_is_gone_alone() -> None:
+    """Clients are confused by it in a peer that is online."""
+    world = World()
+    a, b = world.join("a"), world.join("b")
+    world.commit([replace(world.registry.status[b.id], last_seen=WallTime(world.wall))])
+    (gone,) = world.open(a).peers.values()
+    world.open(b)
+    world.settle()
+    (here,) = world.open(a).peers.values()
+    assert ("LastSeen" in gone, "LastSeen" in here) == (True, False)
+
+
 def test_zstd_streams_read_the_same() -> None:
     world = World()
     _, b, plain = pair(world)
@@ -303,8 +377,6 @@ def test_zstd_streams_read_the_same() -> None:
 
 
 def test_another_derp_map_is_told_to_all() -> None:
-    from dataclasses import replace
-
     world = World()
     _, _, screen = pair(world)
     seen = len(screen.frames)
@@ -357,7 +429,10 @@ def test_streamed_state_equals_the_map_from_scratch(history: list[tuple[str, int
     world.settle()
     for node_id, stream in world.mapper.streams.items():
         screen = world.screens[stream]
-        assert screen.state() == state_of(world.scratch(node_id))
+        whole = world.scratch(node_id)
+        assert screen.state() == state_of(whole)
+        for profile in whole["UserProfiles"]:
+            assert screen.profiles[profile["ID"]] == profile
 
 
 class Life:
@@ -417,8 +492,6 @@ class Life:
             self.world.commit(self.world.registry.set_label(node, f"name-{node.id}-{value}"))
 
     def _replace(self, which: int, **members: Any) -> None:
-        from dataclasses import replace
-
         if (node := self.node(which)) is not None:
             self.world.commit([replace(node, **members)])
 

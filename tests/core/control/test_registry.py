@@ -1,11 +1,13 @@
 """Users, keys and node keys over long histories."""
 
+from ipaddress import ip_address
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ginnel.core.control.login import Reply
-from ginnel.core.control.records import Node, PreauthKey
+from ginnel.core.control.records import Node, PreauthKey, Released
 from ginnel.core.control.registry import Refused, Registry
 from ginnel.words import WallTime
 from tests.core.control.control_world import LOGOUT, World, machine, node_key
@@ -127,3 +129,34 @@ def test_a_name_that_is_taken_is_refused() -> None:
     world.join("laptop")
     with pytest.raises(Refused):
         world.registry.set_label(world.join("phone"), "laptop")
+
+
+def test_an_address_that_was_given_back_twice_rests_from_the_second_time() -> None:
+    registry, day = Registry(), 24 * 3600.0
+    registry.apply([Released("100.64.0.9", "fd7a:115c:a1e0::9", WallTime(at)) for at in (0.0, 2 * day)])
+    registry.renumber()
+    registry.take_addresses(WallTime(2 * day + 1))
+    assert int(ip_address("100.64.0.9")) in registry.pool._v4.rests
+    registry.take_addresses(WallTime(3 * day))
+    assert registry.released == {}
+
+
+def test_a_label_follows_the_host_name_until_an_admin_chooses_one() -> None:
+    world = World()
+    world.join("phone")
+    node = world.join("laptop")
+    assert world.registry.follow_hostname(node) == []
+    world.update(node, hostinfo={"Hostname": "Phone"})
+    world.commit(world.registry.follow_hostname(node))
+    assert (world.node("laptop").hostname, world.node("laptop").label) == ("Phone", "phone-1")
+    world.commit(world.registry.set_label(world.node("laptop"), "tower"))
+    world.update(node, hostinfo={"Hostname": "tablet"})
+    world.commit(world.registry.follow_hostname(world.node("laptop")))
+    assert (world.node("laptop").hostname, world.node("laptop").label) == ("tablet", "tower")
+
+
+def test_a_machine_that_says_no_name_keeps_its_own() -> None:
+    world = World()
+    node = world.join("laptop")
+    world.update(node, hostinfo={"OS": "linux"})
+    assert world.registry.follow_hostname(node) == []

@@ -63,3 +63,10 @@ def test_peers_are_not_told_log_ids_routes_and_wishes() -> None:
         kept_hostinfo({"BackendLogID": "x", "RoutableIPs": ["10.0.0.0/8"], "RequestTags": ["tag:a"], "OS": "l"})
     )
     assert shown == {"OS": "l"}
+
+
+def test_no_more_is_read_of_a_flood_than_could_be_kept() -> None:
+    flood = iter(["nonsense"] * 50_000)
+    assert kept_endpoints(flood) == ()
+    assert len(list(flood)) > 49_000
+    assert safe_text("\0" * 100_000 + "a") == ""

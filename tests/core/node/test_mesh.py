@@ -217,16 +217,16 @@ def test_another_disco_key_resets_the_sessions_and_kills_the_old_key() -> None:
     patch = PeerChange(node_id=2, disco_key=again.disco.public())
     actions = member.frame(Instant(T0 + 60), peers_changed_patch=[patch])
     assert act.ResetPeer(BOB.key.public()) in actions
-    assert steers(actions) == [act.Steer(BOB.key.public(), None, REGION)]
+    assert steers(actions) == [act.Steer(BOB.key.public(), BOB_AT, REGION)]  # not alone: it is proven no more
     ping = BOB.seal(ALICE, disco.Ping(bytes(12), BOB.key.public()))
     assert member.mesh.disco_received(BOB_AT, ping, Instant(T0 + 60)) == []
 
 
-def test_sessions_that_the_new_process_just_made_are_kept() -> None:
+def test_a_handshake_just_before_the_disco_key_changed_saves_no_session() -> None:
     member = alice()
     member.mesh.handshake(BOB.key.public(), Instant(T0 + 59))
     patch = PeerChange(node_id=2, disco_key=EVE.disco.public())
-    assert act.ResetPeer(BOB.key.public()) not in member.frame(Instant(T0 + 60), peers_changed_patch=[patch])
+    assert act.ResetPeer(BOB.key.public()) in member.frame(Instant(T0 + 60), peers_changed_patch=[patch])
 
 
 def test_a_poisoned_peer_costs_only_itself() -> None:

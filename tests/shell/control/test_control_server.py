@@ -1,6 +1,7 @@
 """The server over real sockets: logins, map streams, restarts, and those who mean no good."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import socket
@@ -11,12 +12,16 @@ import pytest
 from sqlalchemy import text
 
 from ginnel.core.control import limits
+from ginnel.core.control.login import Hold
 from ginnel.core.control.registry import Refused
+from ginnel.shell.control import connection, coordinator, front
 from ginnel.shell.control.admin import Approve, CreateKey, NodeName, Nothing
+from ginnel.shell.control.front import source_of
 from ginnel.shell.control.run import ControlServer, StartError
 from ginnel.shell.control.store import StoreUnavailable
 from ginnel.wire.invite import parse_invite
 from ginnel.wire.proxyv2 import encode_preamble
+from ginnel.words import NodeId
 from tests.shell.control.control_client import PATIENCE, Client, Lost, auth_key, running, until
 
 
@@ -49,6 +54,12 @@ async def test_an_admins_word_releases_a_waiting_login(tmp_path: Path) -> None:
         assert (status, json.loads(answer)["MachineAuthorized"]) == (200, True)
 
 
+async def test_a_login_that_is_over_before_its_wait_begins_is_answered(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        async with asyncio.timeout(PATIENCE):
+            await server.coordinator.logins._wait_for(Hold("gone"))
+
+
 async def test_a_change_reaches_the_other_node(tmp_path: Path) -> None:
     async with running(tmp_path) as server:
         a, b = await joined(server, "a"), await joined(server, "b")
@@ -65,6 +76,16 @@ async def test_a_change_reaches_the_other_node(tmp_path: Path) -> None:
         finally:
             await a.hang_up()
             await b.hang_up()
+
+
+async def test_another_host_name_is_another_label(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        client = await joined(server, "a")
+        stream = await client.stream()
+        assert (await stream.frame())["Node"]["Name"] == "a.mesh.internal."
+        await client.lite(Hostinfo={"Hostname": "b", "OS": "linux"})
+        assert (await stream.until("Node"))["Node"]["Name"] == "b.mesh.internal."
+        await client.hang_up()
 
 
 async def test_a_restart_keeps_everything_and_nobody_logs_in_again(tmp_path: Path) -> None:
@@ -156,6 +177,9 @@ async def test_a_locked_database_refuses_logins_and_maps_go_on(tmp_path: Path) -
             blocker.rollback()
             blocker.close()
             assert (await late.register(key))["Error"] == ""
+            node = server.coordinator.registry.nodes[NodeId(2)]
+            assert (node.ipv4, node.label) == ("100.64.0.2", "late")  # what the failed try had drawn is drawn again
+            assert server.coordinator.registry.status[NodeId(1)].endpoints == ("192.0.2.1:1",)
         await a.hang_up()
 
 
@@ -343,13 +367,13 @@ async def test_who_never_ends_a_request_is_let_go(tmp_path: Path, monkeypatch: p
     async with running(tmp_path) as server, Client(server) as client:
         await client.lite()
         monkeypatch.setattr(limits, "REQUEST_TIMEOUT", 0.0)
-        connection = next(iter(server._keeper.anonymous))  # type: ignore[union-attr]
+        stranger = next(iter(server.strangers))
         head = [(":method", "POST"), (":scheme", "https"), (":authority", "x"), (":path", "/machine/map")]
         h2 = client.channel._exchanges._h2
         h2.send_headers(h2.get_next_available_stream_id(), [*head, ("content-length", "5")])
         client.writer.write(client.channel._seal(h2.data_to_send()))
-        await until(lambda: bool(connection._incoming))
-        connection._check()
+        await until(lambda: bool(stranger._incoming))
+        stranger._check()
         async with asyncio.timeout(PATIENCE):
             await client.closed.wait()
 
@@ -359,11 +383,11 @@ async def test_a_connection_that_does_nothing_any_more_is_let_go(
 ) -> None:
     async with running(tmp_path) as server, Client(server) as client:
         await client.lite()
-        connection = next(iter(server._keeper.anonymous))  # type: ignore[union-attr]
-        connection._check()
-        assert not connection._transport.is_closing()
+        stranger = next(iter(server.strangers))
+        stranger._check()
+        assert not stranger._transport.is_closing()
         monkeypatch.setattr(limits, "IDLE_TIMEOUT", 0.0)
-        connection._check()
+        stranger._check()
         async with asyncio.timeout(PATIENCE):
             await client.closed.wait()
 
@@ -374,19 +398,46 @@ async def test_a_silent_node_is_asked_whether_it_lives_and_lives_by_its_answer(
     async with running(tmp_path) as server:
         client = Client(server)
         await client.connect()
-        (connection,) = server._keeper.anonymous  # type: ignore[union-attr]
+        (stranger,) = server.strangers
         await client.register(await auth_key(server))
         stream = await client.stream()
         await stream.frame()
         monkeypatch.setattr(limits, "PING_AFTER", 0.0)
-        heard = connection._heard
-        connection._check()
-        await until(lambda: connection._heard != heard)
+        heard = stranger._heard
+        stranger._check()
+        await until(lambda: stranger._heard != heard)
         monkeypatch.setattr(limits, "DEAD_AFTER", 0.0)
-        connection._check()
+        stranger._check()
         async with asyncio.timeout(PATIENCE):
             await client.closed.wait()
         await client.hang_up()
+
+
+async def test_a_plain_connection_lives_for_one_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "PLAIN_LIFETIME", 0.01)
+    async with running(tmp_path) as server:
+        assert await say(server, b"POST /verify HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n") == b""
+
+
+async def test_a_refused_login_is_answered_late_and_nothing_else_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FIRST_REFUSAL_DELAY", 1e6)
+    monkeypatch.setattr(limits, "MAX_REFUSAL_DELAY", 1e6)
+    async with running(tmp_path) as server, Client(server) as client:
+        refused = client.start("/machine/register", json.dumps(client.login("gkey-a-b")).encode())
+        await until(lambda: server.coordinator.logins.refused == 1)
+        assert (await client.post("/machine/map", client.map_request()))[0] == 404
+        assert client._inboxes[refused].empty()
+
+
+async def test_who_waits_for_an_admins_word_and_leaves_is_forgotten(tmp_path: Path) -> None:
+    async with running(tmp_path) as server:
+        async with Client(server) as client:
+            url = (await client.register())["AuthURL"]
+            client.start("/machine/register", json.dumps(client.login(Followup=url)).encode())
+            await until(lambda: bool(server.coordinator.logins._waiting))
+        await until(lambda: not server.coordinator.logins._waiting)
 
 
 async def test_a_half_sent_head_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,15 +452,95 @@ async def test_one_source_has_so_many_connections_and_no_more(tmp_path: Path, mo
         assert await say(server, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n") == b""
 
 
-async def test_anonymous_channels_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_strangers_push_out_their_oldest_and_no_member(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running(tmp_path) as server:
         member = await joined(server, "a")
         await member.lite()  # a member does not count
-        monkeypatch.setattr(limits, "MAX_UNAUTHENTICATED", 1)
-        async with Client(server):
-            with pytest.raises(Lost, match="503"):
-                await Client(server).connect()
+        monkeypatch.setattr(limits, "MAX_STRANGERS", 1)
+        async with Client(server) as oldest, Client(server, "b") as newest:
+            async with asyncio.timeout(PATIENCE):
+                await oldest.closed.wait()
+            assert (await newest.register(await auth_key(server)))["Error"] == ""
+        assert await member.lite() == (200, b"")
         await member.hang_up()
+
+
+async def test_bodies_that_never_end_are_bounded_for_all_requests_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_STRANGERS_BODY", 1000)
+    async with running(tmp_path) as server, Client(server) as client:
+        h2 = client.channel._exchanges._h2
+        head = [(":method", "POST"), (":scheme", "https"), (":authority", "x"), (":path", "/machine/map")]
+        for _ in range(4):
+            stream = h2.get_next_available_stream_id()
+            h2.send_headers(stream, [*head, ("content-length", "1000")])
+            h2.send_data(stream, bytes(400))
+        client.writer.write(client.channel._seal(h2.data_to_send()))
+        (stranger,) = server.strangers
+        await until(lambda: server.coordinator.counters.get("control.body_too_large") == 2)
+        assert sum(len(incoming.body) for incoming in stranger._incoming.values()) == 800
+
+
+async def test_a_stream_whose_first_frame_does_not_fit_leaves_nobody_online(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as server:
+        client = await joined(server, "a")
+        await client.hang_up()
+        narrow = dataclasses.replace(connection.CHANNEL_LIMITS, queue=100)
+        monkeypatch.setattr(connection, "CHANNEL_LIMITS", narrow)
+        await client.connect()
+        with pytest.raises(Lost):
+            await client.post("/machine/map", client.map_request())  # once and whole: it cannot be said either
+        client.start("/machine/map", json.dumps(client.map_request(Stream=True)).encode())
+        await until(lambda: server.coordinator.counters.get("control.slow_reader") == 1)
+        assert server.coordinator.mapper.streams == {}
+        await client.hang_up()
+
+
+async def test_a_fault_in_a_seconds_work_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(coordinator, "TICK", 0.0)
+    async with running(tmp_path) as server:
+
+        def broken(*moment: object) -> None:
+            calls.append(moment)
+            raise KeyError
+
+        monkeypatch.setattr(server.coordinator, "_check_expiry", broken)
+        await until(lambda: len(calls) > 1)
+        assert b"200 OK" in await say(server, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+async def test_a_fault_in_a_registration_is_answered_and_ends_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as server, Client(server) as client:
+
+        def broken(*_: object) -> None:
+            raise OverflowError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(server.coordinator.desk.registry, "may_claim", broken)
+            assert (await client.post("/machine/register", client.login()))[0] == 500
+        assert (await client.register(await auth_key(server)))["Error"] == ""
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1:2:3:4", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", "local"),
+    ],
+)
+def test_a_source_has_one_spelling(address: str, source: str) -> None:
+    assert source_of(address) == source
 
 
 # --- state -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ginnel.shell.node import local_socket
+from ginnel.shell.node.state import StateFile
 from ginnel.shell.node.tunnel import tun_line
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
@@ -38,7 +40,7 @@ def test_without_the_right_to_make_interfaces(place: Path) -> None:
         1,
         "ginneld: not allowed to make a network interface: start it with sudo (it needs CAP_NET_ADMIN)\n",
     )
-    assert sorted(p.name for p in place.iterdir()) == ["state"]
+    assert list(place.iterdir()) == []
 
 
 def test_without_a_tun_device(place: Path) -> None:
@@ -55,7 +57,31 @@ def test_without_a_tun_device(place: Path) -> None:
         1,
         "ginneld: there is no /dev/net/tun: run `modprobe tun`, or give the container that device\n",
     )
-    assert not (place / "s").exists()
+    assert list(place.iterdir()) == []
+
+
+def test_a_state_that_was_there_before_outlives_a_failed_start(place: Path) -> None:
+    kept = StateFile(place / "state")
+    machine = kept.open().machine
+    kept.close()
+    assert start(place, "setpriv", "--bounding-set", "-net_admin").returncode == 1
+    assert StateFile(place / "state").read().machine == machine
+
+
+def test_an_ordinary_user_is_sent_to_sudo_and_may_ask_for_the_status(place: Path) -> None:
+    place.chmod(0o755)
+    (place / "state").mkdir(mode=0o700)
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    if subprocess.run([*nobody, sys.executable, "-c", "import ginnel"], check=False, capture_output=True).returncode:
+        pytest.skip("an ordinary user cannot read this installation")
+    done = start(place, *nobody)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "use sudo" in done.stderr
+    bound = local_socket.listen(place / "run" / "s")
+    try:
+        assert (place / "run").stat().st_mode & 0o777 == 0o755
+    finally:
+        local_socket.remove(place / "run" / "s", bound)
 
 
 def test_with_a_state_directory_that_cannot_be_made(place: Path) -> None:

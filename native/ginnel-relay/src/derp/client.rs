@@ -36,7 +36,8 @@ pub(crate) struct Client {
     outward: Mutex<Outward>,
 }
 
-/// Lock order: a thread holds at most one client's lock, and none while it looks into the registry.
+/// Lock order: a thread holds at most one client's lock, and looks into the registry meanwhile only for the newcomer
+/// whose lock it is.
 struct Outward {
     tls: Tls,
     /// Records that the socket did not take, from `sent` on.
@@ -79,6 +80,22 @@ impl Client {
                 dead: false,
             }),
         }
+    }
+
+    /// Send the login's answer. `enter` puts the client where others find it, or says that it may not; who finds it
+    /// waits until the answer is on its way, so that no packet comes before.
+    pub(crate) fn welcome(
+        &self,
+        answer: &[u8],
+        enter: impl FnOnce() -> bool,
+        wire: &mut Wire,
+    ) -> bool {
+        let mut outward = self.outward.lock();
+        let entered = enter();
+        if entered && self.seal(&mut outward, answer, wire).is_err() {
+            self.die(&mut outward);
+        }
+        entered
     }
 
     /// Take TLS bytes that came from this client.

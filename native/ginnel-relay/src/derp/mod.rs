@@ -2,6 +2,7 @@
 
 mod client;
 mod login;
+mod pace;
 mod queue;
 mod reader;
 mod registry;

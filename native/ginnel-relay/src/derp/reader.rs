@@ -1,13 +1,12 @@
 //! What a client sends: one read, many frames, one delivery for each receiver.
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ginnel_derp::{DerpError, Frame, HEADER_SIZE, Key, is_disco, kind, server_rule};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -15,12 +14,16 @@ use tokio::net::tcp::OwnedReadHalf;
 
 use super::Scratch;
 use super::client::Client;
+use super::registry::Correspondents;
 use crate::config::{MAX_CORRESPONDENTS, READ_SIZE};
 use crate::relay::Shared;
 use crate::tls::{Wire, left_over};
 
 /// Receivers that are told apart at a time; frames to more of them go in several deliveries.
 const MAX_RUNS: usize = 64;
+/// What a client that always has more to send may take of its shard before the others are looked after. A turn that
+/// goes to many receivers has a system call for each, and can take milliseconds.
+const SLICE: Duration = Duration::from_micros(500);
 const NOT_HERE: u8 = 1;
 const NOTES_BURST: f64 = 3.0;
 
@@ -65,10 +68,12 @@ pub(crate) struct Reader {
     partial: Vec<u8>,
     /// Bytes of a frame of unknown type that are still to pass.
     passing: usize,
-    /// Receivers and which connection of theirs; they learn when this client leaves.
-    pub(crate) correspondents: HashMap<Key, u64>,
+    /// They learn when this client leaves.
+    pub(crate) correspondents: Correspondents,
     notes: f64,
     notes_at: Instant,
+    /// Time of the turns since the shard last had a chance to serve others.
+    worked: Duration,
 }
 
 impl Reader {
@@ -85,10 +90,20 @@ impl Reader {
             incoming,
             partial: Vec::new(),
             passing: 0,
-            correspondents: HashMap::new(),
+            correspondents: Correspondents::new(),
             notes: NOTES_BURST,
             notes_at: Instant::now(),
+            worked: Duration::ZERO,
         }
+    }
+
+    /// True when it is the turn of the shard's other connections; asking starts a new slice.
+    pub(crate) fn slice_is_over(&mut self) -> bool {
+        let over = self.worked >= SLICE;
+        if over {
+            self.worked = Duration::ZERO;
+        }
+        over
     }
 
     /// Frames that came in one flight with the login.
@@ -98,12 +113,26 @@ impl Reader {
         self.take_frames(scratch)
     }
 
-    /// One read and all that follows from it.
+    /// One read and all that follows from it; gives how many bytes came.
     pub(crate) fn poll_turn(
         &mut self,
         cx: &mut Context<'_>,
         scratch: &mut Scratch,
-    ) -> Poll<Result<(), End>> {
+    ) -> Poll<Result<usize, End>> {
+        let begun = Instant::now();
+        let turn = self.poll_read(cx, scratch);
+        match turn.is_ready() {
+            true => self.worked += begun.elapsed(),
+            false => self.worked = Duration::ZERO,
+        }
+        turn
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut Scratch,
+    ) -> Poll<Result<usize, End>> {
         let kept = self.incoming.len();
         scratch.read[..kept].copy_from_slice(&self.incoming);
         let mut room = ReadBuf::new(&mut scratch.read[kept..kept + READ_SIZE]);
@@ -126,7 +155,7 @@ impl Reader {
         Poll::Ready(if progress.closed {
             Err(End::Closed)
         } else {
-            Ok(())
+            Ok(size)
         })
     }
 
@@ -137,6 +166,7 @@ impl Reader {
         let mut at = self.passing.min(scratch.plain.len());
         self.passing -= at;
         let mut runs: Vec<Run> = Vec::new();
+        let mut pongs = Vec::new();
         let mut result = Ok(());
         while let Some(head) = scratch.plain[at..].first_chunk::<HEADER_SIZE>() {
             let (kind, size) = (
@@ -163,20 +193,22 @@ impl Reader {
             if end > scratch.plain.len() {
                 break;
             }
-            match kind {
-                kind::SEND_PACKET => self.add_to_runs(&mut runs, at..end, scratch)?,
-                _ => {
-                    // A pong tells that what stood before the ping is on its way.
-                    self.dispatch(&mut runs, scratch);
-                    result = self.control(kind, at + HEADER_SIZE..end, scratch);
-                    if result.is_err() {
-                        break;
-                    }
-                }
+            result = match kind {
+                kind::SEND_PACKET => self.add_to_runs(&mut runs, at..end, scratch),
+                _ => control(kind, &scratch.plain[at + HEADER_SIZE..end], &mut pongs),
+            };
+            if result.is_err() {
+                break;
             }
             at = end;
         }
         self.dispatch(&mut runs, scratch);
+        // Last, as a pong tells that what stood before the ping is on its way; and together, as a write for each would
+        // cost more than the client pays for its pings.
+        if !pongs.is_empty() {
+            self.client
+                .tell(&pongs, &mut scratch.wire, &self.shared.counters);
+        }
         self.partial = scratch.plain[at..].to_vec();
         result
     }
@@ -288,20 +320,15 @@ impl Reader {
             );
         }
     }
+}
 
-    fn control(&mut self, kind: u8, body: Range<usize>, scratch: &mut Scratch) -> Result<(), End> {
-        match Frame::decode(kind, &scratch.plain[body])? {
-            Frame::Ping(echo) => tell(
-                &self.client,
-                &Frame::Pong(echo),
-                &mut scratch.wire,
-                &self.shared,
-            ),
-            Frame::NotePreferred(_) | Frame::Pong(_) => {}
-            _ => return Err(End::Refused),
-        }
-        Ok(())
+fn control(kind: u8, body: &[u8], pongs: &mut Vec<u8>) -> Result<(), End> {
+    match Frame::decode(kind, body)? {
+        Frame::Ping(echo) => Frame::Pong(echo).encode(pongs)?,
+        Frame::NotePreferred(_) | Frame::Pong(_) => {}
+        _ => return Err(End::Refused),
     }
+    Ok(())
 }
 
 /// Send a small frame that is no packet.

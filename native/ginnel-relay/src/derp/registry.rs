@@ -9,12 +9,18 @@ use ginnel_derp::Key;
 use parking_lot::RwLock;
 
 use super::client::Client;
+use crate::config::MAX_CORRESPONDENTS;
 
 #[derive(Default)]
 struct Logins {
     /// The last one receives.
     connections: Vec<Arc<Client>>,
+    /// Whom the connections that left have sent to.
+    correspondents: Correspondents,
 }
+
+/// Receivers and which connection of theirs.
+pub(crate) type Correspondents = HashMap<Key, u64>;
 
 /// Who may log in. Taken before the registry's own lock, never after.
 struct Members {
@@ -62,19 +68,23 @@ impl Registry {
         true
     }
 
-    /// True if that was the key's last connection.
-    pub(crate) fn remove(&self, client: &Client) -> bool {
+    /// If that was the key's last connection, all whom the key has sent to. Otherwise they are kept until it is.
+    pub(crate) fn remove(
+        &self,
+        client: &Client,
+        correspondents: Correspondents,
+    ) -> Option<Correspondents> {
         let mut logins = self.logins.write();
-        let Some(same) = logins.get_mut(&client.key) else {
-            return false;
-        };
+        let same = logins.get_mut(&client.key)?;
         same.connections.retain(|other| other.id != client.id);
         mark_duplicates(&same.connections);
-        let last = same.connections.is_empty();
-        if last {
-            logins.remove(&client.key);
+        let room = MAX_CORRESPONDENTS.saturating_sub(same.correspondents.len());
+        same.correspondents
+            .extend(correspondents.into_iter().take(room));
+        if !same.connections.is_empty() {
+            return None;
         }
-        last
+        logins.remove(&client.key).map(|same| same.correspondents)
     }
 
     pub(crate) fn receiver(&self, key: &Key) -> Option<Arc<Client>> {

@@ -10,7 +10,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::client::Client;
 use super::login::Newcomer;
+use super::pace::Pace;
 use super::reader::{End, Reader, tell};
+use super::registry::Correspondents;
 use super::{Scratch, with_scratch};
 use crate::admission::Permit;
 use crate::door::Ends;
@@ -38,29 +40,47 @@ pub(crate) async fn serve(
         write,
         tls,
     ));
-    if !shared.registry.insert(&client) {
+    let enter = || shared.registry.insert(&client);
+    if !with_scratch(|scratch| client.welcome(&newcomer.answer, enter, &mut scratch.wire)) {
         return shared.counters.not_member.one();
     }
     shared.counters.login.one();
     if client.duplicate.load(std::sync::atomic::Ordering::Relaxed) {
         shared.counters.duplicate.one();
     }
-    let mut reader = Reader::new(shared.clone(), client.clone(), read, incoming);
-    let begun = with_scratch(|scratch| {
-        client.tell(&newcomer.answer, &mut scratch.wire, &shared.counters);
-        reader.begin(&newcomer.early, scratch)
-    });
-    drop(newcomer);
-    let end = match begun {
-        Ok(()) => carry(&shared, &client, &mut reader).await,
+    let mut login = Login {
+        reader: Reader::new(shared.clone(), client.clone(), read, incoming),
+        shared,
+        client,
+    };
+    let end = match with_scratch(|scratch| login.reader.begin(&newcomer.early, scratch)) {
+        Ok(()) => {
+            drop(newcomer);
+            carry(&login.shared, &login.client, &mut login.reader).await
+        }
         Err(end) => end,
     };
-    count(&shared, &end);
-    leave(&shared, &client, &reader);
+    count(&login.shared, &end);
+    drop(login);
     drop(permit);
 }
 
+/// A client that stands in the registry. It leaves however its task ends: by itself, with the relay, or by a panic.
+struct Login {
+    reader: Reader,
+    shared: Arc<Shared>,
+    client: Arc<Client>,
+}
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        let correspondents = std::mem::take(&mut self.reader.correspondents);
+        leave(&self.shared, &self.client, correspondents);
+    }
+}
+
 async fn carry(shared: &Shared, client: &Client, reader: &mut Reader) -> End {
+    let mut pace = Pace::new(shared.limits.receive, Instant::now());
     let mut keep_alive = next_keep_alive(shared);
     let timer = sleep_until(keep_alive);
     tokio::pin!(timer);
@@ -68,14 +88,22 @@ async fn carry(shared: &Shared, client: &Client, reader: &mut Reader) -> End {
         let stuck = client
             .stuck_since()
             .map(|since| Instant::from_std(since) + shared.limits.write);
-        let deadline = stuck.map_or(keep_alive, |late| late.min(keep_alive));
+        let paused = pace.paused_until(Instant::now());
+        let deadline = [stuck, paused]
+            .into_iter()
+            .flatten()
+            .fold(keep_alive, Instant::min);
         if timer.deadline() != deadline {
             timer.as_mut().reset(deadline);
         }
         tokio::select! {
-            turn = poll_fn(|cx| with_scratch(|scratch| reader.poll_turn(cx, scratch))) => {
-                if let Err(end) = turn {
-                    return end;
+            turn = poll_fn(|cx| with_scratch(|scratch| reader.poll_turn(cx, scratch))), if paused.is_none() => {
+                match turn {
+                    Err(end) => return end,
+                    Ok(size) => pace.spend(size, Instant::now()),
+                }
+                if reader.slice_is_over() {
+                    tokio::task::yield_now().await;
                 }
             }
             () = client.changed.notified() => {
@@ -122,19 +150,16 @@ fn count(shared: &Shared, end: &End) {
 }
 
 /// Those who had packets from this key learn that it is gone, and nobody else does.
-fn leave(shared: &Shared, client: &Client, reader: &Reader) {
-    let last = shared.registry.remove(client);
+fn leave(shared: &Shared, client: &Client, correspondents: Correspondents) {
+    let told = shared.registry.remove(client, correspondents);
     with_scratch(|scratch| {
         client.bury(&mut scratch.wire, &shared.counters);
-        if !last {
-            return;
-        }
         let gone = Frame::PeerGone {
             peer: &client.key,
             reason: DISCONNECTED,
         };
-        for (peer, &id) in &reader.correspondents {
-            if let Some(receiver) = shared.registry.connection(peer, id) {
+        for (peer, id) in told.unwrap_or_default() {
+            if let Some(receiver) = shared.registry.connection(&peer, id) {
                 tell(&receiver, &gone, &mut scratch.wire, shared);
             }
         }

@@ -3,10 +3,12 @@
 
 use std::io;
 use std::mem::{size_of, zeroed};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::RawFd;
+use std::time::Instant;
 
 use super::answer::{MAX_ANSWER_SIZE, answer};
+use super::share::Shares;
 
 const BATCH: usize = 64;
 /// One byte more than a request has, so that longer ones show.
@@ -35,6 +37,8 @@ pub(super) struct Turn {
     pub(super) received: usize,
     pub(super) answered: usize,
     pub(super) unsent: usize,
+    /// Requests of places that have had their share.
+    pub(super) limited: usize,
 }
 
 impl Batch {
@@ -54,15 +58,21 @@ impl Batch {
         }
     }
 
-    /// Receive what is there, up to a batch, and answer it.
-    pub(super) fn turn(&mut self, socket: RawFd) -> io::Result<Turn> {
+    /// Receive what is there, up to a batch, and answer it. `port` is the socket's own.
+    pub(super) fn turn(
+        &mut self,
+        socket: RawFd,
+        port: u16,
+        shares: &mut Shares,
+    ) -> io::Result<Turn> {
         let received = self.receive(socket)?;
-        let answers = self.write_answers(received);
+        let (answers, limited) = self.write_answers(received, port, shares);
         let sent = self.send(socket, answers);
         Ok(Turn {
             received,
             answered: sent,
             unsent: answers - sent,
+            limited,
         })
     }
 
@@ -96,9 +106,11 @@ impl Batch {
         usize::try_from(count).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Turn requests into answers in place and move these to the front; returns their number.
-    fn write_answers(&mut self, received: usize) -> usize {
-        let mut answers = 0;
+    /// Turn requests into answers in place and move these to the front; returns their number, and that of requests
+    /// over the limit.
+    fn write_answers(&mut self, received: usize, port: u16, shares: &mut Shares) -> (usize, usize) {
+        let (mut answers, mut limited) = (0, 0);
+        let now = Instant::now();
         for index in 0..received {
             let size = self.headers[index].msg_len as usize;
             let slot = &mut self.slots[index];
@@ -113,6 +125,16 @@ impl Batch {
             else {
                 continue;
             };
+            // Whoever claims our own address would have us talk to ourselves.
+            if source.port() == port
+                && asked(&self.headers[index].msg_hdr) == Some(source.ip().to_canonical())
+            {
+                continue;
+            }
+            if !shares.take(source.ip(), now) {
+                limited += 1;
+                continue;
+            }
             slot.packet[..size].copy_from_slice(&out[..size]);
             self.vectors[index].iov_len = size;
             // The control bytes that came say which address was asked; the same bytes, sent, choose it as the
@@ -121,7 +143,7 @@ impl Batch {
             self.headers.swap(answers, index);
             answers += 1;
         }
-        answers
+        (answers, limited)
     }
 
     fn send(&mut self, socket: RawFd, answers: usize) -> usize {
@@ -169,6 +191,29 @@ fn source(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     }
 }
 
+/// The local address that a packet came to.
+fn asked(header: &libc::msghdr) -> Option<IpAddr> {
+    // SAFETY: as in `clear_interface`.
+    unsafe {
+        let message = libc::CMSG_FIRSTHDR(header);
+        if message.is_null() {
+            return None;
+        }
+        match ((*message).cmsg_level, (*message).cmsg_type) {
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                let info = &*libc::CMSG_DATA(message).cast::<libc::in_pktinfo>();
+                let address = u32::from_be(info.ipi_spec_dst.s_addr);
+                Some(Ipv4Addr::from(address).into())
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                let info = &*libc::CMSG_DATA(message).cast::<libc::in6_pktinfo>();
+                Some(IpAddr::from(info.ipi6_addr.s6_addr).to_canonical())
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Link-local IPv6 keeps its interface: the address means nothing without it.
 fn clear_interface(header: &mut libc::msghdr) {
     // SAFETY: the kernel wrote control messages of `msg_controllen` bytes at `msg_control`, which is aligned; the
@@ -183,8 +228,8 @@ fn clear_interface(header: &mut libc::msghdr) {
         match ((*message).cmsg_level, (*message).cmsg_type) {
             (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                 let info = &mut *libc::CMSG_DATA(message).cast::<libc::in_pktinfo>();
+                // What was written on the packet may be a broadcast; ipi_spec_dst, which is sent from, never is.
                 info.ipi_ifindex = 0;
-                // What was written on the packet may be a broadcast; the local address it came to never is.
             }
             (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                 let info = &mut *libc::CMSG_DATA(message).cast::<libc::in6_pktinfo>();

@@ -5,11 +5,14 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::batch::Batch;
+use super::batch::{Batch, Turn};
+use super::share::Shares;
 use crate::config::RelayError;
+use crate::counters::Counters;
 use crate::relay::{Shared, takes_both};
 
 /// Room for a burst of a few thousand requests while the thread waits for the processor.
@@ -129,7 +132,13 @@ fn serve(sockets: &[UdpSocket], stop: RawFd, shared: &Shared) {
         .map(|socket| poll_in(socket.as_raw_fd()))
         .collect();
     polled.push(poll_in(stop));
+    let ports: Vec<u16> = sockets
+        .iter()
+        .map(|socket| socket.local_addr().map_or(0, |address| address.port()))
+        .collect();
     let mut batch = Batch::new();
+    let limits = &shared.limits;
+    let mut shares = Shares::new(limits.stun_rate, limits.limit_loopback, Instant::now());
     loop {
         // SAFETY: the slice is alive during the call and of the stated length.
         let ready = unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, -1) };
@@ -139,19 +148,56 @@ fn serve(sockets: &[UdpSocket], stop: RawFd, shared: &Shared) {
         if polled.last().is_some_and(|stop| stop.revents != 0) {
             return;
         }
-        for entry in polled.iter().filter(|entry| entry.revents != 0) {
-            turn(&mut batch, entry.fd, shared);
+        for (entry, &port) in polled.iter().zip(&ports) {
+            if entry.revents == 0 {
+                continue;
+            }
+            // An error here is a late ICMP answer or nothing to read; the next poll tells.
+            if let Ok(turn) = batch.turn(entry.fd, port, &mut shares) {
+                count(turn, &shared.counters);
+            }
         }
     }
 }
 
-fn turn(batch: &mut Batch, socket: RawFd, shared: &Shared) {
-    // An error here is a late ICMP answer or nothing to read; the next poll tells.
-    let Ok(turn) = batch.turn(socket) else { return };
-    let counters = &shared.counters;
+fn count(turn: Turn, counters: &Counters) {
     counters.stun_answered.add(turn.answered as u64);
     counters.stun_unsent.add(turn.unsent as u64);
+    counters.stun_limited.add(turn.limited as u64);
     counters
         .stun_ignored
-        .add((turn.received - turn.answered - turn.unsent) as u64);
+        .add((turn.received - turn.answered - turn.unsent - turn.limited) as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: [u8; 40] = *b"\0\x01\0\x14\x21\x12\xa4\x42\0\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x80\x22\0\x08tailnode\x80\x28\0\x04\x8a\xab\xad\x90";
+
+    fn turn(socket: &UdpSocket) -> Turn {
+        let port = socket.local_addr().unwrap().port();
+        let mut shares = Shares::new(0, false, Instant::now());
+        Batch::new()
+            .turn(socket.as_raw_fd(), port, &mut shares)
+            .unwrap()
+    }
+
+    #[test]
+    fn a_request_from_our_own_address_is_not_answered() {
+        for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+            let socket = bind(address.parse().unwrap(), true).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            let host = if address.starts_with("127") {
+                "127.0.0.1"
+            } else {
+                "::1"
+            };
+            let other = UdpSocket::bind((host, 0)).unwrap();
+            socket.send_to(&REQUEST, (host, port)).unwrap();
+            other.send_to(&REQUEST, (host, port)).unwrap();
+            let turn = turn(&socket);
+            assert_eq!((turn.received, turn.answered), (2, 1), "{address}");
+        }
+    }
 }

@@ -20,7 +20,8 @@ ProfileOf = Callable[[UserId], bytes]
 
 @dataclass(slots=True)
 class Cohort:
-    """`given`: the peers its streams hold. `profiles`: the user profiles they all were sent, in the latest form."""
+    """`given`: the peers its streams hold. `profiles`: of the owners of these, the user profiles that all streams were
+    sent, in the latest form; a user who has left is forgotten, or later streams would hear of whom they never saw."""
 
     given: dict[NodeId, PeerView] = field(default_factory=dict)
     profiles: dict[UserId, bytes] = field(default_factory=dict)
@@ -30,6 +31,12 @@ class Cohort:
         self.given = {**other.given, **self.given}
         common = self.profiles.items() & other.profiles.items()
         self.profiles = dict(common)
+
+    def forget_users(self, users: set[UserId]) -> None:
+        """Those of them who own nothing here any more."""
+        if users:
+            for user in users - {view.fixed.user for view in self.given.values()}:
+                self.profiles.pop(user, None)
 
     def copy(self) -> Cohort:
         return Cohort(dict(self.given), dict(self.profiles))
@@ -73,10 +80,13 @@ def difference(
     """Bring `cohort` to `wanted` (None: no longer seen; nodes not named stay) and say how. `pairs` keeps what was
     worked out for the same two views in this round."""
     found = Difference()
+    lost: set[UserId] = set()
     for node_id, view in wanted.items():
         old = cohort.given.get(node_id)
         if view is old:
             continue
+        if old is not None and (view is None or view.fixed.user != old.fixed.user):
+            lost.add(old.fixed.user)
         if view is None:
             del cohort.given[node_id]
             found.removed.append(node_id)
@@ -87,6 +97,7 @@ def difference(
             found.items[node_id] = step
             if step.entry:
                 _introduce(cohort, view.fixed.user, profile_of, found)
+    cohort.forget_users(lost)
     return found
 
 

@@ -8,21 +8,21 @@ from __future__ import annotations
 # --- what a caller may send ------------------------------------------------------------------------------------
 MAX_HEAD = 16 * 1024  # bytes of one HTTP/1.1 request head
 HEAD_TIMEOUT = 10.0  # seconds until the head of a request is complete
-MAX_PLAIN_BODY = 64 * 1024  # bytes of a body outside Noise (`/verify`)
 MAX_VERIFY_BODY = 4 * 1024
-MAX_REQUEST_BODY = 1024 * 1024  # bytes of a body inside Noise
+MAX_REQUEST_BODY = 1024 * 1024  # bytes of all unfinished bodies of one Noise connection together
+MAX_STRANGERS_BODY = 256 * 1024  # the same while it has not shown a registered (machine, node key) pair
 MAX_JSON_DEPTH = 32
 MAX_OPEN_REQUESTS = 32  # unanswered requests of one Noise connection, its map streams among them
 HANDSHAKE_TIMEOUT = 5.0  # seconds from accept to the first complete request inside Noise
 MAX_CONNECTIONS = 20_000
 MAX_CONNECTIONS_PER_SOURCE = 4_096  # by IPv4 address or IPv6 /64: an office behind one NAT still fits
-MAX_UNAUTHENTICATED = 1_024  # Noise connections that have not shown a registered (machine, node key) pair
-MAX_UNAUTHENTICATED_PER_SOURCE = 512
+MAX_STRANGERS = 1_024  # Noise connections that have not shown a registered (machine, node key) pair
+MAX_STRANGERS_PER_SOURCE = 512
 REQUEST_TIMEOUT = 30.0  # seconds from a request's head to the end of its body, inside Noise
 IDLE_TIMEOUT = 120.0  # seconds that a control connection may be open without any request under way
 PING_AFTER = 60.0  # seconds of silence after which a connection with a map stream is asked whether it is alive
 DEAD_AFTER = 100.0  # seconds of silence after which it is not
-MAX_QUEUED_BYTES = 8 * 1024 * 1024  # unsent bytes of one connection; beyond it the stream is ended
+MAX_QUEUED_BYTES = 16 * 1024 * 1024  # unsent bytes of one connection; a map of 10,000 peers without zstd is 9 MB
 MAX_ADMIN_BODY = 1024 * 1024
 
 # --- what is kept ----------------------------------------------------------------------------------------------

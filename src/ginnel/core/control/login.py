@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from ginnel.core.control import limits
 from ginnel.core.control.admission import Admission, admit, sorted_tags
 from ginnel.core.control.pending import PendingLogin, PendingLogins
@@ -22,12 +24,32 @@ MayTag = Callable[[User, str], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: the machine key that Noise proved, and the source that is counted for it."""
+
+    machine: MachineKey
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    request: RegisterRequest
+    key: NodeKey
+    machine: MachineKey
+    source: str
+    now: Instant
+    wall: WallTime
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """Send it once the rows are committed. `ousted`: pending logins that had to go for this one."""
+    """Send it once the rows are committed. `ousted`: pending logins that had to go for this one. `settled`: one that
+    needs nobody's word any more, once the rows are committed."""
 
     response: RegisterResponse
     rows: tuple[Row, ...] = ()
     ousted: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()
     refused: bool = False
 
 
@@ -54,20 +76,19 @@ class LoginDesk:
     key_lifetime: float | None = None
 
     def decide(
-        self, request: RegisterRequest, machine: MachineKey, now: Instant, wall: WallTime
+        self, request: RegisterRequest, caller: Caller, now: Instant, wall: WallTime
     ) -> Reply | Hold | BadRequest:
         if request.version < limits.MIN_CAPABILITY:
             return BadRequest(f"unsupported client version: {request.version}, need {limits.MIN_CAPABILITY} or newer")
         if not request.node_key:
             return BadRequest("a register request needs a NodeKey")
         try:
-            return self._decide(request, request.node_key, machine, now, wall)
+            return self._decide(_Attempt(request, request.node_key, caller.machine, caller.source, now, wall))
         except Refused as refused:
             return _refusal(str(refused))
 
-    def _decide(
-        self, request: RegisterRequest, key: NodeKey, machine: MachineKey, now: Instant, wall: WallTime
-    ) -> Reply | Hold:
+    def _decide(self, attempt: _Attempt) -> Reply | Hold:
+        request, key, machine, wall = attempt.request, attempt.key, attempt.machine, attempt.wall
         node = self.registry.node_of(key, machine)
         wanted = wall_time(request.expiry)
         if wanted is not None and wanted <= wall:  # before the auth key is looked at: a logout repeats it
@@ -79,10 +100,10 @@ class LoginDesk:
         if node is not None and not request.followup:
             return Reply(self._key_expired(node))
         if request.followup:
-            return self._follow_up(request, key, machine, now)
+            return self._follow_up(attempt)
         if request.auth is not None and request.auth.auth_key:
-            return self._redeem(request, key, machine, wall)
-        return self._ask(request, key, machine, now)
+            return self._redeem(attempt, request.auth.auth_key)
+        return self._ask(attempt)
 
     def _log_out(self, node: Node | None, wall: WallTime) -> Reply:
         if node is None or (node.expired(wall) and not node.ephemeral):
@@ -90,59 +111,60 @@ class LoginDesk:
         rows = self.registry.delete_node(node, wall) if node.ephemeral else self.registry.expire_node(node, wall)
         return Reply(RegisterResponse(), (*rows, Audit(wall, "node", "logout", f"node {node.id}")))
 
-    def _redeem(self, request: RegisterRequest, key: NodeKey, machine: MachineKey, wall: WallTime) -> Reply:
-        assert request.auth is not None
-        auth_key = self.registry.redeemable(request.auth.auth_key, wall)
+    def _redeem(self, attempt: _Attempt, text: str) -> Reply:
+        request, wall = attempt.request, attempt.wall
+        auth_key = self.registry.redeemable(text, wall)
         hostinfo = kept_hostinfo(request.hostinfo)
         if hostinfo.pop("RequestTags", None):
             raise Refused("requested tags are invalid or not permitted: with a pre-auth key, the key's own tags count")
-        node, rows = admit(
-            self.registry,
-            Admission(
-                machine,
-                key,
-                request.old_node_key or None,
-                self.registry.users.get(auth_key.user),
-                auth_key.tags,
-                auth_key.ephemeral,
-                self._expiry(request, wall),
-                hostinfo,
-                request.version,
-            ),
-            wall,
+        admission = Admission(
+            machine=attempt.machine,
+            key=attempt.key,
+            old_key=request.old_node_key or None,
+            user=self.registry.users.get(auth_key.user),
+            tags=auth_key.tags,
+            ephemeral=auth_key.ephemeral,
+            expiry=self._bounded(wall_time(request.expiry), wall),
+            hostinfo=hostinfo,
+            capability=request.version,
         )
+        node, rows = admit(self.registry, admission, wall)
         spent: list[Row] = [] if auth_key.used is not None else [Spend(auth_key.id, wall)]
         audit = Audit(wall, f"pre-auth key {auth_key.prefix}", "register", f"node {node.id}", node.label)
-        return Reply(self._success(node), (*spent, *rows, audit))
+        waited = self.pending.of(attempt.machine, attempt.key)
+        return Reply(self._success(node), (*spent, *rows, audit), settled=(waited.id,) if waited is not None else ())
 
-    def _ask(self, request: RegisterRequest, key: NodeKey, machine: MachineKey, now: Instant) -> Reply:
-        """A new AuthURL, or the one this very login has already."""
-        known = self.pending.of(machine, key)
-        if known is not None and not request.followup:
-            return Reply(self._auth_url(known.id))
+    def _ask(self, attempt: _Attempt) -> Reply:
+        """A new AuthURL, or the one this very login has already. One that asks for something else is another login:
+        what an admin looked at does not change under the id that is approved."""
+        request = attempt.request
         hostinfo = kept_hostinfo(request.hostinfo)
         tags = sorted_tags(hostinfo.pop("RequestTags", None))
+        known = self.pending.of(attempt.machine, attempt.key)
+        if known is not None and not request.followup and (known.tags, known.ephemeral) == (tags, request.ephemeral):
+            return Reply(self._auth_url(known.id))
         login = PendingLogin(
             id=self.pending.new_id(),
-            machine=machine,
-            key=key,
+            source=attempt.source,
+            machine=attempt.machine,
+            key=attempt.key,
             old_key=request.old_node_key or None,
             hostinfo=hostinfo,
             tags=tags,
             ephemeral=request.ephemeral,
             expiry=wall_time(request.expiry),
             capability=request.version,
-            ends=Instant(now + limits.PENDING_LIFETIME),
+            ends=Instant(attempt.now + limits.PENDING_LIFETIME),
         )
         ousted = self.pending.add(login)
         return Reply(self._auth_url(login.id), ousted=tuple(ousted))
 
-    def _follow_up(self, request: RegisterRequest, key: NodeKey, machine: MachineKey, now: Instant) -> Reply | Hold:
+    def _follow_up(self, attempt: _Attempt) -> Reply | Hold:
         """Wait, or a new URL where the login is not (or no more) known: never the same URL again."""
-        login = self.pending.get(request.followup.rstrip("/").rpartition("/")[2])
-        if login is not None and (login.machine, login.key) == (machine, key):
+        login = self.pending.get(attempt.request.followup.rstrip("/").rpartition("/")[2])
+        if login is not None and (login.machine, login.key) == (attempt.machine, attempt.key):
             return Hold(login.id)
-        return self._ask(request, key, machine, now)
+        return self._ask(attempt)
 
     def approve(self, login_id: str, user: User, wall: WallTime, actor: str) -> tuple[Node, list[Row]]:
         """An admin's word. Call `pending.finish` once the rows are committed. Raises Refused."""
@@ -154,27 +176,21 @@ class LoginDesk:
                 raise Refused(
                     f"requested tags [{tag}] are invalid or not permitted: tagOwners does not name {user.name}"
                 )
-        node, rows = admit(
-            self.registry,
-            Admission(
-                login.machine,
-                login.key,
-                login.old_key,
-                user,
-                login.tags,
-                login.ephemeral,
-                self._bounded(login.expiry, wall),
-                login.hostinfo,
-                login.capability,
-            ),
-            wall,
+        admission = Admission(
+            machine=login.machine,
+            key=login.key,
+            old_key=login.old_key,
+            user=user,
+            tags=login.tags,
+            ephemeral=login.ephemeral,
+            expiry=self._bounded(login.expiry, wall),
+            hostinfo=login.hostinfo,
+            capability=login.capability,
         )
+        node, rows = admit(self.registry, admission, wall)
         return node, [*rows, Audit(wall, actor, "approve", f"node {node.id}", f"{node.label} for {user.name}")]
 
     # --- answers -----------------------------------------------------------------------------------------------
-
-    def _expiry(self, request: RegisterRequest, wall: WallTime) -> WallTime | None:
-        return self._bounded(wall_time(request.expiry), wall)
 
     def _bounded(self, wanted: WallTime | None, wall: WallTime) -> WallTime | None:
         """A client can ask for a shorter time, never for a longer one."""
@@ -182,20 +198,14 @@ class LoginDesk:
         return min((t for t in (wanted, ours) if t is not None), default=None)
 
     def _success(self, node: Node) -> RegisterResponse:
-        name, display = owner_names(self.registry, node)
-        return RegisterResponse(
-            user=tailcfg.User(node.user, display),
-            login=tailcfg.Login(node.user, "", name, display),
-            machine_authorized=True,
-        )
+        return msgspec.structs.replace(self._about(node), machine_authorized=True)
 
     def _key_expired(self, node: Node) -> RegisterResponse:
+        return msgspec.structs.replace(self._about(node), node_key_expired=True)
+
+    def _about(self, node: Node) -> RegisterResponse:
         name, display = owner_names(self.registry, node)
-        return RegisterResponse(
-            user=tailcfg.User(node.user, display),
-            login=tailcfg.Login(node.user, "", name, display),
-            node_key_expired=True,
-        )
+        return RegisterResponse(tailcfg.User(node.user, display), tailcfg.Login(node.user, "", name, display))
 
     def _auth_url(self, login_id: str) -> RegisterResponse:
         return RegisterResponse(auth_url=f"{self.url}/register/{login_id}")

@@ -16,16 +16,14 @@ from ginnel.core.control import limits
 from ginnel.core.control.access import Access
 from ginnel.core.control.cohort import Cohort, Difference, difference, rename_users
 from ginnel.core.control.frames import Frames, array_of, object_of
-from ginnel.core.control.peerview import Changes, Fixed, PeerView
+from ginnel.core.control.peerview import Changes, PeerView
 from ginnel.core.control.policy import Policy, Touched
 from ginnel.core.control.presence import Presence
-from ginnel.core.control.records import TAGGED_USER, Node, Status
 from ginnel.core.control.registry import Registry
 from ginnel.core.control.selfview import SelfView
-from ginnel.core.control.statement import for_peers
-from ginnel.wire import tailcfg
+from ginnel.core.control.views import Views
 from ginnel.wire.mapstream import KEEP_ALIVE
-from ginnel.wire.tailcfg import encode, stamp
+from ginnel.wire.tailcfg import stamp
 from ginnel.words import Instant, NodeId, UserId, WallTime
 
 LONG_AGO = Instant(float("-inf"))
@@ -80,11 +78,9 @@ class Mapper:
     presence: Presence
     surroundings: Surroundings
     streams: dict[NodeId, Stream] = field(default_factory=dict)
+    views: Views = field(init=False)
     _generation: int = 0
-    _views: dict[NodeId, PeerView] = field(default_factory=dict)
     _cohorts: dict[Hashable, tuple[int, Cohort]] = field(default_factory=dict)  # class -> (version, cohort)
-    _filters: dict[Hashable, bytes] = field(default_factory=dict)
-    _filters_version: int = -1
     _dirty: set[NodeId] = field(default_factory=set)
     _gone: set[NodeId] = field(default_factory=set)
     _refilter: set[NodeId] = field(default_factory=set)
@@ -94,12 +90,15 @@ class Mapper:
     _due: Instant | None = None
     _last_round: Instant = LONG_AGO
 
+    def __post_init__(self) -> None:
+        self.views = Views(self.registry, self.access, self.presence, self.surroundings.base_domain)
+
     # --- what happened ---------------------------------------------------------------------------------------
 
     def changed(self, node_id: NodeId, now: Instant, wall: WallTime) -> None:
         """The node's record, status, presence or expiry is another now. A node that is new is noted the same way."""
         node = self.registry.nodes[node_id]
-        self._views.pop(node_id, None)
+        self.views.forget(node_id)
         self._dirty.add(node_id)
         self._gone.discard(node_id)
         self._note(self.access.put(node, self.registry.users, expired=node.expired(wall)))
@@ -107,7 +106,7 @@ class Mapper:
 
     def removed(self, node_id: NodeId, now: Instant) -> list[Action]:
         """The node is deleted: its stream ends, with a last word that makes its client ask for a login."""
-        self._views.pop(node_id, None)
+        self.views.forget(node_id)
         self._dirty.add(node_id)
         self._gone.add(node_id)
         self._note(self.access.remove(node_id))
@@ -134,6 +133,7 @@ class Mapper:
 
     def surroundings_replaced(self, surroundings: Surroundings, now: Instant) -> None:
         old, self.surroundings = self.surroundings, surroundings
+        self.views.base_domain = surroundings.base_domain
         members = [("DERPMap", surroundings.derp_map if surroundings.derp_map != old.derp_map else b"")]
         members += [("DNSConfig", surroundings.dns_config if surroundings.dns_config != old.dns_config else b"")]
         if any(value for _, value in members):
@@ -162,9 +162,9 @@ class Mapper:
         actions = self.ended(node_id)
         self._generation += 1
         cohort = self._cohort_for(node_id)
-        own = self._self_view(node_id)
+        own = self.views.own(node_id)
         keep_alive_after = limits.KEEP_ALIVE + spread * limits.KEEP_ALIVE_SPREAD
-        packet_filter = self._filter_of(node_id)
+        packet_filter = self.views.filter(node_id)
         stream = Stream(self._generation, node_id, compress, keep_alive_after, cohort, own, packet_filter, now)
         self.streams[node_id] = stream
         first = Frames([self._first_object(stream, wall)])
@@ -181,16 +181,13 @@ class Mapper:
     def snapshot(self, node_id: NodeId, wall: WallTime) -> bytes:
         """The whole map as JSON, for who asks once: worked out from scratch."""
         cohort = self._fresh_cohort(self.access.class_of(node_id))
-        stream = Stream(0, node_id, "", 0.0, cohort, self._self_view(node_id), self._filter_of(node_id), Instant(0))
+        stream = Stream(0, node_id, "", 0.0, cohort, self.views.own(node_id), self.views.filter(node_id), Instant(0))
         return self._first_object(stream, wall)
 
     def _first_object(self, stream: Stream, wall: WallTime) -> bytes:
         given = stream.cohort.given
         peers = [given[node_id] for node_id in sorted(given) if node_id != stream.node_id]
-        own_user = self.registry.nodes[stream.node_id].user
-        profiles = stream.cohort.profiles
-        if own_user not in profiles:
-            profiles = {**profiles, own_user: self._profile_of(own_user)}
+        users = {view.fixed.user for view in peers} | {self.registry.nodes[stream.node_id].user}
         return object_of(
             (
                 ("Node", stream.own.json),
@@ -200,7 +197,7 @@ class Mapper:
                 ("Domain", msgspec.json.encode(self.surroundings.domain)),
                 ("CollectServices", b"false"),
                 ("PacketFilters", b'{"base":' + stream.filter + b"}"),
-                ("UserProfiles", array_of(profiles.values())),
+                ("UserProfiles", array_of(map(self.views.profile, sorted(users)))),
                 ("ControlTime", msgspec.json.encode(stamp(wall))),
                 ("Debug", b'{"DisableLogTail":true}'),
             )
@@ -288,8 +285,8 @@ class Mapper:
         pairs: dict[tuple[int, int], Changes],
         frames: dict[Stream, Frames],
     ) -> None:
-        found = difference(cohort, self._wanted(cohort, kind, streams), self._profile_of, pairs)
-        rename_users(cohort, self._renamed, self._profile_of, found)
+        found = difference(cohort, self._wanted(cohort, kind, streams), self.views.profile, pairs)
+        rename_users(cohort, self._renamed, self.views.profile, found)
         if not found:
             return
         for_all = found.frames()
@@ -305,9 +302,11 @@ class Mapper:
         settled = None if self._everything else next((s for s in streams if s.node_id not in self._dirty), None)
         if settled is not None:
             viewer = settled.node_id
-            return {node_id: self._view(node_id) if self._sees(viewer, node_id) else None for node_id in self._dirty}
+            return {
+                node_id: self.views.peer(node_id) if self._sees(viewer, node_id) else None for node_id in self._dirty
+            }
         target: dict[NodeId, PeerView | None] = dict.fromkeys(cohort.given)
-        target.update((node_id, self._view(node_id)) for node_id in self.access.seen_by_class(kind))
+        target.update((node_id, self.views.peer(node_id)) for node_id in self.access.seen_by_class(kind))
         return target
 
     def _sees(self, viewer: NodeId, other: NodeId) -> bool:
@@ -316,12 +315,13 @@ class Mapper:
     def _own_frame(self, stream: Stream) -> Frames | None:
         if stream.node_id not in self._dirty:
             return None
-        own = self._self_view(stream.node_id)
-        if own.tells_the_same(stream.own):
+        own, user = self.views.own(stream.node_id), self.registry.nodes[stream.node_id].user
+        told = own.tells_the_same(stream.own)
+        if told and user not in self._renamed:
             return None
         stream.own = own
-        user = self.registry.nodes[stream.node_id].user
-        return Frames([object_of([("Node", own.json), ("UserProfiles", array_of([self._profile_of(user)]))])])
+        profile = ("UserProfiles", array_of([self.views.profile(user)]))
+        return Frames([object_of([profile] if told else [("Node", own.json), profile])])
 
     def _filter_frames(self) -> dict[Stream, Frames]:
         ids: Iterable[NodeId] = self.streams if self._everything else self._refilter | self._dirty
@@ -331,7 +331,7 @@ class Mapper:
             stream = self.streams.get(node_id)
             if stream is None:
                 continue
-            packet_filter = self._filter_of(node_id)
+            packet_filter = self.views.filter(node_id)
             if packet_filter != stream.filter:
                 stream.filter = packet_filter
                 if packet_filter not in made:
@@ -339,7 +339,7 @@ class Mapper:
                 frames[stream] = made[packet_filter]
         return frames
 
-    # --- views -----------------------------------------------------------------------------------------------
+    # --- cohorts -----------------------------------------------------------------------------------------------
 
     def _cohort_for(self, node_id: NodeId) -> Cohort:
         """The cohort of the node's class if it is up to date with who sees whom; else one of its own, which the next
@@ -352,62 +352,5 @@ class Mapper:
         return cohort
 
     def _fresh_cohort(self, kind: Hashable) -> Cohort:
-        given = {node_id: self._view(node_id) for node_id in self.access.seen_by_class(kind)}
-        return Cohort(given, {user: self._profile_of(user) for user in {view.fixed.user for view in given.values()}})
-
-    def _view(self, node_id: NodeId) -> PeerView:
-        view = self._views.get(node_id)
-        if view is None:
-            node = self.registry.nodes[node_id]
-            status = self.registry.status.get(node_id, Status(node_id))
-            view = self._views[node_id] = self._make_view(node, status)
-        return view
-
-    def _make_view(self, node: Node, status: Status) -> PeerView:
-        online = node.id in self.presence.online
-        return PeerView(
-            fixed=Fixed(
-                id=node.id,
-                stable_id=node.stable_id,
-                name=self._name(node),
-                user=node.user,
-                key=node.key,
-                machine=node.machine,
-                addresses=(node.ipv4 + "/32", node.ipv6 + "/128"),
-                tags=node.tags,
-                created=node.created,
-                expired=self.access.is_expired(node.id),
-                hostinfo=for_peers(status.hostinfo),
-            ),
-            disco=status.disco,
-            home=status.home,
-            endpoints=status.endpoints,
-            cap=status.cap,
-            online=online,
-            last_seen=None if online else status.last_seen,
-            expiry=node.expiry,
-        )
-
-    def _self_view(self, node_id: NodeId) -> SelfView:
-        node = self.registry.nodes[node_id]
-        return SelfView.of(node, self.registry.status.get(node_id, Status(node_id)), self._name(node))
-
-    def _name(self, node: Node) -> str:
-        return f"{node.label}.{self.surroundings.base_domain}."
-
-    def _profile_of(self, user: UserId) -> bytes:
-        record = self.registry.users.get(user)
-        if record is None or user == TAGGED_USER:
-            return encode(tailcfg.UserProfile(TAGGED_USER, "tagged-devices", "Tagged Devices"))
-        return encode(tailcfg.UserProfile(user, record.name, record.name))
-
-    def _filter_of(self, node_id: NodeId) -> bytes:
-        """The node's packet filter as JSON, one bytes object for all nodes with the same; an empty list blocks all."""
-        if self._filters_version != self.access.version:
-            self._filters.clear()
-            self._filters_version = self.access.version
-        kind, rules = self.access.rules_for(node_id)
-        encoded = self._filters.get(kind)
-        if encoded is None:
-            encoded = self._filters[kind] = encode(list(rules()))
-        return encoded
+        given = {node_id: self.views.peer(node_id) for node_id in self.access.seen_by_class(kind)}
+        return Cohort(given, {user: self.views.profile(user) for user in {view.fixed.user for view in given.values()}})

@@ -1,12 +1,12 @@
 """Interactive logins that wait for an admin's word.
 
-Room: core. Bounded: the oldest makes room. Nothing of it is kept over a restart: a client whose login is gone gets a
-new URL when it asks again.
+Room: core. Bounded, and anybody can make one: so room is made by the source that has the most, its oldest first, and
+a flood pushes out itself. Nothing is kept over a restart: a client whose login is gone gets a new URL when it asks.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,10 @@ from ginnel.words import Instant, MachineKey, NodeKey, WallTime
 
 @dataclass(frozen=True, slots=True)
 class PendingLogin:
+    """`source`: who is counted together with this client."""
+
     id: str
+    source: str
     machine: MachineKey
     key: NodeKey
     old_key: NodeKey | None
@@ -36,6 +39,7 @@ class PendingLogins:
     entropy: Callable[[int], bytes]
     _by_id: OrderedDict[str, PendingLogin] = field(default_factory=OrderedDict)
     _by_keys: dict[tuple[MachineKey, NodeKey], str] = field(default_factory=dict)
+    _by_source: Counter[str] = field(default_factory=Counter)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -60,10 +64,15 @@ class PendingLogins:
         if earlier is not None:
             gone.append(self._forget(earlier))
         while len(self._by_id) >= limits.MAX_PENDING_LOGINS:
-            gone.append(self._forget(next(iter(self._by_id.values()))))
+            gone.append(self._forget(self._least_deserving()))
         self._by_id[login.id] = login
         self._by_keys[login.machine, login.key] = login.id
+        self._by_source[login.source] += 1
         return gone
+
+    def _least_deserving(self) -> PendingLogin:
+        most = max(self._by_source.values())
+        return next(login for login in self._by_id.values() if self._by_source[login.source] == most)
 
     def finish(self, login_id: str) -> None:
         login = self._by_id.get(login_id)
@@ -75,10 +84,10 @@ class PendingLogins:
         over = [login for login in self._by_id.values() if login.ends <= now]
         return [self._forget(login) for login in over]
 
-    def next_timeout(self) -> Instant | None:
-        return min((login.ends for login in self._by_id.values()), default=None)
-
     def _forget(self, login: PendingLogin) -> str:
         del self._by_id[login.id]
         del self._by_keys[login.machine, login.key]
+        self._by_source[login.source] -= 1
+        if not self._by_source[login.source]:
+            del self._by_source[login.source]
         return login.id

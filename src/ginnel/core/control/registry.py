@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import ClassVar
 
 from ginnel.core.control import limits
-from ginnel.core.control.addresses import AddressPool, NoAddressLeft
+from ginnel.core.control.addresses import COOL_DOWN, AddressPool, NoAddressLeft
 from ginnel.core.control.names import NameRefused, Names
 from ginnel.core.control.records import (
     TAGGED_USER,
@@ -32,6 +32,7 @@ from ginnel.core.control.records import (
     Status,
     User,
 )
+from ginnel.core.control.statement import hostname_of
 from ginnel.words import MachineKey, NodeId, NodeKey, UserId, WallTime
 
 
@@ -69,7 +70,8 @@ class Registry:
         self.nodes: dict[NodeId, Node] = {}
         self.status: dict[NodeId, Status] = {}
         self.keys: dict[int, PreauthKey] = {}
-        self.released: list[Released] = []
+        self.released: dict[str, Released] = {}  # by IPv4 address, those that still rest
+        self.withheld: list[tuple[str, str, str]] = []  # label and addresses that nobody may be given
         self.policy: PolicyText | None = None
         self.pool = AddressPool()
         self.names = Names()
@@ -181,7 +183,7 @@ class Registry:
         self._bound[row.key] = row.machine
 
     def _put_released(self, row: Released, told: _Told) -> None:  # noqa: ARG002
-        self.released.append(row)
+        self.released[row.ipv4] = row
         with suppress(KeyError):  # while rows are loaded the pool knows of none of them; then comes `renumber`
             self.pool.free((ip_address(row.ipv4), ip_address(row.ipv6)), row.at)
 
@@ -211,13 +213,18 @@ class Registry:
     def renumber(self) -> None:
         """Take addresses and labels anew from the records: after loading, and when a commit failed whose rows had
         been given some."""
-        used = [ip_address(text) for text in self._by_address]
-        freed = [(ip_address(text), row.at) for row in self.released for text in (row.ipv4, row.ipv6)]
-        self.pool = AddressPool(used, [pair for pair in freed if str(pair[0]) not in self._by_address])
-        self.names = Names((node.id, node.label, node.renamed) for node in self.nodes.values())
+        others = [text for _, *addresses in self.withheld for text in addresses if _is_address(text)]
+        used = {ip_address(text) for text in (*self._by_address, *others)}
+        freed = [(ip_address(text), row.at) for row in self.released.values() for text in (row.ipv4, row.ipv6)]
+        self.pool = AddressPool(used, [pair for pair in freed if pair[0] not in used])
+        named = [(node.id, node.label, node.renamed) for node in self.nodes.values()]
+        unread = [(NodeId(-number), label, True) for number, (label, *_) in enumerate(self.withheld, 1)]
+        self.names = Names([*named, *unread])
 
     def take_addresses(self, now: WallTime) -> tuple[str, str]:
         """Raises Refused."""
+        for row in [row for row in self.released.values() if row.at + COOL_DOWN <= now]:
+            del self.released[row.ipv4]
         try:
             ipv4, ipv6 = self.pool.allocate(now)
         except NoAddressLeft as error:
@@ -342,6 +349,14 @@ class Registry:
     def delete_node(self, node: Node, now: WallTime) -> list[Row]:
         return [Released(node.ipv4, node.ipv6, now), Drop("node", node.id)]
 
+    def follow_hostname(self, node: Node) -> list[Row]:
+        """The machine may call itself otherwise than when it joined; its label follows, unless an admin chose it."""
+        status = self.status.get(node.id)
+        hostname = hostname_of(status.hostinfo) if status is not None else ""
+        if hostname in ("", node.hostname):
+            return []
+        return [replace(node, hostname=hostname, label=self.names.give(node.id, hostname))]
+
     def set_label(self, node: Node, label: str) -> list[Row]:
         """An admin's choice. Raises Refused."""
         try:
@@ -363,6 +378,14 @@ Registry._APPLY = {
     Drop: Registry._drop,
     Audit: Registry._note,
 }
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def digest_of(text: str) -> bytes:

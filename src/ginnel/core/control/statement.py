@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_network
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -51,8 +52,9 @@ FOR_PEERS = ("IPNVersion", "OS", "OSVersion", "Hostname", "DeviceModel", "Servic
 
 
 def safe_text(text: str, limit: int = limits.MAX_TEXT) -> str:
-    """Without quotes, backslashes and control characters: tailscale-rs cannot read an escaped string."""
-    return _UNSAFE.sub("", text)[:limit]
+    """Without quotes, backslashes and control characters: tailscale-rs cannot read an escaped string. What is far
+    longer than the limit is not even looked at."""
+    return _UNSAFE.sub("", text[: 4 * limit])[:limit]
 
 
 def kept_hostinfo(members: dict[str, Any] | None) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def kept_endpoints(texts: Iterable[str]) -> tuple[str, ...]:
     """Endpoints that peers may try, in the node's order: no duplicates, nothing that is local to one machine or link,
     nothing inside the mesh itself."""
     kept: dict[str, None] = {}
-    for text in texts:
+    for text in islice(texts, 4 * limits.MAX_ENDPOINTS):  # reading one takes 10 µs, and a request has room for 50,000
         try:
             endpoint = Endpoint.parse(text)
         except ValueError:

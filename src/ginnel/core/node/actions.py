@@ -28,7 +28,7 @@ class SetPeer:
 
 @dataclass(frozen=True, slots=True)
 class ResetPeer:
-    """Forget the peer's WireGuard sessions: it restarted."""
+    """The peer restarted: its WireGuard sessions are dead, a new one is wanted at once if there was any."""
 
     peer: NodeKey
 

@@ -49,6 +49,6 @@ SILENCE_IS_SUSPECT = 1.2  # we send, the peer was heard before and is silent now
 SILENCE_WAS_FLOW = 5.0  # heard within this time before: there was a flow
 PONG_DUE_MIN, PONG_DUE_FACTOR = 0.2, 3.0  # a suspect path answers within max(MIN, FACTOR x latency), or loses trust
 RESTUN_WITHOUT_UDP = 5.0  # while active and no STUN server answers: a lost packet, or a network that may recover
-RECENT_HANDSHAKE = 10.0  # a handshake this new was made by the peer's new process
+HOME_TOLD_AFTER = 0.15  # the only relay there is: peers may use it before the first check, if that takes longer
 PINGS_OUTSTANDING = 65536
 """Over this many the oldest are forgotten."""

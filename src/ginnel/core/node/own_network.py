@@ -11,7 +11,13 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from ginnel.core.node.actions import Action, NetcheckDone, ReportToControl
-from ginnel.core.node.constants import RESTUN_MAX, RESTUN_MIN, RESTUN_WITHOUT_UDP, SESSION_ACTIVE_TIMEOUT
+from ginnel.core.node.constants import (
+    HOME_TOLD_AFTER,
+    RESTUN_MAX,
+    RESTUN_MIN,
+    RESTUN_WITHOUT_UDP,
+    SESSION_ACTIVE_TIMEOUT,
+)
 from ginnel.core.node.endpoints import OwnEndpoint, OwnEndpoints
 from ginnel.core.node.home_region import NO_REGION, choose_home
 from ginnel.core.node.names import Names
@@ -51,6 +57,7 @@ class OwnNetwork:
         self._restun_at: Instant | None = None
         self._last_activity: Instant = NEVER
         self._told: ReportToControl | None = None
+        self._tell_home_at: Instant | None = None
 
     @property
     def checking(self) -> bool:
@@ -64,6 +71,8 @@ class OwnNetwork:
         actions = self._relays.map_changed(derp_map, now)
         if self._relays.home == NO_REGION and (only := self._relays.only_choice()):
             actions += self._relays.set_home(only, now)
+            if self.report is None:
+                self._tell_home_at = Instant(now + HOME_TOLD_AFTER)
         return [*actions, *self.check(now, full=True)]
 
     def active(self, now: Instant) -> None:
@@ -113,8 +122,8 @@ class OwnNetwork:
     # --- time ---
 
     def next_timeout(self) -> Instant | None:
-        times = [at for at in (self._netcheck.next_timeout(), self._restun_at) if at is not None]
-        return min(times, default=None)
+        times = (self._netcheck.next_timeout(), self._restun_at, self._tell_home_at)
+        return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: Instant) -> list[Action]:
         actions = self._follow(self._netcheck.tick(now), now)
@@ -123,6 +132,9 @@ class OwnNetwork:
             if now - self._last_activity < SESSION_ACTIVE_TIMEOUT:
                 self._restun_at = self._next_restun(now)
                 actions += self.check(now)
+        if self._tell_home_at is not None and self._tell_home_at <= now:
+            self._tell_home_at = None
+            actions += self._refresh(now)
         return actions
 
     def _next_restun(self, now: Instant) -> Instant:
@@ -178,11 +190,13 @@ class OwnNetwork:
         return fallback[self._entropy(1)[0] % len(fallback)]
 
     def _refresh(self, now: Instant) -> list[Action]:
+        """What control should know, if that is news. Before the first report there is a home to tell, or nothing."""
         self._gather(now)
-        if self.report is None:
+        if self.report is None and (self._tell_home_at is not None or self._relays.home == NO_REGION):
             return []
+        self._tell_home_at = None
         report = ReportToControl(
-            self._net_info(self.report),
+            self._net_info(self.report) if self.report is not None else NetInfo(preferred_derp=self._relays.home),
             tuple(endpoint for endpoint, _ in self.list),
             tuple(kind for _, kind in self.list),
         )

@@ -199,10 +199,19 @@ class PathChooser:
 
     def moved(self, now: Instant) -> list[PathAction]:
         """Our own sockets or addresses are others now: nothing is proven any more."""
+        self._forget_search()
+        return self._lose(now)
+
+    def restarted(self, now: Instant) -> list[PathAction]:
+        """The peer's process is another one. Most likely it is where it was, so that way stays in use beside the relay
+        until the new process has answered there or failed to."""
+        self._forget_search()
+        return self._distrust(now)
+
+    def _forget_search(self) -> None:
         self.candidates.forget_history()
         self._burst_began = self._last_invite = NEVER
         self._hope_again()
-        return self._lose(now)
 
     # --- time ---
 

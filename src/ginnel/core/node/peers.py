@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from ginnel.core.node import peer_views
 from ginnel.core.node.actions import Action, RemovePeer, ResetPeer, SetPeer, Steer
-from ginnel.core.node.constants import RECENT_HANDSHAKE
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.netmap import MapChange
 from ginnel.core.node.paths import NEVER, PathAction, PathChooser
@@ -142,14 +141,15 @@ class PeerTable:
         done.paths.append((peer, actions))
 
     def _rekeyed(self, peer: Peer, old: DiscoKey | None, done: Change, now: Instant) -> list[PathAction]:
-        """Another process runs there: its sessions are gone, unless they were just made, and its old key is dead."""
+        """Another process runs there: its sessions are gone and its old key is dead. A session that the new process has
+        just made goes as well: the map may be the first to tell, or the last, and a new one costs a round trip."""
         if old is not None:
             self._session.unbind(old, peer.key)
         if peer.disco is not None:
             self._session.bind(peer.disco, peer.key)
-        if old is not None and now - peer.last_handshake > RECENT_HANDSHAKE:
+        if old is not None:
             done.actions.append(ResetPeer(peer.key))
-        return peer.path.moved(now)
+        return peer.path.restarted(now)
 
 
 def _fixed_path(node: Node) -> list[Action]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ginnel.wire.tailcfg import DERPNode, DERPRegion
@@ -38,6 +44,10 @@ LEAF_RENEWAL = timedelta(days=3600)
 
 _CLOCK_SKEW = timedelta(days=1)
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+_LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?")
 
 
 class BadCertificate(ValueError):
@@ -101,6 +111,11 @@ def as_address(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
+def is_host(text: str) -> bool:
+    """An IP address, or a name as DNS and certificates bear it."""
+    return as_address(text) is not None or (len(text) <= 253 and _NAME.fullmatch(text) is not None)
+
+
 def meta_certificate(relay_key: NodeKey, seed: bytes, now: WallTime) -> bytes:
     """The certificate that tells clients the relay's key before its first frame, PEM. `seed` is 32 bytes.
 
@@ -148,6 +163,16 @@ def read_leaf(chain: bytes) -> LeafFacts:
         made=WallTime((leaf.not_valid_before_utc + _CLOCK_SKEW).timestamp()),
         expires=WallTime(leaf.not_valid_after_utc.timestamp()),
     )
+
+
+def fits(chain: bytes, key: bytes) -> bool:
+    """Whether the PEM key is the leaf's."""
+    try:
+        private = load_pem_private_key(key, None)
+        leaf = x509.load_pem_x509_certificates(chain)[0]
+    except (ValueError, TypeError, IndexError):
+        return False
+    return private.public_key() == leaf.public_key()
 
 
 def _names(leaf: x509.Certificate) -> frozenset[str]:

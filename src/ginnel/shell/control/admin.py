@@ -234,7 +234,7 @@ class Admin:
 
     async def auth_approve(self, arguments: Approve, actor: str) -> Any:
         login_id = arguments.id.rstrip("/").rpartition("/")[2]  # the whole URL will do as well
-        return self._node(await self.coordinator.approve(login_id, arguments.user, actor))
+        return self._node(await self.coordinator.logins.approve(login_id, arguments.user, actor))
 
     async def policy_get(self, _: Nothing, actor: str) -> Any:  # noqa: ARG002
         policy = self.coordinator.registry.policy
@@ -258,7 +258,7 @@ class Admin:
             "public_key": str(self.joining.server_key),
             "nodes": len(coordinator.registry.nodes),
             "streams": len(coordinator.mapper.streams),
-            "counters": dict(sorted(coordinator.counters.items())),
+            "counters": dict(sorted({**coordinator.counters, "register.refused": coordinator.logins.refused}.items())),
         }
 
     async def _simply(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,9 @@ def call(path: Path, verb: str, arguments: dict[str, Any]) -> Any:
         response = connection.getresponse()
         body = response.read()
     except (FileNotFoundError, ConnectionRefusedError):
+        sudo = "" if os.geteuid() == 0 else "repeat this with sudo where root runs it, "
         raise AdminError(
-            f"no server listens at {path}: start it with `ginnel server run`, or name its directory by --state"
+            f"no server listens at {path}: {sudo}start it with `ginnel server run`, or name its directory by --state"
         ) from None
     except PermissionError:
         raise AdminError(f"no permission to use {path}: run this as root or as the server's user") from None

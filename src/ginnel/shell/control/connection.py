@@ -25,10 +25,14 @@ from ginnel.core.channel import (
     SlowReader,
 )
 from ginnel.core.control import limits
+from ginnel.core.control.login import Caller
 from ginnel.core.control.mapper import Stream
-from ginnel.shell.control.coordinator import Coordinator, Failure
+from ginnel.core.control.records import Node
+from ginnel.shell.control.coordinator import Coordinator
+from ginnel.shell.control.logins import Failure
+from ginnel.shell.control.strangers import Strangers
 from ginnel.wire.read import WireError
-from ginnel.wire.tailcfg import MapRequest, RegisterRequest, decode_request, encode
+from ginnel.wire.tailcfg import MapRequest, RegisterRequest, RegisterResponse, decode_request, encode
 from ginnel.words import ChallengeKey, MachinePrivate
 
 log = logging.getLogger("ginnel.control")
@@ -50,7 +54,7 @@ class _Incoming:
 
 
 class ControlConnection(asyncio.Protocol):
-    """`source`: who is counted together with this client. `anonymous`: the connections that have not yet shown a
+    """`source`: who is counted together with this client. `strangers`: the connections that have not yet shown a
     registered node; this one is in it until it has. `spawn` starts a task that the server's task group owns. `closed`
     is called once, when the transport is gone."""
 
@@ -61,18 +65,20 @@ class ControlConnection(asyncio.Protocol):
         challenge: ChallengeKey | None,
         *,
         source: str,
-        anonymous: set[ControlConnection],
+        strangers: Strangers[ControlConnection],
         spawn: Callable[..., asyncio.Task[None]],
         closed: Callable[[], None],
     ) -> None:
         self._coordinator = coordinator
         self._channel = ServerChannel(server_key, os.urandom(32), challenge, CHANNEL_LIMITS)
         self.source = source
-        self._anonymous = anonymous
+        self._strangers = strangers
+        self._body_limit = limits.MAX_STRANGERS_BODY
         self._spawn = spawn
         self._closed = closed
         self._incoming: dict[int, _Incoming] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._streaming: set[int] = set()  # requests for a map stream that are still open
         self._maps: dict[int, Stream] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._asked = False  # a request has come
@@ -86,7 +92,7 @@ class ControlConnection(asyncio.Protocol):
     def start(self, transport: asyncio.Transport, early: bytes) -> None:
         """The transport is ours from here; `early` came in the same packet as the request."""
         self._transport = transport
-        self._anonymous.add(self)
+        self._strangers.add(self, self.source)
         self._loop = asyncio.get_running_loop()
         self._heard = self._busy = self._loop.time()
         self._timer = self._loop.call_later(limits.HANDSHAKE_TIMEOUT, self._check)
@@ -100,13 +106,16 @@ class ControlConnection(asyncio.Protocol):
         now = self._loop.time()
         verdict = self._verdict(now)
         if verdict:
-            self._coordinator.count(f"control.{verdict}")
-            self._transport.abort()
+            self.let_go(verdict)
             return
         if self._maps and now - self._heard >= limits.PING_AFTER:
             with suppress(ChannelError):
                 self._write(self._channel.ping())
         self._timer = self._loop.call_later(limits.REQUEST_TIMEOUT / 2, self._check)
+
+    def let_go(self, reason: str = "pushed_out") -> None:
+        self._coordinator.count(f"control.{reason}")
+        self._transport.abort()
 
     def _verdict(self, now: float) -> str:
         if not self._asked:
@@ -141,7 +150,7 @@ class ControlConnection(asyncio.Protocol):
             self._timer.cancel()
         for number in list(self._incoming) + list(self._tasks) + list(self._maps):
             self._forget(number)
-        self._anonymous.discard(self)
+        self._strangers.discard(self, self.source)
         self._closed()
 
     # --- the channel's events --------------------------------------------------------------------------------
@@ -166,19 +175,28 @@ class ControlConnection(asyncio.Protocol):
         if incoming is None:
             return
         incoming.body += data
-        if ended:
+        if sum(len(other.body) for other in self._incoming.values()) > self._body_limit:
+            self._coordinator.count("control.body_too_large")
+            self._give_up(number)
+        elif ended:
             del self._incoming[number]
             self._dispatch(number, incoming)
 
     def _forget(self, number: int) -> None:
         """The stream is over: a waiting login is given up, a map stream closed."""
         self._incoming.pop(number, None)
+        self._streaming.discard(number)
         task = self._tasks.pop(number, None)
         if task is not None:
             task.cancel()
         stream = self._maps.pop(number, None)
         if stream is not None:
             self._coordinator.close_stream(stream)
+
+    def _give_up(self, number: int) -> None:
+        """The client hears of it, unless it is gone: one that waits for an answer would wait for ever."""
+        self._forget(number)
+        self._write(self._channel.reset(number))
 
     # --- requests --------------------------------------------------------------------------------------------
 
@@ -209,7 +227,12 @@ class ControlConnection(asyncio.Protocol):
         return f"{self._channel.machine}: {', '.join(names) or 'no machine of this mesh'}\n".encode()
 
     async def _register(self, number: int, request: RegisterRequest) -> None:
-        answer = await self._coordinator.register(request, self._channel.machine, self.source)
+        answer: RegisterResponse | Failure
+        try:
+            answer = await self._coordinator.logins.register(request, Caller(self._channel.machine, self.source))
+        except Exception:  # what a stranger sends must not end the task group, and the server with it
+            log.exception("a registration failed")
+            answer = Failure(500, "the server failed; its log says why")
         self._tasks.pop(number, None)
         if isinstance(answer, Failure):
             self._fail(number, answer)
@@ -221,19 +244,30 @@ class ControlConnection(asyncio.Protocol):
         if isinstance(node, Failure):
             self._fail(number, node)
             return
-        self._anonymous.discard(self)
+        self._strangers.discard(self, self.source)
+        self._body_limit = limits.MAX_REQUEST_BODY
         if request.read_only and not request.stream:
             self._respond(number, 200, JSON, self._coordinator.snapshot(node, request.compress))
             return
         self._coordinator.update(node, request)
         if request.stream:
-            self._respond(number, 200, (), b"", end=False)
-            sink = _MapSink(self, number)
-            self._maps[number] = self._coordinator.open_stream(node, compress=request.compress, sink=sink)
+            self._open_map(number, node, request.compress)
         elif request.omit_peers:
             self._respond(number, 200, (), b"")
         else:
             self._respond(number, 200, JSON, self._coordinator.snapshot(node, request.compress))
+
+    def _open_map(self, number: int, node: Node, compress: str) -> None:
+        """The client may be gone, or read too slowly for its first frame: then the node has no stream by this."""
+        self._streaming.add(number)
+        self._respond(number, 200, (), b"", end=False)
+        if number not in self._streaming:
+            return
+        stream = self._coordinator.open_stream(node, compress=compress, sink=_MapSink(self, number))
+        if number in self._streaming:
+            self._maps[number] = stream
+        else:
+            self._coordinator.close_stream(stream)
 
     def _fail(self, number: int, failure: Failure) -> None:
         self._respond(number, failure.status, TEXT, failure.text.encode() + b"\n")
@@ -244,7 +278,7 @@ class ControlConnection(asyncio.Protocol):
         try:
             self._write(self._channel.respond(number, status, headers, body, end))
         except ChannelError:
-            self._forget(number)
+            self._give_up(number)
 
     # --- map streams -----------------------------------------------------------------------------------------
 
@@ -253,13 +287,13 @@ class ControlConnection(asyncio.Protocol):
             self._write(self._channel.send(number, data))
         except SlowReader:
             self._coordinator.count("control.slow_reader")
-            self._forget(number)
-            self._write(self._channel.reset(number))
+            self._give_up(number)
         except ChannelError:
             self._forget(number)
 
     def finish_map(self, number: int) -> None:
         self._maps.pop(number, None)
+        self._streaming.discard(number)
         try:
             self._write(self._channel.send(number, b"", end=True))
         except ChannelError:

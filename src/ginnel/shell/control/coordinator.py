@@ -1,8 +1,8 @@
 """The coordination server's heart in asyncio: requests in, commits in order, frames out when they are due.
 
 Room: shell. The rules are in `ginnel.core.control`; here is what they need from the world: the clocks, entropy, the
-database thread, and the streams to write to. Decisions that change records run one at a time: decided, committed,
-applied, and only then answered.
+database thread, and the streams to write to. What changes records takes turns: decided, committed, applied, and only
+then answered.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from ginnel.core.control import limits
 from ginnel.core.control.access import Access, policy_node
 from ginnel.core.control.frames import Frames
-from ginnel.core.control.login import BadRequest, Hold, LoginDesk, Reply
+from ginnel.core.control.login import LoginDesk
 from ginnel.core.control.mapper import Action, End, Mapper, Send, Stream, Surroundings
 from ginnel.core.control.pending import PendingLogins
 from ginnel.core.control.policy import (
@@ -36,11 +36,12 @@ from ginnel.core.control.policy import (
 from ginnel.core.control.presence import Presence
 from ginnel.core.control.progress import status_after
 from ginnel.core.control.records import Audit, Node, PolicyText, Row, Status, User
-from ginnel.core.control.refusals import Refusals
 from ginnel.core.control.registry import Effects, Refused, Registry
+from ginnel.shell.control.logins import Failure, Logins
 from ginnel.shell.control.store import Store, StoreUnavailable
+from ginnel.shell.control.turns import Turns
 from ginnel.wire.mapstream import ZSTD
-from ginnel.wire.tailcfg import MapRequest, RegisterRequest, RegisterResponse
+from ginnel.wire.tailcfg import MapRequest
 from ginnel.words import Instant, MachineKey, NodeId, NodeKey, WallTime
 
 log = logging.getLogger("ginnel.control")
@@ -64,14 +65,6 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A request that is answered with a status and a line of text."""
-
-    status: int
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     url: str
     surroundings: Surroundings
@@ -91,23 +84,24 @@ class Coordinator:
         self.mapper = Mapper(self.registry, Access(NO_POLICY), self.presence, settings.surroundings)
         self.desk = LoginDesk(self.registry, self.pending, settings.url, self._may_tag, settings.key_lifetime)
         self._members = members
-        self._changing = asyncio.Lock()
-        self._changes: set[asyncio.Task[Any]] = set()
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self.turns = Turns()
+        self.logins = Logins(self.desk, self.turns, self._commit, lambda: (self.now(), self.wall()))
         self._sinks: dict[Stream, Sink] = {}
         self._unwritten: set[NodeId] = set()
+        self._restated: set[NodeId] = set()  # who said something since their host names were looked at
         self._expiring: dict[NodeId, bool] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self.refusals = Refusals()
         self.counters: dict[str, int] = {}
 
     # --- start -----------------------------------------------------------------------------------------------
 
     def load(self) -> None:
-        """Everything the database holds. A stored policy that cannot be read denies all until it is set anew."""
+        """Everything the database holds. A stored policy that cannot be read denies all until it is set anew. Raises
+        StoreUnavailable."""
         loaded = self.store.load()
         self.registry.apply(loaded.rows)
         self.registry.resume_ids(**{name: loaded.numbers.get(name, 0) for name in ("user", "node", "key")})
+        self.registry.withheld = loaded.withheld
         self.registry.renumber()
         now, wall = self.now(), self.wall()
         if self.registry.policy is not None:
@@ -132,10 +126,21 @@ class Coordinator:
         try:
             while True:
                 await asyncio.sleep(TICK)
-                await self._tick()
+                try:
+                    await self._tick()
+                except Exception:  # whatever it was about, the next second is about everybody
+                    log.exception("a second's work failed")
         finally:
-            with suppress(StoreUnavailable):
-                await asyncio.shield(self._write_behind())
+            await asyncio.shield(self._finish_all())
+
+    async def _finish_all(self) -> None:
+        """What was decided is committed before the database closes, and who is here now was last seen now."""
+        wall = self.wall()
+        for node_id in self.presence.online & self.registry.nodes.keys():
+            self._seen_last(node_id, wall)
+        with suppress(StoreUnavailable):
+            await self.turns.take(self._write_behind())
+        await self.turns.drain()
 
     def now(self) -> Instant:
         return Instant(time.monotonic())
@@ -146,65 +151,7 @@ class Coordinator:
     def count(self, what: str) -> None:
         self.counters[what] = self.counters.get(what, 0) + 1
 
-    # --- registration ----------------------------------------------------------------------------------------
-
-    async def register(self, request: RegisterRequest, machine: MachineKey, source: str) -> RegisterResponse | Failure:
-        """Answers when there is an answer: with a followup that may be hours later. Cancel it freely."""
-        while True:
-            outcome = await self._alone(self._decide(request, machine))
-            if isinstance(outcome, Hold):
-                await self._wait_for(outcome)
-                continue
-            if isinstance(outcome, RegisterResponse) and outcome.error:
-                await asyncio.sleep(self.refusals.delay(source, self.now()))
-            return outcome
-
-    async def _decide(self, request: RegisterRequest, machine: MachineKey) -> RegisterResponse | Failure | Hold:
-        outcome = self.desk.decide(request, machine, self.now(), self.wall())
-        if isinstance(outcome, Reply):
-            return await self._reply(outcome)
-        return Failure(400, outcome.text) if isinstance(outcome, BadRequest) else outcome
-
-    async def _reply(self, reply: Reply) -> RegisterResponse | Failure:
-        self._wake(reply.ousted)
-        if reply.refused:
-            self.count("register.refused")
-            return reply.response
-        try:
-            await self._commit(reply.rows)
-        except StoreUnavailable as error:
-            log.error("a registration was not taken: %s", error)
-            return Failure(503, "the server cannot store registrations now; try again later")
-        return reply.response
-
-    async def _wait_for(self, hold: Hold) -> None:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        waiters = self._waiting.setdefault(hold.login_id, set())
-        waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            waiters.discard(waiter)
-            if not waiters and self._waiting.get(hold.login_id) is waiters:
-                del self._waiting[hold.login_id]
-
-    def _wake(self, login_ids: Iterable[str]) -> None:
-        for login_id in login_ids:
-            for waiter in self._waiting.pop(login_id, set()):
-                if not waiter.done():
-                    waiter.set_result(None)
-
-    async def approve(self, login_id: str, user_name: str, actor: str) -> Node:
-        """Raises Refused, StoreUnavailable."""
-        return await self._alone(self._approve(login_id, user_name, actor))
-
-    async def _approve(self, login_id: str, user_name: str, actor: str) -> Node:
-        user = self.registry.user_named(user_name)
-        node, rows = self.desk.approve(login_id, user, self.wall(), actor)
-        await self._commit(rows)
-        self.pending.finish(login_id)
-        self._wake([login_id])
-        return node
+    # --- changes ---------------------------------------------------------------------------------------------
 
     def _may_tag(self, user: User, tag: str) -> bool:
         try:
@@ -216,28 +163,12 @@ class Coordinator:
     async def change(self, decide: Callable[[WallTime], tuple[T, Sequence[Row]]]) -> T:
         """Run one decision of the registry: nothing else changes between it and its commit. Raises what it raises,
         and StoreUnavailable."""
-        return await self._alone(self._change(decide))
+        return await self.turns.take(self._change(decide))
 
     async def _change(self, decide: Callable[[WallTime], tuple[T, Sequence[Row]]]) -> T:
         result, rows = decide(self.wall())
         await self._commit(rows)
         return result
-
-    async def _alone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it with nothing else changing, and to its end even if the caller leaves: what is committed is applied."""
-        task = asyncio.create_task(self._locked(work))
-        self._changes.add(task)
-        task.add_done_callback(self._done)
-        return await asyncio.shield(task)
-
-    async def _locked(self, work: Coroutine[Any, Any, T]) -> T:
-        async with self._changing:
-            return await work
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._changes.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever still waits is told; nobody else need be
 
     async def _commit(self, rows: Sequence[Row]) -> None:
         if not rows:
@@ -300,6 +231,7 @@ class Coordinator:
             return
         self.registry.apply([new])
         self._unwritten.add(node.id)
+        self._restated.add(node.id)
         self.mapper.changed(node.id, self.now(), self.wall())
         self._schedule()
 
@@ -353,7 +285,7 @@ class Coordinator:
 
     async def _tick(self) -> None:
         now, wall = self.now(), self.wall()
-        self._wake(self.pending.tick(now))
+        self.logins.wake(self.pending.tick(now))
         self._perform(self.mapper.keep_alives(now))
         for node_id in self.presence.went_offline(now):
             if node_id in self.registry.nodes:
@@ -361,16 +293,20 @@ class Coordinator:
         self._check_expiry(now, wall)
         try:
             await self._delete_ephemeral(now)
-            await self._write_behind()
+            await self._follow_hostnames()
+            await self.turns.take(self._write_behind())
         except StoreUnavailable as error:
             log.error("the database takes no rows, maps go on: %s", error)
         self._schedule()
 
     def _left(self, node_id: NodeId, now: Instant, wall: WallTime) -> None:
+        self._seen_last(node_id, wall)
+        self.mapper.changed(node_id, now, wall)
+
+    def _seen_last(self, node_id: NodeId, wall: WallTime) -> None:
         status = self.registry.status.get(node_id, Status(node_id))
         self.registry.apply([replace(status, last_seen=wall)])
         self._unwritten.add(node_id)
-        self.mapper.changed(node_id, now, wall)
 
     def _check_expiry(self, now: Instant, wall: WallTime) -> None:
         """Keys that ran out since the last look, or came back when a clock was set right."""
@@ -395,8 +331,17 @@ class Coordinator:
         audit = Audit(wall, "server", "delete", f"node {node.id}", "ephemeral, gone too long")
         return [*self.registry.delete_node(node, wall), audit]
 
+    async def _follow_hostnames(self) -> None:
+        """Once a second for all: a machine that calls itself otherwise all the time costs no more than that."""
+        ids, self._restated = self._restated, set()
+        nodes = self.registry.nodes
+        await self.change(
+            lambda _: (None, [row for i in ids & nodes.keys() for row in self.registry.follow_hostname(nodes[i])])
+        )
+
     async def _write_behind(self) -> None:
-        """Status rows of all nodes that said something since; kept for the next time when the database fails."""
+        """Status rows of all nodes that said something since; kept for the next time when the database fails. Alone, or
+        the row of a node that is being deleted would be written behind its deletion."""
         ids, self._unwritten = self._unwritten, set()
         rows = [self.registry.status[node_id] for node_id in ids if node_id in self.registry.status]
         try:
@@ -422,7 +367,7 @@ class Coordinator:
 
     async def set_policy(self, text: str, actor: str) -> int:
         """Checked, tested, stored, pushed; returns its version. Raises Refused, StoreUnavailable: the old one stays."""
-        return await self._alone(self._set_policy(text, actor))
+        return await self.turns.take(self._set_policy(text, actor))
 
     async def _set_policy(self, text: str, actor: str) -> int:
         policy = self.check_policy(text)

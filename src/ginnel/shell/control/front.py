@@ -38,11 +38,10 @@ PLAIN_LIFETIME = 60.0
 @dataclass(slots=True)
 class Doorkeeper:
     """Counts who is inside. `channel` makes a control connection for a source; its second argument is called when that
-    one is gone. `anonymous`: control connections that have not shown a registered node yet."""
+    one is gone."""
 
     channel: Callable[[str, Callable[[], None]], ControlConnection]
     config: Config
-    anonymous: set[ControlConnection] = field(default_factory=set)
     state: ServerState = field(default_factory=ServerState)
     inside: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
@@ -54,13 +53,6 @@ class Doorkeeper:
             return False
         self.inside[source] += 1
         return True
-
-    def full_for(self, source: str) -> bool:
-        """Whether too many control connections are open that belong to no node yet."""
-        if len(self.anonymous) >= limits.MAX_UNAUTHENTICATED:
-            return True
-        same = sum(connection.source == source for connection in self.anonymous)
-        return same >= limits.MAX_UNAUTHENTICATED_PER_SOURCE
 
     def leave(self, source: str) -> None:
         self.inside[source] -= 1
@@ -74,8 +66,8 @@ def source_of(address: str) -> str:
         ip = ip_address(address.partition("%")[0])
     except ValueError:
         return "local"
-    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is None:
-        return str(ip_network((ip, 64), strict=False))
+    if isinstance(ip, IPv6Address):
+        return str(ip.ipv4_mapped or ip_network((ip, 64), strict=False))
     return str(ip)
 
 
@@ -183,8 +175,6 @@ class FrontProtocol(asyncio.Protocol):
             self._refuse(400, "missing Upgrade: tailscale-control-protocol")
         elif handshake is None:
             self._refuse(400, "missing Tailscale handshake header")
-        elif self._keeper.full_for(self._source):
-            self._refuse(503, "too many logins at once")
         else:
             self._open_channel(handshake, early)
 
@@ -221,7 +211,7 @@ class FrontProtocol(asyncio.Protocol):
         self._transport.close()
 
 
-REASONS = {400: "Bad Request", 405: "Method Not Allowed", 431: "Request Header Fields Too Large", 503: "Busy"}
+REASONS = {400: "Bad Request", 405: "Method Not Allowed", 431: "Request Header Fields Too Large"}
 
 
 def _begins_like_http(data: bytes) -> bool:

@@ -34,18 +34,25 @@ def prepare_directory(path: Path) -> None:
 def load_or_make_key(path: Path) -> MachinePrivate:
     """Raises StateError when the file is there and cannot be used."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return _read(path)
+        if not os.path.lexists(path):
+            _make(path)
     except OSError as error:
         raise StateError(f"cannot write the server's key {path}: {error.strerror}") from None
-    key = MachinePrivate(os.urandom(32))
+    return _read(path)
+
+
+def _make(path: Path) -> None:
+    """Under another name first: a start that is killed here leaves no half a key that the next one would refuse."""
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(key.secret_text() + "\n")
+        file.write(MachinePrivate(os.urandom(32)).secret_text() + "\n")
         file.flush()
         os.fsync(file.fileno())
+    os.link(draft, path)  # never over a key that is there
+    draft.unlink()
     _sync(path.parent)
-    return key
 
 
 def _read(path: Path) -> MachinePrivate:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 
 import msgspec
@@ -30,7 +31,8 @@ Columns = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Where a record goes. `number`: the counter that its id moves."""
+    """Where a record goes. `number`: the counter that its id moves. `read` raises ValueError, TypeError or msgspec's
+    errors for a row that says nothing."""
 
     table: Table
     write: Callable[[Any], Columns]
@@ -76,8 +78,8 @@ def _read_node(row: RowMapping) -> Node:
         UserId(row["user"]),
         row["hostname"],
         row["label"],
-        row["ipv4"],
-        row["ipv6"],
+        str(IPv4Address(row["ipv4"])),
+        str(IPv6Address(row["ipv6"])),
         WallTime(row["created"]),
         _wall(row["expiry"]),
         _list(row["tags"]),
@@ -160,12 +162,12 @@ FORMS: dict[type, Form] = {
     Released: Form(
         tables.released_addresses,
         lambda a: {"ipv4": a.ipv4, "ipv6": a.ipv6, "at": a.at},
-        lambda r: Released(r["ipv4"], r["ipv6"], WallTime(r["at"])),
+        lambda r: Released(str(IPv4Address(r["ipv4"])), str(IPv6Address(r["ipv6"])), WallTime(r["at"])),
     ),
-    PolicyText: Form(
+    PolicyText: Form(  # never left out: a policy that says nothing denies all, none at all lets all talk
         tables.policies,
         lambda p: {"version": p.version, "text": p.text, "at": p.at},
-        lambda r: PolicyText(r["version"], r["text"], WallTime(r["at"])),
+        lambda r: PolicyText(r["version"], r["text"] if isinstance(r["text"], str) else "", WallTime(r["at"])),
     ),
     Audit: Form(
         tables.audit,

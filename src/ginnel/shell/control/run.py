@@ -9,7 +9,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import resource
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -33,7 +32,9 @@ from ginnel.shell.control.front import Doorkeeper, FrontProtocol
 from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
 from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, NOISE_KEY, SPLICE_SOCKET
 from ginnel.shell.control.store import Store, StoreUnavailable
+from ginnel.shell.control.strangers import Strangers
 from ginnel.shell.control.web import make_app
+from ginnel.shell.descriptors import allow_descriptors
 from ginnel.wire.tailcfg import DERPMap, DERPRegion, DNSConfig, Resolver, encode
 from ginnel.words import ChallengeKey, MachinePrivate, NodeKey, WallTime
 
@@ -77,6 +78,7 @@ class ControlServer:
         self._group = asyncio.TaskGroup()
         self._runners: list[asyncio.Task[None]] = []
         self._keeper: Doorkeeper | None = None
+        self.strangers = Strangers(ControlConnection.let_go)
         self.coordinator: Coordinator
         self.admin: Admin
         self.derp_map = DERPMap()
@@ -111,7 +113,10 @@ class ControlServer:
         self.derp_map = self._derp_map()
         settings = Settings(config.url, surroundings_of(config, self.derp_map), config.key_days * 86400 or None)
         self.coordinator = Coordinator(settings, self._store, self._relay)
-        self.coordinator.load()
+        try:
+            self.coordinator.load()
+        except StoreUnavailable as error:
+            raise StartError(str(error)) from None
         pin = self._relay.pin if self._relay is not None else None
         self.admin = Admin(self.coordinator, Joining(config.url, key.public(), pin))
         await self._first_user()
@@ -182,13 +187,15 @@ class ControlServer:
     async def _listen(self, key: MachinePrivate, splice: Path) -> None:
         challenge = ChallengeKey(MachinePrivate(os.urandom(32)).public().raw)
 
+        strangers = self.strangers
+
         def channel(source: str, closed: Callable[[], None]) -> ControlConnection:
             return ControlConnection(
                 self.coordinator,
                 key,
                 challenge,
                 source=source,
-                anonymous=keeper.anonymous,
+                strangers=strangers,
                 spawn=self._group.create_task,
                 closed=closed,
             )
@@ -245,7 +252,7 @@ async def serve(
     config: ServerConfig, start_relay: StartRelay | None, ready: Callable[[ControlServer], Awaitable[None]]
 ) -> None:
     """Run until SIGTERM or SIGINT; SIGHUP reads the policy file again. Raises StartError."""
-    _allow_descriptors()
+    allow_descriptors()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     reload = asyncio.Event()
@@ -257,12 +264,6 @@ async def serve(
         reloading = asyncio.create_task(_reload(server, reload))
         await stop.wait()
         reloading.cancel()
-
-
-def _allow_descriptors() -> None:
-    """A node is a connection: the soft limit of most systems, 1,024, is no number of nodes."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _reload(server: ControlServer, asked: asyncio.Event) -> None:
@@ -324,7 +325,10 @@ def _unlink(path: Path) -> None:
 
 
 def _lock(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StartError(f"cannot use the lock {path}: {error.strerror}; remove it if no server runs") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

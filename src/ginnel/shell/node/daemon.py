@@ -1,6 +1,6 @@
 """`ginneld`: everything is checked before anything is made, and what was made goes again.
 
-Room: shell. The loop is asyncio's own: no packet passes it, and pyroute2's netlink sockets do not run on uvloop.
+Room: shell. The loop is asyncio's own: no packet passes it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def run(options: Options) -> None:
 
 
 async def serve(options: Options) -> None:
-    """State read, socket bound, TUN open, state written: in this order, undone in the other."""
+    """State read, socket bound, state written, TUN open: in this order, undone in the other."""
     file = StateFile(options.state)
     file.read()  # a damaged one is refused before anything is made
     bound = local_socket.listen(options.socket)
@@ -63,13 +63,21 @@ async def serve(options: Options) -> None:
             open_pump=lambda key: open_pump(key, options.tun),
         )
         try:
-            node.open()
+            _open(node, file)
             await _serve(node, bound)
         finally:
             node.close()
     finally:
         file.close()
         local_socket.remove(options.socket, bound)
+
+
+def _open(node: MeshNode, file: StateFile) -> None:
+    try:
+        node.open()
+    except StartError:
+        file.undo()
+        raise
 
 
 async def _serve(node: MeshNode, bound: local_socket.Bound) -> None:
@@ -100,5 +108,5 @@ def _first(group: BaseExceptionGroup[StartError]) -> StartError:
 def _log_to_stderr(verbose: int) -> None:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
-    for chatty in ("pyroute2", "hpack", "h2", "asyncio"):
+    for chatty in ("hpack", "h2", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -6,6 +6,7 @@ Room: shell.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Sequence
@@ -68,7 +69,8 @@ async def open_streams(
 
 
 def _why(error: OSError) -> str:
-    return (error.strerror or str(error)).lower() if error.strerror else "connection lost"
+    """In the system's words: asyncio's own name the address, in Python's notation."""
+    return os.strerror(error.errno).lower() if error.errno else "connection lost"
 
 
 async def resolve(host: str) -> list[str]:

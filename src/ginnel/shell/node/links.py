@@ -1,29 +1,28 @@
-"""This machine's addresses and default routes, and word when they change.
+"""This machine's addresses and default routes, and word when they change, or when somebody touches our routes.
 
-Room: shell. A raw netlink socket says only *that* something changed, so that a flood of messages costs one look; what
-there is now is then read whole.
+Room: shell. A netlink socket tells what a change is about; what there is now is then read whole, so that a flood of
+messages costs one look.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_interface
-from typing import Any
 
 from ginnel.core.node.endpoints import LocalAddress
-from ginnel.shell.node.netlink import AsyncIPRoute
+from ginnel.core.node.routing import TABLE, TABLE_MAIN
+from ginnel.shell.node.netlink import DATAGRAM, Netlink
+from ginnel.wire import rtnetlink as rt
+from ginnel.wire.read import WireError
+from ginnel.wire.rtnetlink import Kind
 
 # linux/rtnetlink.h: RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, IPV6_RULE
 GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18
 SETTLE = 0.1
-TABLE_MAIN = 254
-IFF_UP = 1
-IFA_F_TENTATIVE = 0x40
-RTN_UNICAST = 1
+AT_ONCE = 64  # datagrams taken in one turn of the loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,46 +41,111 @@ class Links:
         return frozenset(a for a in self.addresses if a.interface in names)
 
 
-async def read_links(tun: str) -> Links:
-    """What there is now."""
-    async with AsyncIPRoute() as netlink:
-        names = {m["index"]: m.get("IFLA_IFNAME") async for m in await netlink.link("dump") if m["flags"] & IFF_UP}
+@dataclass(frozen=True, slots=True)
+class Stir:
+    """What a burst of changes was about: the machine's links, and what a router (router.py) has set up."""
+
+    links: bool = False
+    routes: bool = False
+
+    def __or__(self, other: Stir) -> Stir:
+        return Stir(self.links or other.links, self.routes or other.routes)
+
+
+EVERYTHING = Stir(links=True, routes=True)
+NOTHING = Stir()
+
+
+def read_links(tun: str) -> Links:
+    """What there is now. Raises OSError."""
+    with Netlink() as netlink:
+        links = map(rt.parse_link, netlink.dump(Kind.GET_LINK, rt.every_link()))
+        names = {link.index: link.name for link in links if link.up and link.name != tun}
         addresses = [
-            LocalAddress(names[m["index"]], ip_interface(f"{m.get('IFA_ADDRESS')}/{m['prefixlen']}"))
-            async for m in await netlink.addr("dump")
-            if m["index"] in names and names[m["index"]] != tun and not m["flags"] & IFA_F_TENTATIVE
+            LocalAddress(names[found.index], found.interface)
+            for found in map(rt.parse_address, netlink.dump(Kind.GET_ADDRESS, rt.every_address()))
+            if found.index in names and not found.flags & rt.TENTATIVE
         ]
-        defaults = await _defaults(netlink, names)
-    return Links(tuple(sorted(addresses, key=str)), frozenset(d for d in defaults if d[0] != tun))
+        defaults = _defaults(netlink, names)
+    return Links(tuple(sorted(addresses, key=str)), defaults)
 
 
-async def _defaults(netlink: AsyncIPRoute, names: dict[int, Any]) -> set[tuple[str, str]]:
-    found: set[tuple[str, str]] = set()
-    for family in (socket.AF_INET, socket.AF_INET6):
-        async for m in await netlink.route("dump", family=family, table=TABLE_MAIN):
-            if m["dst_len"] == 0 and m["type"] == RTN_UNICAST and m.get("oif") in names:
-                found.add((names[m.get("oif")], str(m.get("gateway") or "")))
-    return found
+def _defaults(netlink: Netlink, names: dict[int, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (names[route.index], route.gateway)
+        for family in (socket.AF_INET, socket.AF_INET6)
+        for route in map(rt.parse_route, netlink.dump(Kind.GET_ROUTE, rt.every_route(family, TABLE_MAIN)))
+        if _is_default(route) and route.index in names
+    )
 
 
-async def changes() -> AsyncIterator[None]:
-    """Yield after each burst of link, address, route or rule messages, and once for each message that was lost."""
+def _is_default(route: rt.Route) -> bool:
+    return (route.table, route.destination.prefixlen, route.kind) == (TABLE_MAIN, 0, rt.UNICAST)
+
+
+def stir_of(message: rt.Message, *, tun: str, own_port: int) -> Stir:
+    """What a notice of the kernel is about. Whatever `own_port` brought about is known already. Raises WireError."""
+    own = own_port != 0 and message.port == own_port
+    match message.kind:
+        case Kind.NEW_LINK | Kind.DEL_LINK:
+            return Stir(links=True, routes=not own and rt.parse_link(message.body).name == tun)
+        case Kind.NEW_ADDRESS:
+            return Stir(links=True)
+        case Kind.DEL_ADDRESS:
+            return Stir(links=True, routes=not own)
+        case Kind.NEW_RULE | Kind.DEL_RULE:
+            return Stir(routes=not own)
+        case Kind.NEW_ROUTE | Kind.DEL_ROUTE if not own:
+            route = rt.parse_route(message.body)
+            return Stir(links=_is_default(route), routes=route.table == TABLE)
+    return NOTHING
+
+
+class Listener:
+    """Notices as they come; `stirred` is set while `stir` says something."""
+
+    def __init__(self, tun: str, own_port: int) -> None:
+        self.tun = tun
+        self.own_port = own_port
+        self.stir = NOTHING
+        self.stirred = asyncio.Event()
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        self.socket.bind((0, GROUPS))
+
+    def take(self) -> None:
+        """Read what came. Notices that were lost, or cannot be read, may have been about anything."""
+        for _ in range(AT_ONCE):
+            try:
+                datagram = self.socket.recv(DATAGRAM)
+                for message in rt.messages(datagram):
+                    self._note(stir_of(message, tun=self.tun, own_port=self.own_port))
+            except BlockingIOError:
+                return
+            except WireError:
+                self._note(EVERYTHING)
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self._note(EVERYTHING)
+
+    def _note(self, stir: Stir) -> None:
+        self.stir |= stir
+        if self.stir != NOTHING:
+            self.stirred.set()
+
+
+async def changes(tun: str, own_port: int) -> AsyncIterator[Stir]:
+    """Yield after each burst of changes. `own_port`: of the socket that sets our own routes."""
     loop = asyncio.get_running_loop()
-    stirred = asyncio.Event()
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE) as listener:
-        listener.bind((0, GROUPS))
-        loop.add_reader(listener, _swallow, listener, stirred)
+    listener = Listener(tun, own_port)
+    with listener.socket:
+        loop.add_reader(listener.socket, listener.take)
         try:
             while True:
-                await stirred.wait()
+                await listener.stirred.wait()
                 await asyncio.sleep(SETTLE)
-                stirred.clear()
-                yield
+                listener.stirred.clear()
+                stir, listener.stir = listener.stir, NOTHING
+                yield stir
         finally:
-            loop.remove_reader(listener)
-
-
-def _swallow(listener: socket.socket, stirred: asyncio.Event) -> None:
-    with suppress(OSError):  # ENOBUFS: messages were lost, which is a change as well
-        listener.recv(65536)
-    stirred.set()
+            loop.remove_reader(listener.socket)

@@ -28,11 +28,20 @@ class Bound:
 def listen(path: Path) -> Bound:
     """Bind and listen, mode 0666: rights go by the uid that connects. Raises SocketTaken."""
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make_directory(path.parent)
         _remove_stale(path)
         return Bound(_bind(path), path.lstat().st_ino)
     except OSError as error:
         raise SocketTaken(f"cannot listen on {path}: {error.strerror}; name another place with --socket") from None
+
+
+def _make_directory(path: Path) -> None:
+    """Everybody on the machine may ask for the status, whatever umask the keys are written under."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return
+    path.chmod(0o755)
 
 
 def _remove_stale(path: Path) -> None:

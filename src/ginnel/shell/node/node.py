@@ -21,7 +21,7 @@ from ginnel.core.node.control_session import ControlAction, ControlSession, KeyE
 from ginnel.core.node.login import Idle, KeepKey, Login, Refused, Visit
 from ginnel.core.node.mesh import Mesh
 from ginnel.core.node.netmap import BadMap, MapChange, NetMap, apply_frame, expire_keys, first_frame, next_expiry
-from ginnel.core.node.routing import MARK, Routing, routing_of
+from ginnel.core.node.routing import MARK, Routing, concerns_routing, routing_of
 from ginnel.shell.node.control_client import ControlClient
 from ginnel.shell.node.engine import Engine, PumpLike, StartError
 from ginnel.shell.node.hostinfo import hostinfo
@@ -73,7 +73,6 @@ class MeshNode:
         self._broken = ""
         self._routed = Routing()
         self._in_poll = False
-        self._routes_due = asyncio.Event()
         self.watchers: set[asyncio.Event] = set()
         self._expiry_timer: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup | None = None
@@ -90,17 +89,17 @@ class MeshNode:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                self._links = await read_links(self._tun)
-                await self._router.clear()  # what a killed daemon may have left
+                self._links = read_links(self._tun)
+                self._route()
                 self._start_engine()
-                tasks.create_task(self._keep_routes())
                 tasks.create_task(self._watch_links())
                 if self.state.prefs.want_running and self.state.node is not None:
                     self._start_control(lambda session: session.start())
         finally:
             self._tasks = None
             self.close()
-            await asyncio.shield(self._router.clear())
+            self._router.clear()
+            self._router.close()
 
     def close(self) -> None:
         if self._expiry_timer is not None:
@@ -142,7 +141,7 @@ class MeshNode:
         except StartError as error:
             log.error("%s", error)
             self._broken = f"{error}; then restart ginneld"
-        self._routes_due.set()
+        self._route()
 
     def _feed(self, change: MapChange) -> None:
         netmap, engine = self.netmap, self.engine
@@ -199,9 +198,10 @@ class MeshNode:
             self._rest(NodePrivate(os.urandom(32)))
             return
         self._save_login(State(self.state.machine, key, login_name, self.state.prefs))
+        if key != self._engine_key or self.expired:  # the engine knows nothing: the next map must be news to it
+            self.netmap = NetMap()
         self.expired = False
         if key != self._engine_key:
-            self.netmap = NetMap()
             self._renew_engine(key)
 
     def _key_expired(self, *, expired: bool) -> None:
@@ -219,10 +219,11 @@ class MeshNode:
         self._take_map(merged, change)
 
     def _take_map(self, netmap: NetMap, change: MapChange) -> None:
+        """Routes first: who sees a peer may send to it, and that must not go out by another interface."""
         self.netmap = netmap
+        if concerns_routing(change):
+            self._route()
         self._feed(change)
-        if change.self_node or change.added or change.removed or change.changed:
-            self._routes_due.set()
         self._wake_for_expiry()
 
     def _wake_for_expiry(self) -> None:
@@ -266,40 +267,44 @@ class MeshNode:
 
     # --- routes and links --------------------------------------------------------------------------------------
 
-    def _wanted_routing(self) -> Routing:
-        if self.expired or self.client is None or not self.state.prefs.want_running:
-            return Routing()
-        return routing_of(self.netmap, accept_routes=self.state.prefs.accept_routes)
-
-    async def _keep_routes(self) -> None:
-        while True:
-            await self._routes_due.wait()
-            self._routes_due.clear()
-            wanted = self._wanted_routing()
-            try:
-                if wanted == Routing():
-                    await self._router.clear()
-                else:
-                    await self._router.set(wanted)
-            except OSError as error:
-                log.error("routes: %s", error)
-                self._router.problems.append(f"routes cannot be set: {error}")
-            self._routed = wanted
-            self._notify()
+    def _route(self) -> None:
+        """Bring the kernel's routes to what the map asks for. While there is no map, what stands stays: after a crash,
+        or between two keys, that keeps packets for the mesh from going out in the clear."""
+        prefs = self.state.prefs
+        resting = not prefs.want_running or self.state.node is None
+        if resting:
+            self._routed = Routing()
+            self._router.clear()
+        elif self.netmap.self_node is not None:
+            self._routed = routing_of(self.netmap, accept_routes=prefs.accept_routes, expired=self.expired)
+            self._router.apply(self._routed)
+        for problem in self._router.problems:
+            log.error("%s", problem)
+        self._notify()
 
     async def _watch_links(self) -> None:
-        async for _ in changes():
-            self._routes_due.set()  # somebody may have removed a rule of ours
-            links = await read_links(self._tun)
-            before, self._links = self._links, links
-            if links == before or self.engine is None:
-                continue
-            major = links.major(before)
-            log.info("the network changed (%s)", "major" if major else "minor")
-            self.engine.input(lambda mesh, now, links=links: mesh.interfaces_changed(links.addresses, now))  # type: ignore[misc]
-            self.engine.input(lambda mesh, now, major=major: mesh.link_changed(major, now))  # type: ignore[misc]
-            if major and self.client is not None:
-                self.client.link_changed()
+        async for stir in changes(self._tun, self._router.port):
+            if stir.routes:  # somebody may have removed one of ours
+                self._router.moved()
+                self._route()
+            if stir.links:
+                self._links_moved()
+
+    def _links_moved(self) -> None:
+        try:
+            links = read_links(self._tun)
+        except OSError as error:
+            log.error("cannot read this machine's addresses: %s", error)
+            return
+        before, self._links = self._links, links
+        if links == before or self.engine is None:
+            return
+        major = links.major(before)
+        log.info("the network changed (%s)", "major" if major else "minor")
+        self.engine.input(lambda mesh, now: mesh.interfaces_changed(links.addresses, now))
+        self.engine.input(lambda mesh, now: mesh.link_changed(major, now))
+        if major and self.client is not None:
+            self.client.link_changed()
 
     # --- prefs -------------------------------------------------------------------------------------------------
 
@@ -350,7 +355,7 @@ class MeshNode:
             self._start_control(lambda session: session.start())
         else:
             self._tell_server()
-        self._routes_due.set()
+        self._route()
 
     def start(self, request: Start) -> None:
         before = self.state.prefs
@@ -371,7 +376,7 @@ class MeshNode:
         elif self.state_name() != "Running" or fresh:
             client.input(begin)
         self._tell_server()
-        self._routes_due.set()
+        self._route()
 
     def login_interactive(self) -> None:
         if self.client is None:

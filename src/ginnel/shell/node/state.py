@@ -66,6 +66,7 @@ class StateFile:
         self._directory = directory
         self._path = directory / FILE
         self._held: int | None = None
+        self._made: list[Path] = []
 
     def read(self) -> State:
         """The state as it is, or a first one with a fresh machine key; nothing is written or made."""
@@ -79,7 +80,14 @@ class StateFile:
         if state is None:
             state = State(MachinePrivate(os.urandom(32)))
             self.write(state)
+            self._made.append(self._path)
         return state
+
+    def undo(self) -> None:
+        """Take away what `open` made: the daemon cannot start, and this key was never shown to anybody."""
+        for path in reversed(self._made):
+            path.rmdir() if path.is_dir() else path.unlink()
+        self._made = []
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -101,7 +109,9 @@ class StateFile:
 
     def _make_directory(self) -> None:
         try:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self._directory.exists():
+                self._directory.mkdir(mode=0o700, parents=True)
+                self._made.append(self._directory)
             found = self._directory.lstat()
         except OSError as error:
             raise StateError(
@@ -132,6 +142,10 @@ class StateFile:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except PermissionError:
+            raise StateError(
+                f"not allowed to read {self._path}: use sudo, or name another place with --state"
+            ) from None
         except OSError as error:
             raise StateError(f"cannot open {self._path}: {error.strerror}; it must be a plain file of ours") from None
         with os.fdopen(descriptor, "rb") as file:
