@@ -40,9 +40,17 @@ def _print(name: str, n: int, *, as_json: bool) -> bool:
             found = checked(row)
             print(json.dumps(found) if as_json else _line(found), flush=True)
     except Exception as error:  # noqa: BLE001
-        print(f"python -m bench {name}: {type(error).__name__}: {error}", file=sys.stderr)
+        first = _first(error)
+        print(f"python -m bench {name}: {type(first).__name__}: {first}", file=sys.stderr)
         return False
     return True
+
+
+def _first(error: BaseException) -> BaseException:
+    """What a group of tasks died of."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _line(row: Row) -> str:

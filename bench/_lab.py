@@ -159,9 +159,9 @@ class Member:
         """In and out of the host's own interface so far."""
         return self.lab.spaces[self.host].call(_packets, "eth0")
 
-    def wall(self, *words: str) -> float:
-        """Seconds of one command of this side on this host, from its start to its end."""
-        return self.lab.spaces[self.host].call(_wall, [*self.side.command, *words], self.side.environment)
+    def timed(self, *words: str) -> tuple[float, float]:
+        """Seconds of one command of this side on this host: by the clock from its start to its end, and of CPU."""
+        return self.lab.spaces[self.host].call(_timed, [*self.side.command, *words], self.side.environment)
 
 
 def _packets(interface: str) -> int:
@@ -170,10 +170,11 @@ def _packets(interface: str) -> int:
     return int(fields[1]) + int(fields[9])
 
 
-def _wall(argv: list[str], environment: dict[str, str]) -> float:
-    began = time.perf_counter()
+def _timed(argv: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    before, began = os.times(), time.perf_counter()
     subprocess.run(argv, env={**os.environ, **environment}, check=True, capture_output=True, timeout=30)
-    return time.perf_counter() - began
+    took, after = time.perf_counter() - began, os.times()
+    return took, sum(after[2:4]) - sum(before[2:4])
 
 
 @contextmanager

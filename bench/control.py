@@ -38,6 +38,7 @@ LIMITS = {"connect": 60.0, "join-p99": 1.0, "join-cpu": 0.3, "rss": 200.0}  # fo
 UNITS = {"connect": "s", "join-p99": "s", "join-cpu": "s", "rss": "MiB"}
 PEER = "headscale"
 JOINS = 2  # in each run
+ATTEMPTS = 5
 
 
 @dataclass(eq=False)
@@ -46,13 +47,18 @@ class Node(asyncio.Protocol):
 
     number: int
     server_key: MachineKey
-    auth_key: str
+    auth_key: str = field(repr=False)
     port: int
     machine: MachinePrivate = field(default_factory=lambda: MachinePrivate(os.urandom(32)))
     key: NodePrivate = field(default_factory=lambda: NodePrivate(os.urandom(32)))
     on_frame: Callable[[Node, bytes], None] | None = None
+    attempts: int = 0
 
     def __post_init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """As before the first connection."""
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.text = str(self.key.public()).encode()
         self.frames = 0
@@ -73,7 +79,7 @@ class Node(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.ready.done():
-            self.ready.set_exception(ConnectionError(f"node {self.number} lost its connection: {exc}"))
+            self.ready.set_exception(ConnectionError(f"node {self.number} lost its connection: {exc or 'closed'}"))
 
     def data_received(self, data: bytes) -> None:
         if self._head is not None:
@@ -123,7 +129,8 @@ class Node(asyncio.Protocol):
         self.frames += 1
         if self.frames == 1:
             self.report_network()
-            self.ready.set_result(None)
+            if not self.ready.done():  # given up together with others
+                self.ready.set_result(None)
         if self.on_frame is not None:
             self.on_frame(self, message)
 
@@ -200,8 +207,17 @@ class Server:
 
 
 async def connect(node: Node) -> None:
-    await asyncio.get_running_loop().create_connection(lambda: node, "127.0.0.1", node.port)
-    await node.ready
+    """As a client does, anew where the connection is lost: the server gives a login so many seconds, and on a machine
+    that is busy with other things the nodes' process may be the slow one."""
+    while True:
+        await asyncio.get_running_loop().create_connection(lambda: node, "127.0.0.1", node.port)
+        try:
+            return await node.ready
+        except ConnectionError:
+            node.attempts += 1
+            if node.attempts == ATTEMPTS:
+                raise
+            node.begin()
 
 
 async def connect_all(nodes: list[Node]) -> float:
@@ -274,6 +290,7 @@ async def measure(count: int, joins: int) -> dict[str, float]:
             "join-p50": median(delays),
             "join-cpu": cpu,
             "rss": rss,
+            "again": sum(node.attempts for node in nodes),
         }
     finally:
         for node in nodes:
@@ -294,8 +311,11 @@ def rows(n: int, count: int = 1000) -> Iterator[Row]:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runs = [runner.run(measure(count, JOINS)) for _ in range(n)]
     middle = {name: median(run[name] for run in runs) for name in runs[0]}
+    cost = (
+        f"{middle['connect-cpu']:.1f} s of the server's CPU; {sum(run['again'] for run in runs):g} lost and made anew"
+    )
     notes = {
-        "connect": f"{AT_ONCE} logins at once; {middle['connect-cpu']:.1f} s of the server's CPU",
+        "connect": f"{AT_ONCE} logins at once; {cost}",
         "join-p99": f"{JOINS} joins in each run, seen by all; p50 {middle['join-p50']:.3f} s",
         "join-cpu": f"{JOINS} joins in each run, with home and endpoints",
         "rss": "the server, after the joins",

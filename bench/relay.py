@@ -68,7 +68,7 @@ def rows(n: int) -> Iterator[Row]:
         runs = [[_run(side, pairs, ROW, SECONDS) for side in sides] for _ in range(n)]
         others = [(shape, [_run(side, pairs, shape, VARIANT_SECONDS) for side in sides]) for shape in VARIANTS]
         mine, theirs = _figures(runs)
-        notes = _notes([run[0] for run in runs], others)
+        notes = _notes(runs, others)
         name = f"relay/pps-{pairs}"
         yield row(name, "packets/CPU second", mine, theirs, peer=PEER, limit=limit, notes=notes, absent=absent)
     memory = [[_idle(side) for side in sides] for _ in range(n)]
@@ -99,11 +99,13 @@ def _run(side: Start, pairs: int, shape: Shape, seconds: float) -> Run:
     )
 
 
-def _notes(runs: list[Run], others: list[tuple[Shape, list[Run]]]) -> str:
-    middle = sorted(runs, key=lambda run: run.per_cpu_second)[len(runs) // 2]
+def _notes(runs: list[list[Run]], others: list[tuple[Shape, list[Run]]]) -> str:
+    ours, *theirs = zip(*runs, strict=True)
+    middle = sorted(ours, key=lambda run: run.per_cpu_second)[len(ours) // 2]
+    lost = ", theirs ".join(f"{median(run.lost for run in side):.1%}" for side in (ours, *theirs))
     told = [
-        f"{ROW}: wall {middle.per_second / 1e3:.0f}k/s, not forwarded {median(run.lost for run in runs):.1%}",
-        f"damaged or out of order {sum(run.wrong for run in runs)}",
+        f"{ROW}: wall {middle.per_second / 1e3:.0f}k/s, not forwarded {lost}",
+        f"damaged or out of order {sum(run.wrong for run in ours)}",
         f"{middle.tls}, probe p50 {middle.p50_us:.0f} p99 {middle.p99_us:.0f} us, {burden()}",
         "other shapes, one run each, ours then theirs (not forwarded):",
     ]

@@ -149,7 +149,7 @@ def test_the_relay_is_measured_in_turns_and_in_the_dearest_shape(monkeypatch):
     assert [ours for ours, _, _ in asked[:4]] == [True, False, True, False]
     assert {shape for _, _, shape in asked[:4]} == {relay.Shape(relay.ALONE, relay.WINDOW)}
     assert (first["ours"], first["theirs"], first["ratio"], first["n"]) == (100.0, 50.0, 2.0, 2)
-    assert "not forwarded 25.0%" in str(first["notes"])
+    assert "not forwarded 25.0%, theirs 25.0%" in str(first["notes"])
     assert (first["limit"], second["limit"], idle["limit"]) == (500_000, 350_000, 24)
 
 
