@@ -90,8 +90,12 @@ class Local:
 
     def wait_for_daemon(self, limit: float) -> None:
         """One that was started a moment ago, as in `ginneld & ginnel up`, does not listen yet."""
-        end = time.monotonic() + limit
-        while not self._listens() and time.monotonic() < end:
+        started = time.monotonic()
+        told = False
+        while not self._listens() and (waited := time.monotonic() - started) < limit:
+            if waited > 1.0 and not told:
+                print("Waiting for ginneld to start ...", flush=True)
+                told = True
             time.sleep(0.02)
 
     def _listens(self) -> bool:

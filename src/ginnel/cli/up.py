@@ -18,7 +18,7 @@ PATIENCE = 6.0
 
 POLL = 1.0
 
-DAEMON_START = 3.0
+DAEMON_START = 10.0
 """A daemon that does not listen yet gets so many seconds."""
 
 

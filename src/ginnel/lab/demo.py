@@ -38,6 +38,7 @@ DIRECT_SHOWN = 1.5
 POUR = 3.0
 FRAME = 0.1
 CURL_LIMIT = 10.0
+RELAYS = ".Regions[].Nodes[]"
 
 
 def main() -> int:
@@ -131,11 +132,12 @@ def row(node: GinnelNode, peer: GinnelNode) -> tuple[str, ...]:
 def derp_map(screen: Screen, lab: Lab, mesh: Mesh) -> None:
     """The line that anybody may type; -k because the lab's server signed its certificate itself."""
     url = f"{mesh.server.url}/derpmap/default"
-    screen.title(f"curl -sk {url} | jq   (-k: this server signed its own certificate; nodes pin it by its digest)")
+    screen.title(f"curl -sk {url} | jq '{RELAYS}'")
+    screen.step("-k: this server signed its own certificate; nodes pin it by its digest, CertName")
     if shutil.which("curl") is None:
         return screen.lines("   curl is not installed here")
     answer = lab.spaces[ALICE].run(["curl", "-sk", "--fail", "--max-time", str(CURL_LIMIT), url])
-    pretty = lab.spaces[ALICE].run(["jq", "-c", ".Regions[]"], answer) if shutil.which("jq") else answer
+    pretty = lab.spaces[ALICE].run(["jq", RELAYS], answer) if shutil.which("jq") else answer
     return screen.lines(*(f"   {line}" for line in pretty.strip().splitlines()))
 
 
