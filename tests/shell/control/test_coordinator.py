@@ -1,5 +1,6 @@
 """The coordinator by itself, with clocks that are set: expiry, ephemeral nodes, the relay's members, the database."""
 
+import asyncio
 import dataclasses
 import sqlite3
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.wire.tailcfg import MapRequest, RegisterAuth, RegisterRequest
 from ginnel.words import Instant, NodeKey, WallTime
 from tests.core.control.control_world import LOGOUT, machine, node_key
+from tests.shell.control.control_client import until
 
 SURROUNDINGS = Surroundings("mesh.internal", "vpn.example.com", b"{}", b"{}")
 
@@ -124,6 +126,19 @@ async def test_an_ephemeral_node_is_deleted_when_it_was_gone_for_long_and_not_be
         assert job.id in server.registry.nodes
         await server.later(2)
         assert set(server.registry.nodes) == {laptop.id}
+
+
+async def test_an_ephemeral_node_that_comes_back_while_its_deletion_waits_for_its_turn_stays(tmp_path: Path) -> None:
+    with coordinator(tmp_path) as (server, _):
+        job, gate = await server.join("job", ephemeral=True), asyncio.Event()
+        earlier = asyncio.create_task(server.turns.take(gate.wait()))
+        await until(server.turns.taken)
+        deletion = asyncio.create_task(server.later(limits.EPHEMERAL_GRACE + 1))
+        await until(lambda: len(server.turns._tasks) == 2)
+        server.open_stream(job, compress="", sink=Nobody())
+        gate.set()
+        await asyncio.gather(earlier, deletion)
+        assert job.id in server.registry.nodes
 
 
 async def test_what_could_not_be_written_behind_is_written_later(tmp_path: Path) -> None:
