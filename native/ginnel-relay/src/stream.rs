@@ -90,14 +90,10 @@ impl Stream {
 }
 
 /// Close after an answer. Bytes that were not read would make the kernel reset the connection, and the answer could be
-/// lost: a few are read first. The caller sets the time limit.
+/// lost: what still comes is read and dropped. The caller sets the time limit.
 pub(crate) async fn linger(tcp: &mut TcpStream) -> io::Result<()> {
     tcp.shutdown().await?;
-    let mut rest = vec![0; 4 << 10];
-    for _ in 0..MAX_PENDING / rest.len() {
-        if tcp.read(&mut rest).await? == 0 {
-            break;
-        }
-    }
+    let mut rest = vec![0; 16 << 10];
+    while tcp.read(&mut rest).await? > 0 {}
     Ok(())
 }
