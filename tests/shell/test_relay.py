@@ -15,7 +15,7 @@ import pytest
 from nacl.public import PrivateKey
 
 from ginnel.core.relay.identity import SelfSigned
-from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings, connection_limits
+from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings, connection_limits, receive_limits
 from ginnel.words import NodeKey, WallTime
 from tests.shell.derp_client import (
     LIMIT,
@@ -439,6 +439,25 @@ def test_connections_leave_descriptors_for_the_rest_of_the_process() -> None:
     assert connection_limits(1024) == {"connections": 448, "per_prefix": 112, "half_open_per_prefix": 112}
     assert connection_limits(1 << 20) == {"connections": 60_000, "per_prefix": 4096, "half_open_per_prefix": 512}
     assert connection_limits(10) == {"connections": 1, "per_prefix": 1, "half_open_per_prefix": 1}
+
+
+async def test_a_client_s_rate_is_set_for_the_relay_and_off_unless_set(tmp_path: Path) -> None:
+    assert receive_limits(0) == {}
+    assert receive_limits(10) == {"receive_rate": 10, "receive_burst": 65_573}
+    relay = EmbeddedRelay.start(settings(tmp_path, receive_rate=1, members_only=False), NOW)
+    try:
+        at = relay.native.addresses()["tls"][0][1]
+        async with login(at, relay.key.raw) as alice, login(at, relay.key.raw) as bob:
+            await alice.send(frame(SEND_PACKET, bob.key + bytes(1300)) * 100)  # twice the burst: a day and more
+            await alice.send(frame(SEND_PACKET, bob.key + b"late"))
+            for _ in range(45):
+                assert await bob.packet() == (alice.key, bytes(1300))
+            for _ in range(20):
+                await bob.send(frame(PING, bytes(8)))
+                while (got := await bob.frame())[0] != PONG:
+                    assert got[1] == alice.key + bytes(1300)
+    finally:
+        relay.close()
 
 
 @pytest.mark.parametrize("host", ["", "b\u00fccher.example", "https://relay.example", "a b", "a..b", "-a.example"])

@@ -90,10 +90,10 @@ impl Stream {
 }
 
 /// Close after an answer. Bytes that were not read would make the kernel reset the connection, and the answer could be
-/// lost: what still comes is read and forgotten. The caller sets the time limit.
+/// lost: what still comes is read and dropped. The caller sets the time limit.
 pub(crate) async fn linger(tcp: &mut TcpStream) -> io::Result<()> {
     tcp.shutdown().await?;
-    let mut rest = vec![0; 4 << 10];
+    let mut rest = vec![0; 16 << 10];
     while tcp.read(&mut rest).await? > 0 {}
     Ok(())
 }

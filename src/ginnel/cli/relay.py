@@ -47,6 +47,9 @@ def relay() -> None:
 @click.option(
     "--members", type=click.Path(path_type=Path), help="File with one nodekey: per line, read again on SIGHUP."
 )
+@click.option(
+    "--client-rate", type=click.IntRange(0, 2**31), default=0, help="Bytes/s each client may send; 0: no limit."
+)
 @click.option("--region", type=click.IntRange(1, 65535), default=900, show_default=True, help="Region in the DERP map.")
 @click.option("--json", "as_json", is_flag=True, help="Print the DERP map entry alone.")
 def run(  # noqa: PLR0917  (click calls it by keywords)
@@ -59,6 +62,7 @@ def run(  # noqa: PLR0917  (click calls it by keywords)
     key: Path | None,
     members_only: bool,
     members: Path | None,
+    client_rate: int,
     region: int,
     as_json: bool,
 ) -> None:
@@ -76,6 +80,7 @@ def run(  # noqa: PLR0917  (click calls it by keywords)
         certificate=cert,
         certificate_key=key,
         members_only=members_only,
+        receive_rate=client_rate,
         region=RegionId(region),
     )
     if not settings.tls:

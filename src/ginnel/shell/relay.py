@@ -32,8 +32,9 @@ from ginnel.core.relay.identity import (
 )
 from ginnel.native import Relay
 from ginnel.shell.descriptors import allowed_descriptors
+from ginnel.wire.derp import HEADER_SIZE, PACKET_LIMIT
 from ginnel.wire.tailcfg import DERPRegion
-from ginnel.words import BadKey, NodeKey, NodePrivate, RegionId, WallTime
+from ginnel.words import KEY_SIZE, BadKey, NodeKey, NodePrivate, RegionId, WallTime
 
 KEY_FILE = "derp.key"
 CERTIFICATE_FILE = "relay.crt"
@@ -42,6 +43,7 @@ DEFAULT_REGION = RegionId(900)
 """Regions 900 to 999 are left to private relays (tailscale: tailcfg/derpmap.go)."""
 
 MAX_CONNECTIONS = 60_000
+MAX_FRAME = HEADER_SIZE + KEY_SIZE + PACKET_LIMIT
 SPARE_DESCRIPTORS = 128
 """For everything that is no client: files, listeners, the server beside the relay."""
 
@@ -75,6 +77,8 @@ class RelaySettings:
     ipv6: str = ""
     derp_port: int = 0
     """As seen from outside; 0: the one listened on."""
+    receive_rate: int = 0
+    """Bytes a second that each client may send; 0: as fast as it can."""
     threads: int = field(default_factory=lambda: min(os.cpu_count() or 1, 8))
 
 
@@ -190,6 +194,11 @@ def connection_limits(descriptors: int) -> dict[str, float]:
     }
 
 
+def receive_limits(rate: int) -> dict[str, float]:
+    """A second's worth at once, and never less than the longest frame."""
+    return {"receive_rate": rate, "receive_burst": max(rate, MAX_FRAME)} if rate else {}
+
+
 def _start(settings: RelaySettings, private: NodePrivate, certificate: _Certificate, meta: bytes) -> Relay:
     try:
         return Relay(
@@ -202,7 +211,7 @@ def _start(settings: RelaySettings, private: NodePrivate, certificate: _Certific
             splice=str(settings.splice) if settings.splice is not None else None,
             members_only=settings.members_only,
             threads=settings.threads,
-            limits=connection_limits(allowed_descriptors()),
+            limits=connection_limits(allowed_descriptors()) | receive_limits(settings.receive_rate),
         )
     except ValueError as error:
         raise RelayError(str(error)) from None
