@@ -1,4 +1,4 @@
-"""Reading a map frame so that a poisoned item costs only itself (control-protocol: MapResponse).
+"""Reading a map frame so that a poisoned item costs only itself (tailscale: tailcfg.MapResponse).
 
 Room: wire. The quick way reads the frame as one message. Only when that fails are its lists read item by item: a
 peer with a broken key, a rule with a broken port or a region without a name is left out and named; a broken frame

@@ -42,7 +42,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True, rename=go_name):
 
 
 class Whole(msgspec.Struct, frozen=True, rename=go_name):
-    """Every member is always written: tailscale-rs has no defaults for these (control-protocol §14.2)."""
+    """Every member is always written: tailscale-rs has no defaults for these."""
 
 
 # --- nodes -----------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ class PingRequest(Whole, frozen=True):
 
 
 class MapResponse(Message, frozen=True):
-    """One frame of the map stream; absent members are unchanged (control-protocol §6.5)."""
+    """One frame of the map stream; absent members are unchanged (tailscale: tailcfg.MapResponse)."""
 
     keep_alive: bool = False
     ping_request: PingRequest | None = None

@@ -1,4 +1,4 @@
-"""What a register request gets (tailscale: tailcfg.RegisterRequest; order as control-protocol servers need it).
+"""What a register request gets (tailscale: tailcfg.RegisterRequest; the order is ours).
 
 Room: core. Decides and returns rows; `Hold` means that the request waits for an approval, however long it takes.
 """
