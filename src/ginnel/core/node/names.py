@@ -38,8 +38,13 @@ class Names:
         known = self._found.get(host)
         if known is not None and now - known[1] < LOOKUP_KEPT:
             return []
-        if now - self._asked.get(host, float("-inf")) < LOOKUP_AGAIN or len(self._asked) >= HOSTS_KEPT:
+        if now - self._asked.get(host, float("-inf")) < LOOKUP_AGAIN:
             return []
+        self._asked.pop(host, None)  # to the end of the row
+        if len(self._asked) >= HOSTS_KEPT:  # the one that was asked for longest ago gives way
+            oldest = next(iter(self._asked))
+            del self._asked[oldest]
+            self._found.pop(oldest, None)
         self._asked[host] = now
         return [Resolve(host)]
 

@@ -24,6 +24,7 @@ from ginnel.core.node.control_session import (
     SendRegister,
 )
 from ginnel.core.node.login import CAPABILITY_VERSION, Accepted
+from ginnel.shell.node.contained import FAULT, start
 from ginnel.shell.node.control_connection import (
     ControlConnection,
     ControlError,
@@ -89,11 +90,15 @@ class ControlClient:
                 self.input(begin)
                 await asyncio.Event().wait()
         finally:
-            self._tasks = None
-            if self._timer is not None:
-                self._timer.cancel()
-            if self._connection is not None:
-                self._connection.close()
+            self.stop()
+
+    def stop(self) -> None:
+        """From now on nothing is told and nothing taken, though `run` has yet to be cancelled."""
+        self._tasks = None
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._connection is not None:
+            self._connection.close()
 
     def input(self, call: Callable[[ControlSession], list[ControlAction]]) -> None:
         """Give the session an input and do what it asks."""
@@ -136,7 +141,7 @@ class ControlClient:
         if self._tasks is None:
             work.close()
             return None
-        return self._tasks.create_task(work)
+        return start(self._tasks, work)
 
     # --- actions -----------------------------------------------------------------------------------------------
 
@@ -173,6 +178,9 @@ class ControlClient:
             why = str(error) or "the server does not answer the login"
             log.info("login: %s", why)
             self.input(lambda session: session.register_failed(why, self._now()))
+        except Exception:
+            self.input(lambda session: session.register_failed(FAULT, self._now()))
+            raise
         else:
             self.input(lambda session: session.registered(response, self._now()))
 
@@ -188,6 +196,9 @@ class ControlClient:
             return
         except ControlError as error:
             why = str(error)
+        except Exception:
+            self.input(lambda session: session.map_ended(FAULT, self._now()))
+            raise
         finally:
             if stream is not None:
                 stream.abandon()
@@ -208,6 +219,9 @@ class ControlClient:
         except (ControlError, WrongServer, TimeoutError) as error:
             log.info("report to the server: %s", error)
             self.input(lambda session: session.lite_failed(self._now()))
+        except Exception:
+            self.input(lambda session: session.lite_failed(self._now()))
+            raise
         else:
             self.input(lambda session: session.lite_done())
 

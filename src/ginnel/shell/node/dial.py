@@ -82,7 +82,10 @@ async def resolve(host: str) -> list[str]:
 
 
 async def _lookup(host: str, port: int) -> list[Address]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # a label that no name can have
+        raise socket.gaierror(socket.EAI_NONAME, "no such name") from None
     return _interleave([(family, (str(where[0]), int(where[1]))) for family, _, _, _, where in found])
 
 

@@ -150,9 +150,15 @@ class Engine:
         try:
             if not self._to_pump(action):
                 self._to_shell(action)
-        except ValueError as error:  # the map named something that the tables refuse: the rest of it still counts
+        except (ValueError, OverflowError) as error:  # of the map; the rest of it still counts
             log.warning("the tunnel refused %s: %s", type(action).__name__, error)
             self.health["bad-map"] = f"the server's map holds something unusable: {error}"
+        except OSError as error:  # no thread or descriptor is left for a relay's connection
+            log.warning("%s: %s", type(action).__name__, error)
+            if isinstance(action, act.RelayOpen):
+                region, why = action.region, error.strerror or str(error)
+                again = lambda mesh, now: mesh.relay_down(region, why, now)  # noqa: E731
+                asyncio.get_running_loop().call_soon(self.input, again)
 
     def _to_pump(self, action: Action) -> bool:
         pump = self.pump

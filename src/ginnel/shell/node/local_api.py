@@ -21,6 +21,7 @@ from ginnel.shell.node.state import Prefs
 from ginnel.wire.tailcfg import encode
 
 MAX_CONNECTIONS = 128
+MAX_READERS = 64  # of them by users who may only look: they must not keep root out
 T = TypeVar("T")
 
 
@@ -62,6 +63,7 @@ class LocalApi:
         self._backend = backend
         self._credentials = credentials
         self._open: set[asyncio.Task[None]] = set()
+        self._readers: set[asyncio.Task[None]] = set()
 
     async def serve(self, listener: socket.socket) -> None:
         server = await asyncio.start_unix_server(self._connected, sock=listener)
@@ -75,19 +77,21 @@ class LocalApi:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        rights = rights_of(self._credentials(writer.get_extra_info("socket")))
         self._open.add(task)
+        if rights is Rights.READ:
+            self._readers.add(task)
         try:
-            if len(self._open) <= MAX_CONNECTIONS:
-                await self._converse(reader, writer)
+            if len(self._open) <= MAX_CONNECTIONS and (rights is Rights.WRITE or len(self._readers) <= MAX_READERS):
+                await self._converse(reader, writer, rights)
         except (ConnectionError, TimeoutError, asyncio.CancelledError):
             return  # the client is gone, or was too slow, or the daemon stops
         finally:
             self._open.discard(task)
+            self._readers.discard(task)
             writer.close()
 
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection: socket.socket = writer.get_extra_info("socket")
-        rights = rights_of(self._credentials(connection))
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rights: Rights) -> None:
         http = h11.Connection(h11.SERVER)
         try:
             async with asyncio.timeout(REQUEST_TIME):

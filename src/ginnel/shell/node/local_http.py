@@ -98,7 +98,10 @@ def check_origin(headers: Iterable[tuple[bytes, bytes]]) -> None:
 
 
 def _request(head: h11.Request, body: bytes, rights: Rights) -> Request:
-    target = urlsplit(head.target.decode("latin-1"))
+    try:
+        target = urlsplit(head.target.decode("latin-1"))
+    except ValueError:
+        raise Refusal(400, "the path cannot be read") from None
     if not target.path.startswith(BASE):
         raise Refusal(404, f"no such path; everything is below {BASE}")
     query = dict(parse_qsl(target.query))

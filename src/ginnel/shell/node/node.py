@@ -22,14 +22,16 @@ from ginnel.core.node.login import Idle, KeepKey, Login, Refused, Visit
 from ginnel.core.node.mesh import Mesh
 from ginnel.core.node.netmap import BadMap, MapChange, NetMap, apply_frame, expire_keys, first_frame, next_expiry
 from ginnel.core.node.routing import MARK, Routing, concerns_routing, routing_of
+from ginnel.shell.node.contained import start
 from ginnel.shell.node.control_client import ControlClient
 from ginnel.shell.node.engine import Engine, PumpLike, StartError
+from ginnel.shell.node.host_network import HostNetwork, sleeps
 from ginnel.shell.node.hostinfo import hostinfo
-from ginnel.shell.node.links import Links, changes, read_links
+from ginnel.shell.node.keeper import Keeper
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.router import Router
-from ginnel.shell.node.state import Prefs, State, StateError, StateFile
+from ginnel.shell.node.state import Prefs, State, StateFile
 from ginnel.wire.read import Malformed
 from ginnel.wire.tailcfg import NetInfo
 from ginnel.words import DiscoPrivate, Instant, NodePrivate, WallTime
@@ -53,15 +55,12 @@ class MeshNode:
         open_pump: Callable[[NodePrivate], PumpLike],
         router: Router | None = None,
     ) -> None:
-        self.state = state
-        self._file = file
-        self._tun = tun
+        self._keeper = Keeper(state, file)
         self._port = port
         self._open_pump = open_pump
-        self._router = router or Router(tun)
+        self._host = HostNetwork(tun, router or Router(tun), self._notify)
         self._disco = DiscoPrivate(os.urandom(32))
         self.netmap = NetMap()
-        self._links = Links()
         self.engine: Engine | None = None
         self._engine_key = state.node or NodePrivate(os.urandom(32))
         self.client: ControlClient | None = None
@@ -69,13 +68,15 @@ class MeshNode:
         self._net_info: NetInfo | None = None
         self._report: ReportToControl | None = None
         self.expired = False
-        self._unsaved = ""
         self._broken = ""
-        self._routed = Routing()
         self._in_poll = False
         self.watchers: set[asyncio.Event] = set()
         self._expiry_timer: asyncio.TimerHandle | None = None
         self._tasks: asyncio.TaskGroup | None = None
+
+    @property
+    def state(self) -> State:
+        return self._keeper.state
 
     # --- life --------------------------------------------------------------------------------------------------
 
@@ -89,17 +90,17 @@ class MeshNode:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                self._links = read_links(self._tun)
+                self._host.read()
                 self._route()
                 self._start_engine()
                 tasks.create_task(self._watch_links())
+                tasks.create_task(self._watch_sleeps())
                 if self.state.prefs.want_running and self.state.node is not None:
                     self._start_control(lambda session: session.start())
         finally:
             self._tasks = None
             self.close()
-            self._router.clear()
-            self._router.close()
+            self._host.close()
 
     def close(self) -> None:
         if self._expiry_timer is not None:
@@ -111,7 +112,7 @@ class MeshNode:
         if self._tasks is None:
             work.close()
             return None
-        return self._tasks.create_task(work)
+        return start(self._tasks, work)
 
     # --- the engine --------------------------------------------------------------------------------------------
 
@@ -124,7 +125,7 @@ class MeshNode:
         assert engine is not None
         engine.start(self._port)
         engine.input(lambda mesh, now: mesh.set_node_key(self._engine_key, now))
-        engine.input(lambda mesh, now: mesh.interfaces_changed(self._links.addresses, now))
+        engine.input(lambda mesh, now: mesh.interfaces_changed(self._host.links.addresses, now))
 
     def _renew_engine(self, key: NodePrivate) -> None:
         """Another key, or a clean slate: a pump keeps its key for life."""
@@ -171,6 +172,8 @@ class MeshNode:
         self._control = self._spawn(self.client.run(begin))
 
     def _stop_control(self) -> None:
+        if self.client is not None:
+            self.client.stop()
         if self._control is not None:
             self._control.cancel()
         self._control = self.client = None
@@ -193,11 +196,10 @@ class MeshNode:
 
     def _keep_key(self, key: NodePrivate | None, login_name: str) -> None:
         if key is None:
-            prefs = _with(self.state.prefs, want_running=False, logged_out=True)
-            self._save_login(State(self.state.machine, None, "", prefs))
+            self._keeper.logged_out()
             self._rest(NodePrivate(os.urandom(32)))
             return
-        self._save_login(State(self.state.machine, key, login_name, self.state.prefs))
+        self._keeper.logged_in(key, login_name)
         if key != self._engine_key or self.expired:  # the engine knows nothing: the next map must be news to it
             self.netmap = NetMap()
         self.expired = False
@@ -265,73 +267,35 @@ class MeshNode:
     def _hostinfo(self) -> dict[str, Any]:
         return hostinfo(self.state.prefs, self._report.net_info if self._report is not None else None)
 
-    # --- routes and links --------------------------------------------------------------------------------------
+    # --- this machine ------------------------------------------------------------------------------------------
 
     def _route(self) -> None:
-        """Bring the kernel's routes to what the map asks for. While there is no map, what stands stays: after a crash,
-        or between two keys, that keeps packets for the mesh from going out in the clear."""
         prefs = self.state.prefs
-        resting = not prefs.want_running or self.state.node is None
-        if resting:
-            self._routed = Routing()
-            self._router.clear()
-        elif self.netmap.self_node is not None:
-            self._routed = routing_of(self.netmap, accept_routes=prefs.accept_routes, expired=self.expired)
-            self._router.apply(self._routed)
-        for problem in self._router.problems:
-            log.error("%s", problem)
-        self._notify()
+        if not prefs.want_running or self.state.node is None:
+            self._host.route(Routing())
+        elif self.netmap.self_node is None:
+            self._host.route(None)
+        else:
+            self._host.route(routing_of(self.netmap, accept_routes=prefs.accept_routes, expired=self.expired))
 
     async def _watch_links(self) -> None:
-        async for stir in changes(self._tun, self._router.port):
-            if stir.routes:  # somebody may have removed one of ours
-                self._router.moved()
-                self._route()
-            if stir.links:
-                self._links_moved()
+        async for major in self._host.moves():
+            self._moved(major=major)
 
-    def _links_moved(self) -> None:
-        try:
-            links = read_links(self._tun)
-        except OSError as error:
-            log.error("cannot read this machine's addresses: %s", error)
-            return
-        before, self._links = self._links, links
-        if links == before or self.engine is None:
-            return
-        major = links.major(before)
-        log.info("the network changed (%s)", "major" if major else "minor")
-        self.engine.input(lambda mesh, now: mesh.interfaces_changed(links.addresses, now))
-        self.engine.input(lambda mesh, now: mesh.link_changed(major, now))
+    async def _watch_sleeps(self) -> None:
+        async for seconds in sleeps():
+            log.info("this machine slept for %.0f s", seconds)
+            self._moved(major=True)
+
+    def _moved(self, *, major: bool) -> None:
+        addresses = self._host.links.addresses
+        if self.engine is not None:
+            self.engine.input(lambda mesh, now: mesh.interfaces_changed(addresses, now))
+            self.engine.input(lambda mesh, now: mesh.link_changed(major, now))
         if major and self.client is not None:
             self.client.link_changed()
 
-    # --- prefs -------------------------------------------------------------------------------------------------
-
-    def _save(self, state: State) -> None:
-        """Durable first, then true. Raises Refusal."""
-        try:
-            self._file.write(state)
-        except StateError as error:
-            raise Refusal(500, str(error)) from None
-        self.state = state
-
-    def _save_login(self, state: State) -> None:
-        """A login's outcome is true even where the disk is full; then it is told under `status`."""
-        try:
-            self._file.write(state)
-            self._unsaved = ""
-        except StateError as error:
-            log.error("%s", error)
-            self._unsaved = f"{error}; this login is lost at the next start"
-        self.state = state
-
-    def _set(self, prefs: Prefs) -> None:
-        if prefs.control_url != self.state.prefs.control_url and self.state.node is not None:
-            raise Refusal(
-                409, f"this machine is logged in to {self.state.prefs.control_url}: run `ginnel logout` first"
-            )
-        self._save(State(self.state.machine, self.state.node, self.state.login_name, prefs))
+    # --- what the user asks ------------------------------------------------------------------------------------
 
     def _rest(self, key: NodePrivate) -> None:
         """Not on the mesh: no server, no peers, no routes."""
@@ -341,13 +305,11 @@ class MeshNode:
         self._renew_engine(key)
         self._notify()
 
-    # --- what the user asks --------------------------------------------------------------------------------------
-
     def set_prefs(self, prefs: Prefs) -> None:
         before = self.state.prefs
         if prefs == before:
             return
-        self._set(prefs)
+        self._keeper.set_prefs(prefs)
         if not prefs.want_running:
             self._rest(self._engine_key)
         elif self.client is None or prefs.control_url != before.control_url:
@@ -362,7 +324,7 @@ class MeshNode:
         prefs = request.update_prefs or before
         if not prefs.control_url:
             raise Refusal(400, "no coordination server is named: give --login-server or --invite")
-        self._set(_with(prefs, want_running=True, logged_out=False))
+        self._keeper.set_prefs(msgspec.structs.replace(prefs, want_running=True, logged_out=False))
         same_server = (prefs.control_url, prefs.server_key) == (before.control_url, before.server_key)
         client = self.client
         fresh, auth_key = request.force_reauth, request.auth_key
@@ -385,7 +347,7 @@ class MeshNode:
 
     async def logout(self) -> None:
         if self.state.node is None:
-            self._save(State(self.state.machine, None, "", _with(self.state.prefs, want_running=False)))
+            self._keeper.never_logged_in()
             self._rest(self._engine_key)
             return
         if self.client is None:
@@ -414,17 +376,17 @@ class MeshNode:
             return "Starting"
         if not self.netmap.self_node.machine_authorized:
             return "NeedsMachineAuth"
-        ready = self.engine is not None and self.engine.home and self._routed.addresses
+        ready = self.engine is not None and self.engine.home and self._host.routed.addresses
         return "Running" if ready else "Starting"
 
     def health(self) -> list[str]:
         lines = list(self.engine.health.values()) if self.engine is not None else []
-        lines += self._router.problems
+        lines += self._host.problems
         if self.expired:
             lines.append("this machine's key has expired: run `ginnel up --force-reauth`")
         if self.client is not None and self.client.session.problem:
             lines.append(f"no connection to {self.state.prefs.control_url}: {self.client.session.problem}")
-        lines += [line for line in (self._broken, self._unsaved) if line]
+        lines += [line for line in (self._broken, self._keeper.unsaved) if line]
         return lines + list(self.netmap.health)
 
     def _notify(self) -> None:
@@ -438,10 +400,6 @@ def everything(netmap: NetMap) -> MapChange:
         added=tuple(netmap.peers.values()),
         self_node=True, filters=True, dns=True, derp_map=True, users=True, health=True, domain=True,
     )  # fmt: skip
-
-
-def _with(prefs: Prefs, **changed: Any) -> Prefs:
-    return msgspec.structs.replace(prefs, **changed)
 
 
 __all__ = ["Instant", "MeshNode", "everything"]

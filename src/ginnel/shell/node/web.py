@@ -28,13 +28,17 @@ class Page:
 
 async def fetch(method: str, url: str, *, mark: int, tls: ssl.SSLContext | None = None) -> Page:
     """No redirects, no cookies, at most 64 KiB. `tls`: instead of the system's roots. Raises WebError. Time it out."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        wanted = parts.port
+    except ValueError as error:
+        raise WebError(f"the address cannot be read: {error}") from None
     host = parts.hostname or ""
     secure = parts.scheme == "https"
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     context = (tls or ssl.create_default_context()) if secure else None
     try:
-        streams = await open_streams(host, parts.port or (443 if secure else 80), mark=mark, tls=context)
+        streams = await open_streams(host, wanted or (443 if secure else 80), mark=mark, tls=context)
     except DialError as error:
         raise WebError(str(error)) from None
     try:
