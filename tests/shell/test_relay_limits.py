@@ -9,9 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.derp_client import KEEP_ALIVE, LIMIT, SEND_PACKET, connect, frame, login, tls_context
+from tests.shell.derp_client import (
+    KEEP_ALIVE,
+    LIMIT,
+    PING,
+    PONG,
+    RECV_PACKET,
+    SEND_PACKET,
+    connect,
+    frame,
+    login,
+    tls_context,
+)
 from tests.shell.relays import KEY, Serve, port
 
+DISCO = b"TS\xf0\x9f\x92\xac" + bytes(80)
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors/data/stun.json").read_text())
 REQUEST = bytes.fromhex(VECTORS["exchanges"][0]["request"])
 
@@ -101,3 +113,30 @@ def test_a_place_has_its_share_of_stun_answers_and_no_more(serve: Serve) -> None
             pass
     assert counters["stun.answered"] < 10
     assert counters["stun.limited"] > 10
+
+
+async def test_of_what_waits_for_a_full_socket_the_oldest_data_go_and_all_the_rest_arrives(serve: Serve) -> None:
+    relay = serve(write_timeout=60.0)
+    async with login(port(relay), KEY) as alice, login(port(relay), KEY) as deaf:
+        number = 0
+
+        async def send_data(count: int) -> None:
+            nonlocal number
+            batch = range(number, number := number + count)
+            await alice.send(b"".join(frame(SEND_PACKET, deaf.key + n.to_bytes(4, "big") * 300) for n in batch))
+
+        deaf.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        async with asyncio.timeout(LIMIT):
+            while relay.counters()["derp.drop.queue_head"] < 100:
+                await send_data(50)
+        await deaf.send(frame(PING, b"overload"))
+        discos = [DISCO + bytes([n]) for n in range(3)]
+        await alice.send(b"".join(frame(SEND_PACKET, deaf.key + disco) for disco in discos))
+        await send_data(64)  # pushes out what waited before, but no disco
+        await alice.settle()
+        deaf.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        wanted = {(PONG, b"overload"), *((RECV_PACKET, alice.key + disco) for disco in discos)}
+        wanted |= {(RECV_PACKET, alice.key + n.to_bytes(4, "big") * 300) for n in range(number - 32, number)}
+        while wanted:
+            wanted.discard(await deaf.frame())
+    assert relay.counters()["derp.drop.queue_head_disco"] == 0

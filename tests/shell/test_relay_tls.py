@@ -19,9 +19,11 @@ KEY_UPDATE = bytes([24, 0, 0, 1, 1])  # "and update yours"
 
 
 @asynccontextmanager
-async def hostile_login(relay: Relay, keylog: Path) -> AsyncIterator[tuple[HostileTls, bytes]]:
+async def hostile_login(
+    relay: Relay, keylog: Path, private: bytes | None = None
+) -> AsyncIterator[tuple[HostileTls, bytes]]:
     """A login whose records are ours to make, and its node key."""
-    private = bytes(PrivateKey.generate())
+    private = private or bytes(PrivateKey.generate())
     async with HostileTls.connect(port(relay), keylog) as hostile:
         hostile.send(UPGRADE + b"Derp-Fast-Start: 1\r\n\r\n" + client_info(private, KEY))
         for _ in range(2):  # ServerKey, ServerInfo
@@ -88,3 +90,12 @@ async def test_pings_that_come_together_are_answered_together(serve: Serve, tmp_
         answer = await hostile.read(len(pings))
         assert answer == b"".join(frame(PONG, number.to_bytes(8, "big")) for number in range(1000))
         assert hostile.records_read <= 2 + 2  # two of the login
+
+
+async def test_who_is_closed_is_told_so_inside_tls(serve: Serve, tmp_path: Path) -> None:
+    relay = serve(members_only=True)
+    private = bytes(PrivateKey.generate())
+    relay.set_members([bytes(PrivateKey(private).public_key)])
+    async with hostile_login(relay, tmp_path / "keys", private) as (hostile, its_key):
+        relay.remove_member(its_key)
+        assert await hostile.goodbye()

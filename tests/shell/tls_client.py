@@ -111,6 +111,20 @@ class HostileTls:
                 await self._receive()
         return out
 
+    async def goodbye(self) -> bool:
+        """Read to the end: whether the relay said it inside TLS."""
+        while True:
+            try:
+                if not self._tls.read(65536):
+                    return True
+            except ssl.SSLZeroReturnError:
+                return True
+            except ssl.SSLWantReadError:
+                try:
+                    await self._receive()
+                except ConnectionError:
+                    return False
+
     async def ended(self) -> bool:
         """Wait until the relay closes."""
         async with asyncio.timeout(LIMIT):

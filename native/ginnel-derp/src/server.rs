@@ -1,11 +1,23 @@
 //! The relay's side of the login, and which frames it takes from clients.
 
 use crate::frame::MAGIC;
-use crate::login::{self, ClientInfo, Secret, ServerInfo, hex};
+use crate::login::{self, ClientInfo, Secret, ServerInfo, hex, unhex};
 use crate::{
     DerpError, Frame, Key, MAX_CLIENT_INFO_SIZE, MAX_PACKET_SIZE, NONCE_SIZE, Rule, kind,
     put_header,
 };
+
+/// The points of X25519 with which every secret gives zero, so that a box under them proves nothing; all-zero is "no
+/// key" besides (the list of RFC 7748 §6.1's check, in the form libsodium has it: crypto_scalarmult/curve25519).
+const LOW_ORDER: [&[u8; 64]; 7] = [
+    b"0000000000000000000000000000000000000000000000000000000000000000",
+    b"0100000000000000000000000000000000000000000000000000000000000000",
+    b"e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+    b"5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    b"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    b"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    b"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
 
 const BOX_OVERHEAD: usize = NONCE_SIZE + 16;
 
@@ -76,8 +88,7 @@ pub fn open_client_info(
             got: kind,
         });
     };
-    // The all-zero key is "no key" everywhere, and X25519 with it proves nothing.
-    if *key == [0; 32] {
+    if is_low_order(key) {
         return Err(DerpError::BadBox { what: "ClientInfo" });
     }
     Ok((*key, login::open_client_info(secret, key, sealed)?))
@@ -94,4 +105,36 @@ pub fn put_server_info(
     let json = info.to_json();
     put_header(out, kind::SERVER_INFO, (BOX_OVERHEAD + json.len()) as u32);
     secret.seal(client, nonce, &json, out);
+}
+
+/// X25519 ignores the highest bit.
+fn is_low_order(key: &Key) -> bool {
+    let mut masked = *key;
+    masked[31] &= 0x7f;
+    LOW_ORDER.iter().any(|point| unhex(*point) == Some(masked))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_under_a_key_that_anybody_could_prove_opens_nothing() {
+        let (relay, anybody) = (Secret::new([7; 32]), Secret::new([8; 32]));
+        for (point, high) in LOW_ORDER
+            .iter()
+            .flat_map(|point| [(point, 0), (point, 0x80)])
+        {
+            let mut claim = unhex(*point).unwrap();
+            claim[31] |= high;
+            let mut body = claim.to_vec();
+            anybody.seal(&claim, &[1; NONCE_SIZE], b"{}", &mut body);
+            assert!(relay.open(&claim, &body[32..]).is_some(), "it would open");
+            assert!(open_client_info(&relay, kind::CLIENT_INFO, &body).is_err());
+        }
+        let mut body = anybody.public().to_vec();
+        anybody.seal(&relay.public(), &[1; NONCE_SIZE], b"{}", &mut body);
+        let (key, _) = open_client_info(&relay, kind::CLIENT_INFO, &body).unwrap();
+        assert_eq!(key, anybody.public());
+    }
 }
