@@ -225,6 +225,21 @@ async def _settled(client: object) -> bool:
             return True
 
 
+@pytest.mark.parametrize(
+    ("kind", "longest"), [(SEND_PACKET, 32 + 65536), (PING, 1000), (PONG, 1000), (NOTE_PREFERRED, 1)]
+)
+async def test_a_frame_of_its_longest_size_is_taken_and_a_byte_more_ends_the_connection(
+    serve: Serve, kind: int, longest: int
+) -> None:
+    relay = serve()
+    async with login(port(relay), KEY) as client:
+        await client.send(frame(kind, bytes(longest)) + frame(PING, b"settled!"))
+        assert await _settled(client)
+        await client.send(frame(kind, bytes(longest + 1))[:5])
+        assert await client.ended()
+    assert relay.counters()["derp.bad_stream"] == 1
+
+
 async def test_frames_of_other_relays_are_refused(serve: Serve) -> None:
     relay = serve()
     for kind, size in ((0x10, 0), (0x11, 32), (0x0A, 70)):
