@@ -222,6 +222,50 @@ def test_another_disco_key_resets_the_sessions_and_kills_the_old_key() -> None:
     assert member.mesh.disco_received(BOB_AT, ping, Instant(T0 + 60)) == []
 
 
+def test_a_restarted_peer_is_searched_for_at_once_whatever_was_asked_lately() -> None:
+    member = alice()
+    made_direct(member)
+    again = Party(2, 77)
+    later = Instant(T0 + 2)
+    actions = member.frame(later, peers_changed_patch=[PeerChange(node_id=2, disco_key=again.disco.public())])
+    assert [s.to for s in udp(actions)] == [BOB_AT]
+
+
+def test_a_pong_by_relay_answers_no_ping_by_udp() -> None:
+    member = alice()
+    message = BOB.open(ALICE, udp(member.mesh.sent(BOB.key.public(), T0))[0].packet)
+    assert isinstance(message, disco.Ping)
+    pong = BOB.seal(ALICE, disco.Pong(message.tx_id, BOB_AT))
+    assert steers(member.mesh.relayed_disco_received(REGION, BOB.key.public(), pong, T0)) == []
+    assert member.mesh.drops["disco.pong_elsewhere"] == 1
+
+
+def test_a_ping_that_another_node_brings_by_relay_is_dropped() -> None:
+    member = alice(BOB.node(), EVE.node())
+    ping = BOB.seal(ALICE, disco.Ping(bytes(12), BOB.key.public()))
+    member.mesh.relayed_disco_received(REGION, EVE.key.public(), ping, T0)
+    assert member.mesh.drops["disco.wrong_node_key"] == 1
+
+
+@pytest.mark.parametrize("source", ["192.0.2.2:0", "224.0.0.1:9", "[ff02::1]:9"])
+def test_nothing_is_sent_to_a_source_that_no_single_host_has(source: str) -> None:
+    member = alice()
+    ping = BOB.seal(ALICE, disco.Ping(bytes(12), BOB.key.public()))
+    assert udp(member.mesh.disco_received(Endpoint.parse(source), ping, T0)) == []
+    assert member.mesh.drops["disco.bad_source"] == 1
+
+
+def test_only_the_relay_that_a_peer_was_heard_by_can_take_that_back() -> None:
+    member = alice(BOB.node().__class__(**{**_members(BOB.node()), "home_derp": 0}))
+    member.mesh.relay_up(REGION, T0)
+    call = BOB.seal(ALICE, disco.CallMeMaybe(()))
+    heard = member.mesh.relayed_disco_received(REGION, BOB.key.public(), call, T0)
+    assert steers(heard) == [act.Steer(BOB.key.public(), None, REGION)]
+    assert steers(member.mesh.relay_gone(RegionId(9), BOB.key.public(), 1, T0)) == []
+    gone = member.mesh.relay_gone(REGION, BOB.key.public(), 1, T0)
+    assert steers(gone) == [act.Steer(BOB.key.public(), None, RegionId(0))]
+
+
 def test_a_handshake_just_before_the_disco_key_changed_saves_no_session() -> None:
     member = alice()
     member.mesh.handshake(BOB.key.public(), Instant(T0 + 59))

@@ -161,6 +161,15 @@ def test_a_flow_that_falls_silent_is_asked_and_loses_trust_without_an_answer() -
     assert Steer(BOB, PUBLIC, HOME) in [action for _, action in events]
 
 
+def test_data_by_another_way_does_not_vouch_for_the_path_in_use() -> None:
+    path = direct()
+    path.received(PUBLIC, T0)
+    path.sent(Instant(T0 + 0.1))
+    path.received(LAN, Instant(T0 + 1.0))
+    path.received(None, Instant(T0 + 1.0))
+    assert probed(path.sent(Instant(T0 + 1.3))) == [PUBLIC]
+
+
 def test_silence_is_no_news_where_nothing_is_sent() -> None:
     path = direct()
     path.received(PUBLIC, Instant(T0 + 2))

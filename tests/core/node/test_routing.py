@@ -1,5 +1,7 @@
-from ginnel.core.node.netmap import NetMap
-from ginnel.core.node.routing import SERVICE_ADDRESSES, Routing, routing_of
+import msgspec
+
+from ginnel.core.node.netmap import MapChange, NetMap
+from ginnel.core.node.routing import SERVICE_ADDRESSES, Routing, concerns_routing, routing_of
 from ginnel.wire.tailcfg import Node
 from ginnel.words import NodeKey
 
@@ -41,6 +43,16 @@ def test_a_bad_prefix_does_not_take_the_others_with_it() -> None:
 
 def test_our_own_address_is_never_routed_into_the_tunnel() -> None:
     assert "100.64.0.1/32" not in routes(node(2, ["100.64.0.1/32"]), accept=True)
+
+
+def test_only_changes_of_prefixes_concern_the_routes() -> None:
+    before = node(2)
+    moved = MapChange(changed=((before, node(2, [*OWN, "10.0.0.0/8"])),))
+    online = MapChange(changed=((before, msgspec.structs.replace(before, online=True)),), health=True)
+    assert concerns_routing(moved)
+    assert not concerns_routing(online)
+    for change in (MapChange(added=(before,)), MapChange(removed=(before,)), MapChange(self_node=True)):
+        assert concerns_routing(change)
 
 
 def test_the_meshs_resolver_never_leaves_the_machine() -> None:

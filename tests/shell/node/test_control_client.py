@@ -16,7 +16,8 @@ from ginnel.shell.control.admin import Approve, CreateKey, NodeName
 from ginnel.shell.control.config import DnsConfig, RelayConfig, ServerConfig
 from ginnel.shell.control.run import ControlServer
 from ginnel.shell.node.control_client import ControlClient
-from ginnel.words import DiscoPrivate, MachineKey, MachinePrivate, NodePrivate
+from ginnel.wire.tailcfg import RegisterResponse
+from ginnel.words import DiscoPrivate, Instant, MachineKey, MachinePrivate, NodePrivate
 
 GENEROUS = 20.0
 
@@ -203,6 +204,28 @@ async def test_a_server_with_another_key_than_the_invites_is_refused(server) -> 
     async with Member(server[1], pinned=other).running(auth_key="x") as member:
         await member.until(lambda: isinstance(member.session.login.state, Refused))
         assert "another key than the invite" in member.session.login.problem
+
+
+async def test_a_server_whose_key_changed_is_asked_for_the_new_one(server) -> None:
+    """No invite: TLS vouches for the key, and a server that was set up anew has another."""
+    control, url = server
+    member = Member(url)
+    member.client._server_key = MachinePrivate(os.urandom(32)).public()
+    async with member.running(auth_key=await auth_key(control)):
+        await member.until(lambda: member.of(Merge))
+
+
+async def test_a_client_that_was_stopped_takes_nothing_and_tells_nothing(server) -> None:
+    control, url = server
+    async with Member(url).running(auth_key=await auth_key(control)) as member:
+        await member.until(lambda: member.of(Merge))
+        member.client.stop()
+        member.told.clear()
+        member.client.input(lambda session: session.registered(RegisterResponse(), Instant(0.0)))
+        member.client.input(lambda session: session.logout())
+        assert member.told == []
+        assert member.client._connection is not None
+        assert member.client._connection.closed
 
 
 async def test_a_server_that_is_down_is_told_and_tried_again() -> None:

@@ -96,6 +96,39 @@ async def test_each_action_is_one_call_of_the_pump(action: act.Action, call: tup
     told.engine.close()
 
 
+@pytest.mark.parametrize("fault", [ValueError("bad prefix"), OverflowError("too large")])
+async def test_what_the_tables_refuse_is_told_and_the_rest_is_done(fault: Exception) -> None:
+    pump = Pump()
+    told = Told(pump)
+    told.engine.start(0)
+
+    def refuse(*_: object) -> None:
+        raise fault
+
+    pump.set_filter = refuse
+    told.engine.input(lambda mesh, now: [act.SetFilter(()), act.RelayPrefer(RegionId(9))])
+    assert pump.calls[-1] == ("relay_prefer", 9)
+    assert str(fault) in told.engine.health["bad-map"]
+    told.engine.close()
+
+
+async def test_a_relay_for_which_no_thread_is_left_counts_as_one_that_cannot_be_reached() -> None:
+    pump = Pump()
+    told = Told(pump)
+    told.engine.start(0)
+    down: list[tuple[RegionId, str]] = []
+    told.engine.mesh.relay_down = lambda region, why, now: down.append((region, why)) or []
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    pump.relay_open = refuse
+    told.engine.input(lambda mesh, now: [act.RelayOpen(RegionId(9), "r.example", (), "insecure")])
+    await asyncio.sleep(0)
+    assert down == [(9, "Resource temporarily unavailable")]
+    told.engine.close()
+
+
 async def test_a_port_that_is_taken_is_replaced_and_told_until_it_is_had() -> None:
     pump = Pump(taken=(41641,))
     told = Told(pump)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ginnel.shell.node import local_socket
-from ginnel.shell.node.local_api import LocalApi, Start
+from ginnel.shell.node.local_api import MAX_READERS, LocalApi, Start
 from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.rights import Rights, peer_uid, rights_of
 from ginnel.shell.node.state import Prefs
@@ -174,6 +174,45 @@ async def test_garbage_ends_its_own_connection_only(tmp_path: Path, garbage: byt
                 assert (await reader.read()).startswith((b"HTTP/1.1 400", b"HTTP/1.1 404", b"HTTP/1.1 431", b""))
         writer.close()
         assert (await ask(path, "GET", "status"))[0] == 200
+
+
+async def test_a_body_has_a_limit(tmp_path: Path) -> None:
+    async with api(tmp_path) as (daemon, path):
+        status, _ = await ask(path, "POST", "start", "x" * (1 << 20))
+        assert (status, daemon.started) == (413, [])
+
+
+async def test_a_path_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    async with api(tmp_path) as (_, path):
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"GET //[x HTTP/1.1\r\nHost:\r\n\r\n")
+        async with asyncio.timeout(10):
+            assert (await reader.read()).startswith(b"HTTP/1.1 400")
+        writer.close()
+
+
+async def test_those_who_may_only_look_cannot_keep_root_out(tmp_path: Path) -> None:
+    uids = [NOBODY] * 200 + [0]
+    listener = local_socket.listen(tmp_path / "s")
+    local = LocalApi(Daemon(), credentials=lambda _: uids.pop(0))
+    serving = asyncio.create_task(local.serve(listener.listener))
+    open_ones = []
+    try:
+        for _ in range(200):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "s")
+            writer.write(b"GET /localapi/v0/watch-ipn-bus HTTP/1.1\r\nHost:\r\n\r\n")
+            open_ones.append((reader, writer))
+        async with asyncio.timeout(10):
+            heads = await asyncio.gather(*(reader.read(12) for reader, _ in open_ones), return_exceptions=True)
+            assert heads.count(b"HTTP/1.1 200") == MAX_READERS
+            assert (await ask(tmp_path / "s", "GET", "status"))[0] == 200
+    finally:
+        for _, writer in open_ones:
+            writer.close()
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
+        local_socket.remove(tmp_path / "s", listener)
 
 
 async def test_a_watcher_that_hangs_up_is_forgotten(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from ginnel.core.node.control_session import CloseMap, ControlSession, OpenMap, SendLite, SendRegister
 from ginnel.core.node.routing import Routing
+from ginnel.shell.node import host_network
 from ginnel.shell.node import node as node_module
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
@@ -394,6 +395,38 @@ def odd_peer(**members: Any) -> MapResponse:
 
 
 FULL = NetPortRange(ip="*", ports=PortRange(-5, 99999))
+
+
+async def test_another_server_needs_a_log_out_first(world: World) -> None:
+    async with world.running() as node:
+        world.up()
+        await settled()
+        with pytest.raises(Refusal, match=r"logged in to https://c\.example: run `ginnel logout` first"):
+            node.set_prefs(Prefs(control_url="https://other.example", want_running=True))
+        assert node.state.prefs.control_url == URL
+
+
+async def test_what_the_kernel_refuses_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_network, "ROUTES_AGAIN", 0.0)
+    async with world.running() as node:
+        world.routes.problems = ["cannot add the route to 100.64.0.2/32: No buffer space available"]
+        world.up()
+        await settled()
+        assert world.routes.problems[0] in node.health()
+        applied = asyncio.Event()
+        world.routes.apply = lambda wanted: applied.set()  # type: ignore[method-assign]
+        async with asyncio.timeout(20):
+            await applied.wait()
+
+
+async def test_a_sleep_of_the_machine_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = iter([0.0, 0.1, 0.2, 100.0, 100.0])
+    monkeypatch.setattr(host_network, "LOOK_FOR_SLEEP", 0.0)
+    monkeypatch.setattr(host_network, "asleep", lambda: next(slept))
+    assert await anext(host_network.sleeps()) == pytest.approx(99.8)
+    assert host_network.SLEPT < 99.8
+
+
 POISON = [
     relay_named("a" * 64 + ".example"),
     relay_named("a..b"),

@@ -264,9 +264,8 @@ class ControlClient:
             key = self._server_key or await self._fetch_key()
             try:
                 self._connection = await open_connection(self._url, self._machine, key, mark=self._mark)
-            except ControlError as error:
-                if error.wrong_key:
-                    self._server_key = None  # the next attempt asks anew
+            except ControlError:
+                self._server_key = None  # the server may have been set up anew: the next attempt asks for its key
                 raise
             self._server_key = key
             return self._connection

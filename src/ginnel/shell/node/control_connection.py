@@ -45,11 +45,7 @@ PROTOCOL = "tailscale-control-protocol"
 
 
 class ControlError(Exception):
-    """One line for people. `wrong_key`: the server does not hold the key that was expected."""
-
-    def __init__(self, line: str, *, wrong_key: bool = False) -> None:
-        super().__init__(line)
-        self.wrong_key = wrong_key
+    """One line for people."""
 
 
 class _Stream(Protocol):
@@ -176,7 +172,7 @@ class ControlConnection:
             case Reset(stream, reason):
                 self._end(stream, f"the server took the answer back: {reason}")
             case Closed(reason):
-                self._fail_opening(ControlError(f"the server ended the handshake: {reason}", wrong_key=True))
+                self._fail_opening(ControlError(f"the server ended the handshake: {reason}"))
                 self.close(f"the connection to the server ended: {reason or 'it said goodbye'}")
 
     def _fail_opening(self, error: ControlError) -> None:
