@@ -16,8 +16,8 @@ from ginnel.shell.control.admin import Approve, CreateKey, NodeName
 from ginnel.shell.control.config import DnsConfig, RelayConfig, ServerConfig
 from ginnel.shell.control.run import ControlServer
 from ginnel.shell.node.control_client import ControlClient
-from ginnel.wire.tailcfg import RegisterResponse
-from ginnel.words import DiscoPrivate, Instant, MachineKey, MachinePrivate, NodePrivate
+from ginnel.wire.tailcfg import MapResponse
+from ginnel.words import DiscoPrivate, MachineKey, MachinePrivate, NodePrivate
 
 GENEROUS = 20.0
 
@@ -221,8 +221,7 @@ async def test_a_client_that_was_stopped_takes_nothing_and_tells_nothing(server)
         await member.until(lambda: member.of(Merge))
         member.client.stop()
         member.told.clear()
-        member.client.input(lambda session: session.registered(RegisterResponse(), Instant(0.0)))
-        member.client.input(lambda session: session.logout())
+        member.client.input(lambda session: [Merge(MapResponse(), first=False)])
         assert member.told == []
         assert member.client._connection is not None
         assert member.client._connection.closed
