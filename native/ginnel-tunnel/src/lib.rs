@@ -7,6 +7,7 @@
 
 mod identity;
 mod low_order;
+mod patience;
 mod tunnel;
 
 pub use identity::{Admission, Handshake, Identity, Refusal};

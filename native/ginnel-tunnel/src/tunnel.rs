@@ -12,6 +12,7 @@ use gotatun::x25519::PublicKey;
 
 use crate::identity::{Handshake, Identity, bytes_of};
 use crate::low_order::is_low_order;
+use crate::patience::Patience;
 
 /// Packets that wait for a keypair; the oldest goes first when they are more.
 pub const STAGED_MAX: usize = 128;
@@ -23,12 +24,21 @@ const TIME_GRAIN: Duration = Duration::from_millis(300);
 const HANDSHAKE_GAP: Duration = Duration::from_millis(20);
 /// `REKEY_TIMEOUT` of the WireGuard paper §6.1.
 const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
-/// When the first initiation to a restarted peer is repeated: it may not know us yet, nor be at its relay.
-const RESTART_RETRIES: [Duration; 3] = [
+/// When an initiation without a session is repeated: the peer may not know us yet, nor be at its relay.
+const ASK_AGAIN: [Duration; 3] = [
     Duration::from_millis(500),
     Duration::from_secs(1),
     Duration::from_secs(2),
 ];
+/// When a session whose data brings no answer is replaced: the peer may have restarted, or made its tunnel anew.
+const DOUBT: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+/// Answers are due from a peer that spoke this lately. One that only listens need not say so for 10 s
+/// (`KEEPALIVE_TIMEOUT` of the WireGuard paper §6.1).
+const LIVELY: Duration = Duration::from_secs(3);
 
 /// Why a message was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,8 +97,14 @@ pub struct Tunnel {
     unconfirmed: Option<u32>,
     /// Nothing older than the unconfirmed keypair: data must wait.
     hold: bool,
-    /// When the peer restarted, and how often its first initiation was repeated. None: it has answered since.
-    restarted: Option<(Instant, usize)>,
+    /// The handshake that has waited for an answer longest.
+    asking: Patience,
+    /// The data that has waited for an answer longest, of a peer from which one is due.
+    doubt: Patience,
+    /// When the peer last sent data.
+    spoke: Option<Instant>,
+    /// Nothing was heard on any session yet.
+    unheard: bool,
 }
 
 impl Tunnel {
@@ -113,7 +129,10 @@ impl Tunnel {
             answered: None,
             unconfirmed: None,
             hold: false,
-            restarted: None,
+            asking: Patience::new(&ASK_AGAIN),
+            doubt: Patience::new(&DOUBT),
+            spoke: None,
+            unheard: true,
         })
     }
 
@@ -130,6 +149,7 @@ impl Tunnel {
         {
             Ok(sealed) => {
                 out.push(bytes_of(sealed.into()));
+                self.expect_answer(now, out);
                 0
             }
             Err(mut packet) => {
@@ -167,6 +187,7 @@ impl Tunnel {
             TunnResult::Err(error) => return Err(kind_of(&error)),
             _ => return Err(TunnelError::Forged),
         };
+        self.heard(&plain, now);
         let mut event = Event::None;
         if let (Some(index), Some(ginnel_wire::wireguard::Message::Data { receiver })) =
             (self.unconfirmed, receiver)
@@ -176,6 +197,25 @@ impl Tunnel {
             self.confirmed(now, out);
         }
         Ok((plain, event))
+    }
+
+    fn heard(&mut self, plain: &[u8], now: Instant) {
+        self.unheard = false;
+        self.doubt.answered();
+        if !plain.is_empty() {
+            self.spoke = Some(now);
+        }
+    }
+
+    /// Data was sent. The last words of a conversation need no answer, so only further ones raise the doubt.
+    fn expect_answer(&mut self, now: Instant, out: &mut Vec<BytesMut>) {
+        let lately = |then| now.saturating_duration_since(then) < LIVELY;
+        if self.unheard || self.spoke.is_some_and(lately) {
+            self.doubt.asked(now);
+        }
+        if self.doubt.is_due(now) {
+            self.initiate(now, true, out);
+        }
     }
 
     /// Take a handshake message that [`Identity::admit`] let pass; answers go onto `out`.
@@ -246,7 +286,7 @@ impl Tunnel {
         self.unconfirmed = None;
         self.hold = false;
         self.initiated = None;
-        self.restarted = None;
+        self.asking.answered();
         self.release(now, out);
     }
 
@@ -288,16 +328,8 @@ impl Tunnel {
     }
 
     fn hurry(&mut self, now: Instant, out: &mut Vec<BytesMut>) {
-        let Some((since, repeats)) = self.restarted else {
-            return;
-        };
-        match RESTART_RETRIES.get(repeats) {
-            Some(due) if now.saturating_duration_since(since) >= *due => {
-                self.restarted = Some((since, repeats + 1));
-                self.initiate(now, true, out);
-            }
-            Some(_) => {}
-            None => self.restarted = None,
+        if self.asking.is_due(now) {
+            self.initiate(now, true, out);
         }
     }
 
@@ -326,7 +358,6 @@ impl Tunnel {
         self.reset();
         self.staged = staged;
         if wanted {
-            self.restarted = Some((now, 0));
             self.initiate(now, true, out);
         }
     }
@@ -334,7 +365,9 @@ impl Tunnel {
     fn forget(&mut self) {
         self.staged.clear();
         self.initiated = None;
-        self.restarted = None;
+        self.asking.answered();
+        self.doubt.answered();
+        self.unheard = true;
         self.unconfirmed = None;
         self.hold = false;
     }
@@ -347,6 +380,9 @@ impl Tunnel {
     fn initiate(&mut self, now: Instant, again: bool, out: &mut Vec<BytesMut>) {
         if let Some(message) = self.tunn.format_handshake_initiation(again) {
             self.initiated = Some(now);
+            if !self.has_keypair() {
+                self.asking.asked(now);
+            }
             out.push(bytes_of(message.into()));
         }
     }

@@ -241,6 +241,78 @@ fn a_restarted_peer_is_sent_an_initiation_at_once_and_again_until_it_answers() {
 }
 
 #[test]
+fn a_lost_first_initiation_is_repeated_soon_three_times() {
+    let now = Instant::now();
+    let (mut a, mut b) = ends(now);
+    a.seal(b"waits", now);
+    let mut repeats = Vec::new();
+    for ms in (0..4500).step_by(250) {
+        let mut out = Vec::new();
+        a.tunnel.tick(now + Duration::from_millis(ms), &mut out);
+        repeats.extend(out.into_iter().map(|message| (ms, message)));
+    }
+    let times: Vec<u64> = repeats.iter().map(|(ms, _)| *ms).collect();
+    assert_eq!(times, [500, 1000, 2000]);
+    let last = vec![repeats.pop().unwrap().1];
+    assert_eq!(settle(&mut a, &mut b, last, now).1, [&b"waits"[..]]);
+}
+
+/// Messages that `end` sends for a packet every 200 ms, `(ms, kind)`, of which nothing arrives.
+fn into_the_void(end: &mut End, start: Instant, until_ms: u64) -> Vec<(u64, u8)> {
+    (0..=until_ms)
+        .step_by(200)
+        .flat_map(|ms| {
+            let sent = end.seal(b"anybody?", start + Duration::from_millis(ms));
+            sent.into_iter().map(move |message| (ms, message[0]))
+        })
+        .filter(|(_, kind)| *kind == 1)
+        .collect()
+}
+
+#[test]
+fn a_session_that_the_peer_has_forgotten_is_replaced_within_a_second() {
+    let now = Instant::now();
+    let (mut a, mut b) = connected(now);
+    let answer = b.seal(b"back", now);
+    a.take(&answer[0], now).unwrap();
+    b.tunnel.reset();
+    assert_eq!(
+        into_the_void(&mut a, now, 9000),
+        [(1000, 1), (2000, 1), (4000, 1)]
+    );
+    let later = now + Duration::from_millis(9100);
+    let mut out = Vec::new();
+    a.tunnel.retry(later, &mut out);
+    settle(&mut a, &mut b, out, later);
+    let data = a.seal(b"again", later);
+    assert_eq!(b.take(&data[0], later).unwrap().0.unwrap(), &b"again"[..]);
+}
+
+#[test]
+fn the_last_words_of_a_conversation_need_no_answer() {
+    let now = Instant::now();
+    let (mut a, mut b) = connected(now);
+    let answer = b.seal(b"back", now);
+    a.take(&answer[0], now).unwrap();
+    assert_eq!(a.seal(b"thanks", now).len(), 1);
+    let mut out = Vec::new();
+    for ms in (0..9000).step_by(250) {
+        a.tunnel.tick(now + Duration::from_millis(ms), &mut out);
+    }
+    assert!(out.is_empty());
+}
+
+#[test]
+fn a_peer_that_only_listens_is_not_asked_more() {
+    let now = Instant::now();
+    let (mut a, mut b) = connected(now);
+    let mut keepalive = Vec::new();
+    b.tunnel.seal(BytesMut::new(), now, &mut keepalive);
+    a.take(&keepalive[0], now).unwrap();
+    assert!(into_the_void(&mut a, now + Duration::from_secs(1), 9000).is_empty());
+}
+
+#[test]
 fn a_restart_of_a_peer_without_a_session_sends_nothing() {
     let now = Instant::now();
     let (mut a, _) = ends(now);
