@@ -8,7 +8,7 @@ had an answer and has lived for 2 s, then `NatKind.idle`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from random import Random
 
@@ -72,6 +72,15 @@ HARD = NatKind("hard-random", PORT_DEPENDENT, PORT_DEPENDENT, Ports.RANDOM)
 HARD_SEQUENTIAL = NatKind("hard-sequential", PORT_DEPENDENT, PORT_DEPENDENT, Ports.SEQUENTIAL)
 UDP_BLOCKED = NatKind("udp-blocked", Depends.NOTHING, PORT_DEPENDENT, udp=Udp.BLOCKED)
 STUN_ONLY = NatKind("stun-only", Depends.NOTHING, PORT_DEPENDENT, udp=Udp.STUN_ONLY)
+
+
+def with_hairpin(kind: NatKind) -> NatKind:
+    return replace(kind, hairpin=True)
+
+
+def with_idle(kind: NatKind, seconds: float) -> NatKind:
+    return replace(kind, idle=seconds)
+
 
 Scope = tuple[IpAddress | None, int]
 """The part of a destination that matters: nothing, an address, or address and port."""

@@ -301,6 +301,7 @@ class SimNode:
         self.delivered[sender.name] += 1
         self.last_delivery[sender.name] = self.world.clock.now
         if inner.body == QUESTION:
+            self.world.watch.said(self, sender, inner.port, inner.source_port)
             self.pump.send(source, inner.answer(ANSWER))
         elif (listener := self.listeners.get(inner.port)) is not None:
             listener(inner)

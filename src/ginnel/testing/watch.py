@@ -58,7 +58,7 @@ class Watch:
         self._stirred = NEVER
         self._policy_at = NEVER
         self.settled_at = NEVER
-        self._asked: set[tuple[int, int, int, int]] = set()
+        self._said: set[tuple[int, int, int, int]] = set()
 
     # --- what befalls the world ---
 
@@ -66,7 +66,8 @@ class Watch:
         """Something happened to the network, so everybody may look for paths anew, and find them in that time."""
         self._stirred = self._clock.now
         self.settled_at = max(self.settled_at, Instant(self._clock.now + recovers_in))
-        self.note(f"# {what}")
+        if what:
+            self.note(f"# {what}")
 
     def policy_changed(self) -> None:
         """Or somebody who had not heard of the last change is told of it only now."""
@@ -113,8 +114,13 @@ class Watch:
 
     def asked(self, node: SimNode, to: SimNode, source_port: int, port: int) -> None:
         """Something goes into the tunnel, not as an answer."""
-        self._asked.add((node.number, source_port, to.number, port))
+        self.said(node, to, source_port, port)
         self.contact(node, to)
+
+    def said(self, node: SimNode, to: SimNode, source_port: int, port: int) -> None:
+        """Packets the other way are answers from now on, whatever the policy says (tailscale: wgengine/filter keeps the
+        flows when the rules change)."""
+        self._said.add((node.number, source_port, to.number, port))
 
     def contact(self, node: SimNode, to: SimNode) -> None:
         """The two have a reason to look for each other."""
@@ -126,7 +132,7 @@ class Watch:
         """Something came out."""
         if inner.source != source.address:
             self.broken(f"{source.name} speaks as {inner.source}, to {node.name}")
-        if (node.number, inner.port, source.number, inner.source_port) in self._asked:
+        if (node.number, inner.port, source.number, inner.source_port) in self._said:
             return
         told = self._clock.now - self._policy_at > TOLD_WITHIN
         if told and not node.world.control.permits(source, node, inner.port):
