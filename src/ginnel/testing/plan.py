@@ -41,6 +41,7 @@ CARRIERS = (EASY, FULL_CONE, HARD, EASY_ADDRESS)
 SIZES = (2, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8, 12)
 IDLES = (30.0, 120.0, 180.0)
 SHARED = 0.2  # of the machines sit behind the router of another one
+BEGINS = (0.2, 2.0, 7.0, 20.0, 20.0, 240.0)
 TALK_BUDGET = 240.0  # seconds of all conversations together, so that a seed stays cheap
 
 
@@ -77,6 +78,7 @@ class Talk:
     begins: float
     every: float
     seconds: float
+    one_way: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,9 @@ def _talks(random: Random, names: list[str]) -> list[Talk]:
         if seconds < 20.0 or any({a, b} == {talk.a, talk.b} for talk in talks):
             continue
         budget -= seconds
-        talks.append(Talk(a, b, random.choice((0.2, 2.0, 7.0, 20.0)), random.choice((0.5, 1.0, 2.0, 3.0)), seconds))
+        talks.append(
+            Talk(a, b, random.choice(BEGINS), random.choice((0.5, 1.0, 2.0, 3.0)), seconds, random.random() < 0.2)
+        )
     return talks
 
 
