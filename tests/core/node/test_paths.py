@@ -208,3 +208,31 @@ def test_fruitless_searches_come_ever_more_seldom() -> None:
 def test_a_new_relay_of_the_peer_is_steered_to() -> None:
     path = chooser()
     assert path.region_changed(RegionId(9), T0) == [Steer(BOB, None, RegionId(9))]
+
+
+def test_what_an_auxiliary_socket_proves_is_steered_to_and_kept_by_that_socket() -> None:
+    path = chooser(PUBLIC)
+    path.sent(T0)
+    assert path.ponged(Proven(PUBLIC, 0.04, socket=7), T0) == [Steer(BOB, PUBLIC, RegionId(0), 7)]
+    beats = [action for _, action in run(path, T0 + HEARTBEAT_INTERVAL) if isinstance(action, Probe)]
+    assert beats == [Probe(PUBLIC, Purpose.HEARTBEAT, 7)]
+
+
+def test_a_ping_to_an_auxiliary_socket_is_answered_from_it_and_makes_no_candidate() -> None:
+    path = chooser()
+    assert path.pinged(PUBLIC, T0, socket=7) == [Probe(PUBLIC, Purpose.DISCOVERY, 7)]
+    assert PUBLIC not in path.candidates
+
+
+def test_a_search_is_told_from_its_beginning_to_its_end() -> None:
+    path = chooser(PUBLIC)
+    assert path.searching_since is None
+    path.sent(T0)
+    run(path, T0 + 10)
+    assert path.searching_since == T0
+    path.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 11))
+    assert path.searching_since is None
+    other = chooser(PUBLIC)
+    other.sent(T0)
+    run(other, T0 + SESSION_ACTIVE_TIMEOUT + 10)
+    assert other.searching_since is None

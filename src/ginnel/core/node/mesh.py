@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from ginnel.core.node.actions import Action, HealthCode, PingFailed
 from ginnel.core.node.constants import PING_TIMEOUT, UDP_REBIND_GAP
+from ginnel.core.node.discovery import Arrival
 from ginnel.core.node.endpoints import LocalAddress
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.mesh_parts import MeshParts
@@ -98,16 +99,16 @@ class Mesh(MeshParts):
 
     # --- packets ---
 
-    def disco_received(self, source: Endpoint, packet: bytes, now: Instant) -> list[Action]:
-        """A disco datagram came by UDP."""
-        return self._settle(self._discovery.received(source, None, packet, now), now)
+    def disco_received(self, source: Endpoint, packet: bytes, now: Instant, socket: int = 0) -> list[Action]:
+        """A disco datagram came by UDP, to the tunnel's own socket or to the auxiliary one of that number."""
+        return self._settle(self._discovery.received(Arrival(source, socket=socket), packet, now), now)
 
     def relayed_disco_received(self, region: RegionId, source: NodeKey, packet: bytes, now: Instant) -> list[Action]:
         """A disco packet came by a relay."""
         actions: list[Action] = []
         if (peer := self._peers.get(source)) is not None:
             actions += self._heard(peer, region, now)
-        return self._settle([*actions, *self._discovery.received(region, source, packet, now)], now)
+        return self._settle([*actions, *self._discovery.received(Arrival(region, source), packet, now)], now)
 
     def stun_received(self, source: Endpoint, packet: bytes, now: Instant) -> list[Action]:
         """A datagram that looks like a STUN answer."""

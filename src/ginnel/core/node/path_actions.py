@@ -22,10 +22,11 @@ class Purpose(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Ping the peer at this endpoint."""
+    """Ping the peer at this endpoint, from the tunnel's own socket or the auxiliary one of that number."""
 
     endpoint: Endpoint
     purpose: Purpose
+    socket: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,8 @@ class PathChooser:
         self._rounds = Rounds(budget)
         self._heard_direct = NEVER
         self._timers: dict[Timer, Instant] = {}
-        self._steered: tuple[Endpoint | None, RegionId] = (None, RegionId(0))
+        self._searching_since: Instant | None = None
+        self._steered: tuple[Endpoint | None, RegionId, int] = (None, RegionId(0), 0)
 
     # --- views ---
 
@@ -85,6 +86,17 @@ class PathChooser:
     def endpoint(self) -> Endpoint | None:
         """In use, trusted or not."""
         return self.path.proven.endpoint if isinstance(self.path, Direct) else None
+
+    @property
+    def socket(self) -> int:
+        """That reaches the endpoint in use; 0: the tunnel's own."""
+        return self.path.proven.socket if isinstance(self.path, Direct) else 0
+
+    @property
+    def searching_since(self) -> Instant | None:
+        """Since when a direct path has been wanted and not found. None: there is one, or nobody wants it. Whoever knows
+        other ways than asking the candidates may begin some seconds later; what it finds goes into `ponged`."""
+        return self._searching_since
 
     def next_timeout(self) -> Instant | None:
         return min(self._planned().values(), default=None)
@@ -137,8 +149,11 @@ class PathChooser:
             self._rounds.hope_again()
         return self._rounds.begin(now) if self._may_hurry(now) else self._rounds.ask_all(now)
 
-    def pinged(self, endpoint: Endpoint, now: Instant) -> list[PathAction]:
-        """The peer's ping came from there. Its NAT is open for our answer now, and for a ping of ours."""
+    def pinged(self, endpoint: Endpoint, now: Instant, *, socket: int = 0) -> list[PathAction]:
+        """The peer's ping came from there. Its NAT is open for our answer now, and for a ping of ours: from the socket
+        that it came to. What an auxiliary socket hears is no candidate for the others."""
+        if socket:
+            return [] if self.trusted(now) else self._rounds.probe(endpoint, Purpose.DISCOVERY, now, socket=socket)
         new = self.candidates.from_ping(endpoint, now)
         candidate = self.candidates.get(endpoint)
         if candidate is None or (self.trusted(now) and not new):
@@ -154,13 +169,14 @@ class PathChooser:
     def ponged(self, proven: Proven, now: Instant) -> list[PathAction]:
         """A ping of ours to that endpoint was answered."""
         self._rounds.answered(proven.endpoint, now)
-        if isinstance(self.path, Direct) and self.path.proven.endpoint != proven.endpoint:
+        if isinstance(self.path, Direct) and self.path.proven.way != proven.way:
             if self.trusted(now) and not better(proven, self.path.proven):
                 return []
             self._heard_direct = NEVER
         self.path = Direct(proven, trusted_until=Instant(now + TRUST_UDP_ADDR_DURATION))
         self._timers[Timer.TRUST_ENDS] = self.path.trusted_until
         self._timers.pop(Timer.PONG_DUE, None)
+        self._searching_since = None
         self._rounds.stop()
         return self._steer(now)
 
@@ -209,10 +225,9 @@ class PathChooser:
 
     def _heartbeat(self, now: Instant) -> list[PathAction]:
         if not self.active(now):
+            self._searching_since = None
             return []
-        actions: list[PathAction] = []
-        if isinstance(self.path, Direct):
-            actions += self._rounds.probe(self.path.proven.endpoint, Purpose.HEARTBEAT, now)
+        actions = self._ask_path(now)
         if self._wants_full_round(now):
             actions += self._rounds.at_ordinary_pace(now)
         lost_one = not self.trusted(now) and any(c.proven_lately(now) for _, c in self.candidates.items())
@@ -231,8 +246,7 @@ class PathChooser:
             return []
         if now - self._heard_direct > SILENCE_WAS_FLOW or Timer.PONG_DUE in self._timers:
             return []
-        asked = self._rounds.probe(self.path.proven.endpoint, Purpose.HEARTBEAT, now)
-        if asked:
+        if asked := self._ask_path(now):
             due = max(PONG_DUE_MIN, PONG_DUE_FACTOR * self.path.proven.latency)
             self._timers[Timer.PONG_DUE] = Instant(now + due)
         return asked
@@ -253,15 +267,24 @@ class PathChooser:
 
     # --- what follows ---
 
+    def _ask_path(self, now: Instant) -> list[PathAction]:
+        """Ping by the way in use."""
+        if not isinstance(self.path, Direct):
+            return []
+        endpoint, socket = self.path.proven.way
+        return self._rounds.probe(endpoint, Purpose.HEARTBEAT, now, socket=socket)
+
     def _search(self, now: Instant) -> list[PathAction]:
         """Start the quick rounds, unless they were just run."""
+        if self._searching_since is None:
+            self._searching_since = now
         return self._rounds.begin(now, invite=True) if self._may_hurry(now) else []
 
     def _may_hurry(self, now: Instant) -> bool:
         return not self.trusted(now) and self._rounds.may_hurry(now)
 
     def _steer(self, now: Instant) -> list[PathAction]:
-        target = (self.endpoint, RegionId(0) if self.trusted(now) else self.region)
+        target = (self.endpoint, RegionId(0) if self.trusted(now) else self.region, self.socket)
         if target == self._steered:
             return []
         self._steered = target

@@ -93,8 +93,8 @@ class Rounds:
             candidate.last_ping = now
         return True
 
-    def probe(self, endpoint: Endpoint, purpose: Purpose, now: Instant) -> list[PathAction]:
-        return [Probe(endpoint, purpose)] if self.may_probe(endpoint, now) else []
+    def probe(self, endpoint: Endpoint, purpose: Purpose, now: Instant, *, socket: int = 0) -> list[PathAction]:
+        return [Probe(endpoint, purpose, socket)] if self.may_probe(endpoint, now) else []
 
     def answered(self, endpoint: Endpoint, now: Instant) -> None:
         if (candidate := self.candidates.get(endpoint)) is not None:
