@@ -48,12 +48,12 @@ class Discovery:
         self.own_key: NodeKey | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
         self.endpoints_at: Instant = NEVER
-        self.invites: dict[NodeKey, None] = {}
+        self.invites: dict[NodeKey, Invite] = {}
         """Peers that get a call-me-maybe as soon as our endpoints are fresh."""
         self.touched: set[NodeKey] = set()
         self.regions_wanted: set[RegionId] = set()
         """Relays that something waits for; the mesh empties it."""
-        self._parked: dict[NodeKey, None] = {}
+        self._parked: dict[NodeKey, Invite] = {}
         self._relay_up = relay_up
         self._peers = peers
         self._drops = drops
@@ -71,7 +71,7 @@ class Discovery:
                 case Probe(endpoint, purpose, socket):
                     actions += self._ping(peer, endpoint, purpose, now, socket=socket)
                 case Invite():
-                    actions += self._invite(peer, now)
+                    actions += self._invite(peer, each, now)
                 case Steer():
                     self._note_steered(peer.key, each.endpoint)
                     actions.append(each)
@@ -126,20 +126,22 @@ class Discovery:
     def fresh(self, now: Instant) -> bool:
         return now - self.endpoints_at < ENDPOINTS_FRESH_ENOUGH
 
-    def _invite(self, peer: Peer, now: Instant) -> list[Action]:
-        self.invites[peer.key] = None
+    def _invite(self, peer: Peer, invite: Invite, now: Instant) -> list[Action]:
+        self.invites[peer.key] = invite
         return self.send_invites(now) if self.fresh(now) else []
 
     def send_invites(self, now: Instant) -> list[Action]:
         """Our endpoints are as fresh as they get: call those who wait."""
         waiting, self.invites = self.invites, {}
         actions: list[Action] = []
-        for key in waiting:
+        for key, invite in waiting.items():
             peer = self._peers.get(key)
-            if peer is None or peer.disco is None or peer.path.region == NO_REGION or peer.path.trusted(now):
+            if peer is None or peer.disco is None or peer.path.region == NO_REGION:
+                continue
+            if peer.path.trusted(now) and not invite.though_found:
                 continue
             if not self._relay_up(peer.path.region):
-                self._parked[key] = None
+                self._parked[key] = invite
                 self.regions_wanted.add(peer.path.region)
                 continue
             packet = self.session.seal(peer.disco, CallMeMaybe(self.endpoints[:CALL_ME_MAYBE_ENDPOINTS]))
@@ -149,12 +151,12 @@ class Discovery:
 
     def relay_came_up(self, region: RegionId) -> None:
         """Those who could not be called for want of this relay are called now."""
-        for key in list(self._parked):
+        for key, invite in list(self._parked.items()):
             peer = self._peers.get(key)
             if peer is None or peer.path.region == region:
                 del self._parked[key]
             if peer is not None and peer.path.region == region:
-                self.invites[key] = None
+                self.invites[key] = invite
 
     # --- what comes in ---
 
@@ -179,26 +181,42 @@ class Discovery:
         if (ping.node_key and ping.node_key not in nodes) or (relayed_from and relayed_from not in nodes):
             return self._drop("disco.wrong_node_key")
         if not isinstance(by, Endpoint):
-            pong = Pong(ping.tx_id, magic_endpoint(by))
-            return self._send(opened.sender, relayed_from, by, pong) if relayed_from else []
+            return self._on_relayed_ping(opened, ping, by, relayed_from, now) if relayed_from else []
         if not by.port or by.ip.is_multicast:
             return self._drop("disco.bad_source")
         actions = self._send(opened.sender, NodeKey.zero(), by, Pong(ping.tx_id, by), arrival.socket)
         speaker = self.session.node_of(opened.sender, ping.node_key)
         for key in [speaker] if speaker is not None else sorted(nodes):
-            peer = self._peers.get(key)
-            if peer is not None and (is_candidate(by) or by.ip.is_loopback or by.ip.is_link_local):
-                actions += self.perform(peer, peer.path.pinged(by, now, socket=arrival.socket), now)
+            if (peer := self._peers.get(key)) is not None:
+                actions += self._heard_at(peer, arrival, now)
+        return actions
+
+    def _heard_at(self, peer: Peer, arrival: Arrival, now: Instant) -> list[Action]:
+        """The peer's disco came by UDP from there."""
+        by = arrival.by
+        if not isinstance(by, Endpoint) or not (is_candidate(by) or by.ip.is_loopback or by.ip.is_link_local):
+            return []
+        return self.perform(peer, peer.path.pinged(by, now, socket=arrival.socket), now)
+
+    def _on_relayed_ping(self, opened: Opened, ping: Ping, by: RegionId, sender: NodeKey, now: Instant) -> list[Action]:
+        """Peers ping by relay only while they have no path to us: time to look for one."""
+        actions = self._send(opened.sender, sender, by, Pong(ping.tx_id, magic_endpoint(by)))
+        if (peer := self._peers.get(sender)) is not None:
+            actions += self.perform(peer, peer.path.contacted(now), now)
         return actions
 
     def _on_pong(self, opened: Opened, pong: Pong, arrival: Arrival, now: Instant) -> list[Action]:
-        """Credited to the address that was asked, whatever the pong says or where it came from."""
+        """Counts for the address that was asked, and only from there, whatever the pong says of itself. Elsewhere (a
+        peer of several addresses may answer from another one) is a place to ask at."""
         asked = self.open_pings.get(pong.tx_id)
         if asked is None or asked.peer not in self.session.nodes_of(opened.sender):
             return self._drop("disco.unasked_pong")
         if isinstance(arrival.by, Endpoint) != isinstance(asked.to, Endpoint):
             return self._drop("disco.pong_elsewhere")
         peer = self._peers.get(asked.peer)
+        if isinstance(arrival.by, Endpoint) and arrival.by != asked.to and peer is not None:
+            self._drop("disco.pong_elsewhere")
+            return self._heard_at(peer, arrival, now)
         if self.open_pings.take(pong.tx_id, now) is None or peer is None:
             return self._drop("disco.late_pong")
         latency = now - asked.at
