@@ -23,7 +23,7 @@ from ginnel.core.node.home_region import NO_REGION, choose_home
 from ginnel.core.node.names import Names
 from ginnel.core.node.netcheck import AddressSeen, CheckAction, CheckDone, Netcheck, Report, net_latencies
 from ginnel.core.node.netcheck_plan import measured_regions
-from ginnel.core.node.paths import NEVER
+from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.relays import Relays
 from ginnel.wire.tailcfg import DERPMap, NetInfo
 from ginnel.words import Endpoint, Instant, RegionId
@@ -90,6 +90,11 @@ class OwnNetwork:
             return self._refresh(now)
         versions = () if self._only_tcp_443 else self.endpoints.ip_versions()
         return self._follow(self._netcheck.start(self._map, versions, self._relays.home, now, full=full), now)
+
+    def forget_mappings(self) -> None:
+        """The network is another one: until it has been looked at, no endpoint of ours is fresh."""
+        self.endpoints.forget_mappings()
+        self.endpoints_at = NEVER
 
     def restart_check(self, now: Instant) -> list[Action]:
         """The network is another one: what runs measures the old one."""
