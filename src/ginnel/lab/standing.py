@@ -24,6 +24,7 @@ def leave(name: str, tell: Callable[[str], None]) -> list[str]:
         raise LabError(f"{name} stands already; take it down first: ginnel lab down {name}")
     with Lab(scenario.topology()) as lab:
         lab.programs_outlive_us = True
+        lab.start_mappers()
         Mesh(lab, scenario, tell).start()
         lab.leave_standing(name)
         return lab.host_names()
