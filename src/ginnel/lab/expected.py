@@ -25,6 +25,7 @@ LETTERS: dict[Technique, str] = {
     "birthday": "B",
     "relay": "r",
 }
+MATRIX = [kind for kind in KINDS if kind != "443-only"]  # to a node, that is udp-blocked
 ORDINARY, PROBING, BARE = 5.0, 20.0, 35.0  # seconds to direct, at both ends
 
 # Who is in reach of whom. Rows and columns are symmetric, so half of it says all.
@@ -88,7 +89,7 @@ def expected(a: Traits, b: Traits) -> Expected:
     if a.same_lan and b.same_lan:
         return Expected("local", ORDINARY)
     technique: Technique = TABLE.get(roles) or TABLE[roles[::-1]]
-    if technique == "answer" and not any(side_open for side_open in map(opens_by_itself, (a, b))):
+    if technique == "answer" and not (opens_by_itself(a) or opens_by_itself(b)):
         technique = "mapping"
     if technique == "relay":
         return Expected(technique, None)
