@@ -39,6 +39,13 @@ SCENARIOS: dict[str, Scenario] = {
             "direct",
         ),
         Scenario(
+            "easy-easy-20ms",
+            "an ordinary home router on each side, 20 ms one way from each to the internet",
+            (Member(ALICE, "easy"), Member(BOB, "easy")),
+            (Expect(ALICE, BOB, "direct"),),
+            one_way=0.020,
+        ),
+        Scenario(
             "official-client",
             "Tailscale's Go client behind one home router, our node behind another",
             (Member(ALICE, "easy"), Member("official", "easy", client="official")),

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from ginnel.lab import LabError
+from ginnel.lab.line import Impairment
 from ginnel.lab.mapper import start_mapper
 from ginnel.lab.namespace import Inside, enter_host, enter_network, furnish, run
 from ginnel.lab.plan import Plan, plan
 from ginnel.lab.processes import Process, start
 from ginnel.lab.registry import claim, demolish, keep, sweep
 from ginnel.lab.topology import INTERNET, OBSERVER, Topology
+from ginnel.lab.wires import Wires
 
 PROGRAMS = {"ip": "iproute2", "nft": "nftables", "conntrack": "conntrack", "setpriv": "util-linux"}
 ALL_NAMESPACES = {
@@ -57,11 +59,13 @@ class Lab:
     """A context: what it built is gone when the block ends, unless `leave_standing` was called.
 
     hosts and routers are reached by their topology's names; `addresses` are their outside IPv4 addresses.
+    lengths: which names' links upwards are no plain cable, and what each does both ways (`wires` changes it).
     """
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, lengths: Mapping[str, Impairment] | None = None) -> None:
         can_stand()
         self.topology = topology
+        self.lengths = dict(lengths or {})
         self.plan: Plan = plan(topology)
         self.addresses = self.plan.addresses
         self.spaces: dict[str, Inside] = {}
@@ -70,6 +74,7 @@ class Lab:
         sweep()
         self.directory, self.lock = claim()
         self.name = self.directory.name
+        self.wires = Wires(self.directory)
         self.standing = False
         self.programs_outlive_us = False
 
@@ -87,7 +92,10 @@ class Lab:
     def build(self) -> None:
         names = list(self.plan.namespaces)
         lines = [f"netns add {self.name}-{name}" for name in names]
+        wired = {veth[0]: veth for veth in self.plan.veths if veth[0] in self.lengths}
         for below, interface, above, port in self.plan.veths:
+            if below in wired:
+                continue
             lines.append(
                 f"link add {interface} netns {self.name}-{below} type veth peer name {port} netns {self.name}-{above}"
             )
@@ -97,6 +105,10 @@ class Lab:
             raise LabError(f"cannot make network namespaces here: {error}") from None
         for name in names:
             self.spaces[name] = Inside(f"{self.name}-{name}", self.enterer(name))
+        if wired:
+            outlives_us = self.programs_outlive_us
+            self.processes.append(self.wires.lay(self.spaces, wired, self.lengths, outlives_us=outlives_us))
+        for name in names:
             self.furnish_network(name)
         self.start_mappers()
 

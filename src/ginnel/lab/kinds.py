@@ -5,7 +5,7 @@ Room: lab. A kind is a word, with what was changed on it after a plus: `hard-ran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ginnel.lab import LabError
@@ -150,11 +150,6 @@ def kind_named(words: str) -> Kind:
 
 def network(**kinds: str) -> Topology:
     """A server in the core, and hosts by name, each behind a kind: `network(alice="easy", bob="hard-random")`."""
-    return network_of(kinds)
-
-
-def network_of(kinds: Mapping[str, str]) -> Topology:
-    """The same, for names that are no identifiers."""
     sites = [kind_named(kind).build(name) for name, kind in kinds.items()]
     routers = dict.fromkeys(router for site in sites for router in site.routers)
     hosts = dict.fromkeys(host for site in sites for host in (*site.neighbours, site.host))

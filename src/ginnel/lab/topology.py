@@ -94,3 +94,7 @@ class Topology:
         while (name := uplinks[name]) not in (INTERNET, CORE):
             path.append(name)
         return path
+
+    def edge(self, name: str) -> str:
+        """What of a host's site touches the internet: its outermost router, or the host itself."""
+        return (self.path_to_internet(name) or [name])[-1]
