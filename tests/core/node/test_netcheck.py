@@ -7,7 +7,8 @@ import pytest
 
 from ginnel.core.node.actions import MeasureHttps, Resolve, SendUdp
 from ginnel.core.node.names import Names
-from ginnel.core.node.netcheck import AddressSeen, CheckAction, CheckDone, Netcheck, Report
+from ginnel.core.node.netcheck import AddressSeen, CheckAction, CheckDone, Netcheck
+from ginnel.core.node.netcheck_report import Report
 from ginnel.wire import stun
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
 from ginnel.words import Endpoint, Instant, RegionId

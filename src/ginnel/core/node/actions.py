@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ginnel.words import Endpoint, NodeKey, RegionId
 
 if TYPE_CHECKING:
-    from ginnel.core.node.netcheck import Report
+    from ginnel.core.node.netcheck_report import Report
     from ginnel.wire.tailcfg import NetInfo
 
 # --- for the pump ----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, IPv6Network
 from ginnel.core.node.actions import EndpointType
 from ginnel.core.node.addresses import in_tailnet, is_private
 from ginnel.core.node.constants import ENDPOINT_KEPT, ENDPOINTS_PER_IP
-from ginnel.core.node.netcheck import Report
+from ginnel.core.node.netcheck_report import Report
 from ginnel.words import Endpoint, Instant, IpAddress
 
 ADVERTISED_MAX = 32  # a call-me-maybe of ours holds no more; ginnel reads no more of others'

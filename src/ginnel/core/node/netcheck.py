@@ -7,18 +7,18 @@ for an open transaction, from the server that was asked.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from ginnel.core.node.actions import Action, MeasureHttps, SendUdp
-from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.names import Names, verify_of
 from ginnel.core.node.netcheck_plan import Probe, full_plan, incremental_plan, measured_regions, relay_nodes
+from ginnel.core.node.netcheck_report import Report
+from ginnel.core.node.netcheck_state import Check, report_of
 from ginnel.wire import stun
 from ginnel.wire.read import WireError
 from ginnel.wire.tailcfg import DERPMap
-from ginnel.words import Endpoint, Instant, IpAddress, RegionId
+from ginnel.words import Endpoint, Instant, RegionId
 
 # Tailscale's
 REPORT_LIMIT = 5.0
@@ -30,35 +30,6 @@ HISTORY_KEPT = 305.0
 HTTPS_AFTER = 1.0  # without any STUN answer: ask by HTTPS beside it
 UDP_DEAD_AFTER = 1.5  # UDP silent and every HTTPS answer there: a home is worth more than certainty
 LAST_ANSWERS_MIN = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one net check found. Latencies in seconds; None: not known.
-
-    `counters_v4`, `counters_v6`: how many answers named each of our addresses.
-    """
-
-    udp: bool = False
-    ipv4: bool = False
-    ipv6: bool = False
-    ipv4_can_send: bool = False
-    ipv6_can_send: bool = False
-    os_has_ipv6: bool = False
-    icmpv4: bool = False
-    mapping_varies_by_dest_ip: bool | None = None
-    upnp: bool | None = None
-    pmp: bool | None = None
-    pcp: bool | None = None
-    preferred_derp: RegionId = NO_REGION
-    region_latency: dict[RegionId, float] = field(default_factory=dict)
-    region_v4_latency: dict[RegionId, float] = field(default_factory=dict)
-    region_v6_latency: dict[RegionId, float] = field(default_factory=dict)
-    global_v4: Endpoint | None = None
-    global_v6: Endpoint | None = None
-    counters_v4: dict[Endpoint, int] = field(default_factory=dict)
-    counters_v6: dict[Endpoint, int] = field(default_factory=dict)
-    captive_portal: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,34 +49,6 @@ class CheckDone:
 CheckAction = Action | AddressSeen | CheckDone
 
 
-@dataclass(slots=True)
-class _Check:
-    """One running check."""
-
-    began: Instant
-    full: bool
-    probes: list[Probe]  # not sent yet, by delay
-    ends_at: Instant
-    regions: frozenset[RegionId]
-    groups: set[int]  # not answered yet
-    by_https: bool  # where UDP is silent
-    waiting: list[Probe] = field(default_factory=list)  # due, and the server's name is not resolved yet
-    open: dict[bytes, tuple[Probe, Endpoint, Instant]] = field(default_factory=dict)
-    latency: dict[int, dict[RegionId, float]] = field(default_factory=lambda: {4: {}, 6: {}})
-    seen: dict[int, Counter[Endpoint]] = field(default_factory=lambda: {4: Counter(), 6: Counter()})
-    first_v4: Endpoint | None = None
-    last_v6: Endpoint | None = None
-    mapped_at: dict[IpAddress, Endpoint] = field(default_factory=dict)  # IPv4 server -> what it saw
-    sent: Counter[int] = field(default_factory=Counter)
-    failed: Counter[int] = field(default_factory=Counter)
-    https_asked: set[RegionId] | None = None
-    https: dict[RegionId, float] = field(default_factory=dict)
-
-    @property
-    def udp(self) -> bool:
-        return bool(self.seen[4] or self.seen[6])
-
-
 class Netcheck:
     """`running` is None between checks. `history`: (when, latency by region) of the last minutes."""
 
@@ -113,7 +56,7 @@ class Netcheck:
         self._names = names
         self._entropy = entropy
         self._map = DERPMap()
-        self._check: _Check | None = None
+        self._check: Check | None = None
         self._last_full: Instant | None = None
         self.history: list[tuple[Instant, dict[RegionId, float]]] = []
 
@@ -137,7 +80,7 @@ class Netcheck:
             self._last_full = now
         probes = full_plan(derp_map, versions) if full else incremental_plan(derp_map, versions, latency, home)
         self._map = derp_map
-        self._check = _Check(
+        self._check = Check(
             began=now,
             full=full,
             probes=probes,
@@ -178,7 +121,7 @@ class Netcheck:
             check.ends_at = min(check.ends_at, Instant(now + patience))
         return [AddressSeen(answer.mapped), *self._finish_if_over(now)]
 
-    def _note(self, check: _Check, probe: Probe, server: Endpoint, mapped: Endpoint, latency: float) -> None:
+    def _note(self, check: Check, probe: Probe, server: Endpoint, mapped: Endpoint, latency: float) -> None:
         version = 4 if mapped.is_v4 else 6
         check.groups.discard(probe.group)
         check.probes = [other for other in check.probes if other.group != probe.group]
@@ -222,7 +165,7 @@ class Netcheck:
             times.append(Instant(check.began + check.probes[0].delay))
         return min(times)
 
-    def _fallback_after(self, check: _Check) -> float:
+    def _fallback_after(self, check: Check) -> float:
         """While UDP is silent: when the next thing is to be done about it."""
         if check.https_asked is None:
             return HTTPS_AFTER
@@ -241,7 +184,7 @@ class Netcheck:
             actions += self._ask_https(check)
         return [*actions, *self._finish_if_over(now)]
 
-    def _send(self, check: _Check, probe: Probe, now: Instant) -> list[CheckAction]:
+    def _send(self, check: Check, probe: Probe, now: Instant) -> list[CheckAction]:
         server = self._names.stun_address(probe.node, probe.version)
         if server is None:
             check.waiting.append(probe)
@@ -251,7 +194,7 @@ class Netcheck:
         check.sent[probe.version] += 1
         return [SendUdp(server, stun.binding_request(tx_id))]
 
-    def _ask_https(self, check: _Check) -> list[CheckAction]:
+    def _ask_https(self, check: Check) -> list[CheckAction]:
         check.https_asked = set()
         actions: list[CheckAction] = []
         for region in measured_regions(self._map) if check.by_https else ():
@@ -268,46 +211,16 @@ class Netcheck:
         if check is None or not self._over(check, now):
             return []
         self._check = None
-        report = _report(check)
+        report = report_of(check)
         self.history = [(at, held) for at, held in self.history if now - at < HISTORY_KEPT]
         if report.region_latency:
             self.history.append((now, report.region_latency))
         return [CheckDone(report)]
 
-    def _over(self, check: _Check, now: Instant) -> bool:
+    def _over(self, check: Check, now: Instant) -> bool:
         if check.udp:
             return not check.groups or now >= check.ends_at
         asked_all = check.https_asked is not None and not check.https_asked
         if asked_all and (check.https or not check.by_https) and now >= check.began + UDP_DEAD_AFTER:
             return True
         return now >= check.began + REPORT_LIMIT or (asked_all and now >= check.began + STUN_LIMIT)
-
-
-def _report(check: _Check) -> Report:
-    v4, v6 = check.latency[4], check.latency[6]
-    regions = {*v4, *v6}
-    latency = {region: min(known[region] for known in (v4, v6) if region in known) for region in regions}
-    for region, seconds in check.https.items():
-        latency.setdefault(region, seconds)
-    mapped = set(check.mapped_at.values())
-    return Report(
-        udp=check.udp,
-        ipv4=bool(v4),
-        ipv6=bool(v6),
-        ipv4_can_send=check.sent[4] > check.failed[4],
-        ipv6_can_send=check.sent[6] > check.failed[6],
-        mapping_varies_by_dest_ip=len(mapped) > 1 if len(check.mapped_at) > 1 else None,
-        region_latency=latency,
-        region_v4_latency=dict(v4),
-        region_v6_latency=dict(v6),
-        global_v4=check.first_v4,
-        global_v6=check.last_v6,
-        counters_v4=dict(check.seen[4]),
-        counters_v6=dict(check.seen[6]),
-    )
-
-
-def net_latencies(report: Report) -> Mapping[str, float]:
-    """`NetInfo.derp_latency`: "<region>-v4" -> seconds."""
-    named = {f"{region}-v4": seconds for region, seconds in sorted(report.region_v4_latency.items())}
-    return named | {f"{region}-v6": seconds for region, seconds in sorted(report.region_v6_latency.items())}

@@ -21,8 +21,9 @@ from ginnel.core.node.constants import (
 from ginnel.core.node.endpoints import OwnEndpoint, OwnEndpoints
 from ginnel.core.node.home_region import NO_REGION, choose_home
 from ginnel.core.node.names import Names
-from ginnel.core.node.netcheck import AddressSeen, CheckAction, CheckDone, Netcheck, Report, net_latencies
+from ginnel.core.node.netcheck import AddressSeen, CheckAction, CheckDone, Netcheck
 from ginnel.core.node.netcheck_plan import measured_regions
+from ginnel.core.node.netcheck_report import Report, net_latencies
 from ginnel.core.node.paths import NEVER
 from ginnel.core.node.relays import Relays
 from ginnel.wire.tailcfg import DERPMap, NetInfo
