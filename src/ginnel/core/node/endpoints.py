@@ -74,6 +74,10 @@ class OwnEndpoints:
     def ports_known(self) -> bool:
         return bool(self.port_v4 or self.port_v6)
 
+    def own_ips(self) -> frozenset[IpAddress]:
+        """Of this machine, loopback and all."""
+        return frozenset(local.address.ip for local in self._local)
+
     def ip_versions(self) -> tuple[int, ...]:
         """Those with a socket and, for IPv6, an address that may lead outside."""
         routable = any(ip.version == 6 and not ip.is_loopback for ip in local_ips(self._local))

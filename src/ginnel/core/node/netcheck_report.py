@@ -16,7 +16,8 @@ from ginnel.words import Endpoint, RegionId
 class Report:
     """What one net check found. Latencies in seconds; None: not known.
 
-    `counters_v4`, `counters_v6`: how many answers named each of our addresses.
+    `counters_v4`, `counters_v6`: how many answers named each of our addresses. `captive_filtered`: relays were asked
+    on TCP port 80, and none answered.
     """
 
     udp: bool = False
@@ -39,6 +40,7 @@ class Report:
     counters_v4: dict[Endpoint, int] = field(default_factory=dict)
     counters_v6: dict[Endpoint, int] = field(default_factory=dict)
     captive_portal: bool | None = None
+    captive_filtered: bool = False
 
 
 def net_latencies(report: Report) -> Mapping[str, float]:
