@@ -39,9 +39,9 @@ def deduced(kinds: tuple[str, str], told: tuple[bool, bool]) -> Technique:
     if "address" in roles:
         return "punch"
     if all(told):
-        return "quiet-punch" if "bare" in roles else "punch"
+        return "punch"  # a quiet one leaves no other trace
     found = {name for name, known in zip(roles, told, strict=True) if not known}
-    if found & {"sequential"}:
+    if "sequential" in found:
         return "prediction"
     return "birthday" if "hard" in found else "quiet-punch" if "bare" in found else "punch"
 
