@@ -14,6 +14,7 @@ from types import TracebackType
 
 from ginnel.lab import LabError
 from ginnel.lab.line import Impairment
+from ginnel.lab.mapper import start_mapper
 from ginnel.lab.namespace import Inside, enter_host, enter_network, furnish, run
 from ginnel.lab.plan import Plan, plan
 from ginnel.lab.processes import Process, start
@@ -34,6 +35,7 @@ BRIDGES = {  # br_netfilter would translate addresses in the bridge, before the 
     "net/bridge/bridge-nf-call-iptables": "0",
     "net/bridge/bridge-nf-call-ip6tables": "0",
 }
+MAPPER = ".mapper"  # no name of a host ends so; a router's directory is no home to step into
 FORWARDING = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
 
 
@@ -68,6 +70,7 @@ class Lab:
         self.addresses = self.plan.addresses
         self.spaces: dict[str, Inside] = {}
         self.processes: list[Process] = []
+        self.mappers: dict[str, Process] = {}
         sweep()
         self.directory, self.lock = claim()
         self.name = self.directory.name
@@ -107,6 +110,21 @@ class Lab:
             self.processes.append(self.wires.lay(self.spaces, wired, self.lengths, outlives_us=outlives_us))
         for name in names:
             self.furnish_network(name)
+        self.start_mappers()
+
+    def start_mappers(self) -> None:
+        """Each router that maps ports gets a fresh daemon, which knows no mapping."""
+        for router in self.topology.routers:
+            if router.maps_by is not None:
+                old = self.mappers.pop(router.name, None)
+                if old is not None:
+                    old.kill()
+                self.mappers[router.name] = start_mapper(
+                    router,
+                    self.spaces[router.name],
+                    self.directory / f"{router.name}{MAPPER}",
+                    outlives_us=self.programs_outlive_us,
+                )
 
     def enterer(self, name: str) -> Callable[[], None]:
         if name not in self.host_names():
@@ -132,6 +150,7 @@ class Lab:
                 continue
             self.spaces[name].run(["nft", "-f", "-"], want.rules)
             self.spaces[name].run(["conntrack", "-F"])
+        self.start_mappers()
 
     def block(self, where: str, *statements: str) -> None:
         """From now on a router (or the internet) does what these nft statements say to packets that it forwards."""
@@ -156,6 +175,8 @@ class Lab:
         """What every program said, by host; files of an earlier run under the same names are overwritten."""
         for host in self.host_names():
             shutil.copytree(self.directory / host / "logs", target / host, dirs_exist_ok=True)
+        for router in self.mappers:
+            shutil.copytree(self.directory / f"{router}{MAPPER}" / "logs", target / router, dirs_exist_ok=True)
 
     def leave_standing(self, scenario: str) -> None:
         self.standing = True
@@ -164,7 +185,7 @@ class Lab:
     def close(self) -> None:
         """Idempotent. Threads first: one that lives inside keeps its namespace, and its programs die with it."""
         if not self.standing:
-            for process in self.processes:
+            for process in (*self.processes, *self.mappers.values()):
                 process.kill()
         for space in self.spaces.values():
             space.close()
