@@ -127,7 +127,9 @@ class Network:
             "pre { type nat hook prerouting priority -100;": redirect,
         }
         body = "\n".join(f"chain {head}\n" + "\n".join(lines) + "\n}" for head, lines in chains.items())
-        done = self.run("router", "nft", "-f", "-", stdin=f"flush ruleset\ntable ip lab {{\n{body}\n}}\n")
+        done = self.run(
+            "router", "nft", "-f", "-", stdin=f"add table ip lab\ndelete table ip lab\ntable ip lab {{\n{body}\n}}\n"
+        )
         assert done.returncode == 0, done.stderr
         self.run("router", "conntrack", "-F")
 
