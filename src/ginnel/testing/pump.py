@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ginnel.core.node.actions import FilterRow
+from ginnel.core.node.actions import NEVER_BY_RELAY, FilterRow
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.testing.clock import VirtualClock
 from ginnel.testing.inner import Inner, PacketFilter, covers
@@ -21,7 +21,7 @@ from ginnel.words import Endpoint, Instant, NodeKey, RegionId
 MAGIC = b"\4sim"
 INITIATION, RESPONSE, DATA, KEEPALIVE = b"i", b"r", b"d", b"k"
 HEAD = len(MAGIC) + 1 + 32 + 4 + 4 + 8
-QUIET = 1.0  # notices about one peer come no closer
+QUIET = 0.5  # notices about one peer come no closer; what comes by UDP and by relays is told apart
 REKEY_TIMEOUT = 5.0
 ASK_AGAIN = (0.5, 1.0, 2.0)
 DOUBT = (1.0, 2.0, 4.0)
@@ -58,7 +58,7 @@ class _Peer:
     asked_at: Instant = NEVER  # for a session
     asking_since: Instant = NEVER
     noted_sent: Instant = NEVER
-    noted_received: Instant = NEVER
+    noted_received: dict[bool, Instant] = field(default_factory=dict)  # by UDP, or by a relay
     sent_at: Instant = NEVER
     heard_at: Instant = NEVER
     unanswered_since: Instant | None = None
@@ -134,7 +134,7 @@ class StubPump:
         if (peer := self._peers.get(key)) is None:
             return
         before = (peer.endpoint, peer.region)
-        peer.endpoint, peer.region = endpoint, region
+        peer.endpoint, peer.region = endpoint, NO_REGION if region == NEVER_BY_RELAY else region
         found = endpoint is not None and endpoint != before[0]
         first = before == (None, NO_REGION) and (endpoint is not None or region != NO_REGION)
         if (found or first) and peer.theirs is None and peer.queue:
@@ -269,8 +269,9 @@ class StubPump:
     def _heard(self, key: NodeKey, peer: _Peer, by: Endpoint | RegionId) -> None:
         now = self._clock.now
         peer.heard_at, peer.unanswered_since = now, None
-        if now - peer.noted_received >= QUIET:
-            peer.noted_received = now
+        direct = isinstance(by, Endpoint)
+        if now - peer.noted_received.get(direct, NEVER) >= QUIET:
+            peer.noted_received[direct] = now
             self._brain.received(key, by)
 
     def _plan_keepalive(self, key: NodeKey, peer: _Peer) -> None:
