@@ -25,6 +25,7 @@ PORT = 7000
 FIRST_SOURCE_PORT = 20000
 SILENCE = 8.0
 QUESTIONS = 12  # of which at least one is answered, were one in ten packets lost
+TRUSTED_ON = 6.5  # a path that gives no more answers
 DIRECT_WITHIN, DIRECT_WITHIN_UNDER_LOSS = 3.0, 20.0
 
 
@@ -102,7 +103,8 @@ class Conversation:
 
     def _is_direct(self, facts: Facts, now: Instant, *, direct: bool) -> None:
         must = facts.awake(self.a, self.b) and facts.must_be_direct(self.a, self.b)
-        if direct and not facts.may_be_direct(self.a, self.b) and now > self._world.watch.settled_at:
+        late = now > self._world.watch.settled_at + TRUSTED_ON
+        if direct and late and not facts.may_be_direct(self.a, self.b):
             self._world.watch.broken(f"{self.a.name} and {self.b.name} are direct, where no packet can pass")
         if direct or not must:
             self._direct_at = now
