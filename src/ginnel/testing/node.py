@@ -138,6 +138,7 @@ class SimNode:
         the network anew."""
         self.host.asleep = False
         self._slept += slept * self.rate
+        self._planned = None
         for region in sorted(self.open_relays):
             self.world.relays.cut(self, region)
         if slept >= LONG_SLEEP:
