@@ -26,7 +26,7 @@ FIRST_SOURCE_PORT = 20000
 SILENCE = 8.0
 QUESTIONS = 12  # of which at least one is answered, were one in ten packets lost
 TRUSTED_ON = 6.5  # a path that gives no more answers
-DIRECT_WITHIN, DIRECT_WITHIN_UNDER_LOSS, DIRECT_AGAIN_ONE_WAY = 3.0, 20.0, 50.0
+DIRECT_WITHIN, DIRECT_WITHIN_UNDER_LOSS, DIRECT_AGAIN_ONE_WAY = 6.0, 20.0, 50.0
 
 
 class Conversation:
