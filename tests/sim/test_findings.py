@@ -1,4 +1,4 @@
-"""What the simulator has found and nobody has mended yet: each test fails until then, and must be moved when it passes."""
+"""What the simulator has found and nobody has mended yet: each test fails until then, and moves when it passes."""
 
 from __future__ import annotations
 
