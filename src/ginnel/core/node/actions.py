@@ -39,13 +39,19 @@ class RemovePeer:
     peer: NodeKey
 
 
+NEVER_BY_RELAY = RegionId(0xFFFF_FFFF)
+"""The region of a `Steer` that forbids relays even to answers, which else go back the way that the question came."""
+
+
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """Send this peer's packets to the endpoint, and by the region's relay too where `region` is not 0."""
+    """Send this peer's packets to the endpoint, and by the region's relay too where `region` is not 0. `socket`: the
+    one that reaches the endpoint; 0: the tunnel's own."""
 
     peer: NodeKey
     endpoint: Endpoint | None
     region: RegionId
+    socket: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +74,11 @@ class SetFilter:
 
 @dataclass(frozen=True, slots=True)
 class SendUdp:
-    """Send a disco or STUN packet from the tunnel's own socket."""
+    """Send a disco or STUN packet from the tunnel's own socket, or from the auxiliary one of that number."""
 
     to: Endpoint
     packet: bytes
+    socket: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from ginnel.core.node.net_info import net_info, same
 from ginnel.core.node.netcheck import ENOUGH_REGIONS, AddressSeen, CheckAction, CheckDone, Netcheck, UdpSilent
 from ginnel.core.node.netcheck_plan import measured_regions
 from ginnel.core.node.netcheck_report import Report
-from ginnel.core.node.paths import NEVER
+from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.relays import Relays
 from ginnel.wire.tailcfg import DERPMap, NetInfo, Node
 from ginnel.words import Endpoint, Instant, RegionId
@@ -132,6 +132,11 @@ class OwnNetwork:
         """Without UDP only a full check finds another home."""
         silent = self.report is not None and not self.report.udp
         return silent and not self._relays.up(self._relays.home) and self._netcheck.full_was_before(now - FULL_GAP)
+
+    def forget_mappings(self) -> None:
+        """The network is another one: until it has been looked at, no endpoint of ours is fresh."""
+        self.endpoints.forget_mappings()
+        self.endpoints_at = NEVER
 
     def restart_check(self, now: Instant) -> list[Action]:
         """The network is another one: what runs measures the old one."""

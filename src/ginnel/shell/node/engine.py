@@ -1,6 +1,6 @@
 """Joins the mesh core to the pump: what the pump notices goes in, what the core decides is performed, one to one.
 
-Room: shell. No packet passes here: only disco, STUN and a peer's first and each second's traffic come up.
+Room: shell. No packet passes here: only disco, STUN and twice a second word of a peer's traffic come up.
 """
 
 from __future__ import annotations
