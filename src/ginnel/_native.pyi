@@ -11,7 +11,9 @@ PumpAside = (
     | tuple[Literal["stun"], Address, bytes]  # a STUN answer: source, packet
     | tuple[Literal["relayed-disco"], int, bytes, bytes]  # region, source node key, packet
     | tuple[Literal["sent"], bytes]  # the tunnel sent for this peer: at once after 0.5 s of silence, then as often
-    | tuple[Literal["received"], bytes, Address | int]  # authentic data from this peer, by endpoint or region; likewise,
+    | tuple[
+        Literal["received"], bytes, Address | int
+    ]  # authentic data from this peer, by endpoint or region; likewise,
     # for UDP and relays apart
     | tuple[Literal["handshake"], bytes]  # a new keypair with this peer
     | tuple[Literal["peer-disco"], bytes, bytes]  # the peer told its disco key inside the tunnel: node key, disco key
