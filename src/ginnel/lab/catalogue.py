@@ -1,4 +1,4 @@
-"""The scenarios by name, and the matrix of all pairs of kinds.
+"""The scenarios by name.
 
 Room: lab.
 """
@@ -6,7 +6,7 @@ Room: lab.
 from __future__ import annotations
 
 from ginnel.lab import LabError
-from ginnel.lab.kinds import KINDS, SERVER, kind_named, meet
+from ginnel.lab.kinds import KINDS, SERVER
 from ginnel.lab.report import Catalogue, Description, KindDescription, Path
 from ginnel.lab.scenario import Blocked, Expect, Member, Scenario
 
@@ -38,6 +38,13 @@ SCENARIOS: dict[str, Scenario] = {
             "direct",
         ),
         Scenario(
+            "easy-easy-20ms",
+            "an ordinary home router on each side, 20 ms one way from each to the internet",
+            (Member(ALICE, "easy"), Member(BOB, "easy")),
+            (Expect(ALICE, BOB, "direct"),),
+            one_way=0.020,
+        ),
+        Scenario(
             "official-client",
             "Tailscale's Go client behind one home router, our node behind another",
             (Member(ALICE, "easy"), Member("official", "easy", client="official")),
@@ -61,17 +68,6 @@ def scenario_named(name: str) -> Scenario:
     if name not in SCENARIOS:
         raise LabError(f"no such scenario: {name}; there are {', '.join(SCENARIOS)}")
     return SCENARIOS[name]
-
-
-def matrix(kinds: list[str] | None = None) -> list[Scenario]:
-    """A scenario for each ordered pair of kinds, its expectation from what the kinds claim."""
-    names = kinds if kinds is not None else list(KINDS)
-    found = {name: kind_named(name) for name in names}
-    return [
-        two(f"{a}/{b}", f"{found[a].about} - {found[b].about}", (a, b), meet(found[a].traits, found[b].traits))
-        for a in names
-        for b in names
-    ]
 
 
 def catalogue() -> Catalogue:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from ginnel.core.node.netcheck import Report
+from ginnel.core.node.netcheck_report import Report
 from ginnel.core.node.netcheck_text import go_duration, report_json, report_text
 from ginnel.wire.tailcfg import DERPMap, DERPRegion
 from ginnel.words import Endpoint, RegionId
@@ -33,7 +33,7 @@ FULL = Report(
 def test_the_text_has_tailscales_layout_and_the_word_for_the_nat() -> None:
     assert report_text(FULL, MAP, WHEN) == (
         "\nReport:\n"
-        "\t* Time: 2026-11-22 07:01:14.12345Z\n"
+        "\t* Time: 2026-11-22T07:01:14.12345Z\n"
         "\t* UDP: true\n"
         "\t* IPv4: yes, 203.0.113.7:41641\n"
         "\t* IPv6: no, but OS has support\n"
@@ -50,7 +50,7 @@ def test_the_text_has_tailscales_layout_and_the_word_for_the_nat() -> None:
 
 def test_a_machine_without_network_is_told_so() -> None:
     text = report_text(Report(), MAP, WHEN.astimezone(timezone(timedelta(hours=5, minutes=30))))
-    assert "\t* Time: 2026-11-22 12:31:14.12345+05:30\n" in text
+    assert "\t* Time: 2026-11-22T07:01:14.12345Z\n" in text
     assert "\t* IPv4: (no addr found)\n\t* IPv6: no, unavailable in OS\n\t* MappingVariesByDestIP: \n" in text
     assert "\t* PortMapping: not checked\n\t* Nearest DERP: unknown (no response to latency probes)\n" in text
     assert "UDP is blocked" in text

@@ -293,7 +293,7 @@ class MeshNode:
             self.engine.input(lambda mesh, now: mesh.interfaces_changed(addresses, now))
             self.engine.input(lambda mesh, now: mesh.link_changed(major, now))
         if major and self.client is not None:
-            self.client.link_changed()
+            self.client.link_changed({str(local.address.ip) for local in addresses})
 
     # --- what the user asks ------------------------------------------------------------------------------------
 
