@@ -34,7 +34,7 @@ def on_trial() -> DataWatch:
 
 def test_silence_is_suspicious_once_a_steady_flow_has_waited_for_more_than_a_second() -> None:
     watch = silent()
-    assert not watch.suspicious(at(1.1))
+    assert not watch.suspicious(at(1.05))
     assert watch.suspicious(at(1.5))
 
 

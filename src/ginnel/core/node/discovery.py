@@ -14,6 +14,7 @@ from ginnel.core.node.addresses import is_candidate
 from ginnel.core.node.constants import CALL_ME_MAYBE_ENDPOINTS, ENDPOINTS_FRESH_ENOUGH
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.path_actions import NEVER, Invite, PathAction, Probe, Purpose
+from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.peers import Peer, PeerTable
 from ginnel.core.node.scoring import Proven, wire_size
 from ginnel.core.node.session import DiscoSession, Dropped, Opened, OpenPings, SentPing
@@ -248,7 +249,7 @@ class Discovery:
         trusted = peer.path.endpoint if peer.path.trusted(now) else None
         socket = peer.path.socket if trusted else 0
         ways: list[Endpoint | RegionId] = [trusted] if trusted else list(peer.path.candidates)
-        if trusted is None and peer.path.region != NO_REGION:
+        if trusted is None and peer.path.region != NO_REGION and peer.path.policy is not PathPolicy.DIRECT:
             ways.append(peer.path.region)
         return [
             action
