@@ -25,12 +25,13 @@ from ginnel.core.node.routing import MARK, Routing, concerns_routing, routing_of
 from ginnel.shell.node.contained import start
 from ginnel.shell.node.control_client import ControlClient
 from ginnel.shell.node.engine import Engine, PumpLike, StartError
-from ginnel.shell.node.host_network import HostNetwork, sleeps
+from ginnel.shell.node.host_network import HostNetwork
 from ginnel.shell.node.hostinfo import hostinfo
 from ginnel.shell.node.keeper import Keeper
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.router import Router
+from ginnel.shell.node.sleeps import sleeps
 from ginnel.shell.node.state import Prefs, State, StateFile
 from ginnel.wire.read import Malformed
 from ginnel.wire.tailcfg import NetInfo
