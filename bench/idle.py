@@ -27,6 +27,7 @@ TOGETHER = 15.0
 LIMIT = 8.0
 PEER = "tailscaled"
 NOT_OURS = ("arp", "icmp", "other")
+PEERS = ("disco", "initiation", "response", "cookie", "data")
 
 
 def rows(n: int) -> Iterator[Row]:
@@ -77,14 +78,13 @@ def _counts(packet: Packet) -> bool:
 def _row(sent: dict[str, dict[str, list[Packet]]], spoke: dict[str, list[str]], server: str) -> Row:
     """Per minute, each node a measurement."""
     rates: dict[str, list[float]] = {}
-    told = [
-        f"sent in {WINDOW:g} s, {QUIET:g} s after the last word to a peer, {len(spoke['ginnel']) - 1} peers and more"
-    ]
+    peers = sum(map(len, sent.values())) - 1
+    told = [f"sent in {WINDOW:g} s, {QUIET:g} s after the last word to a peer, {peers} peers in the map"]
     for side, hosts in sent.items():
         to_server = {host: _per_minute(p for p in packets if p.remote == server) for host, packets in hosts.items()}
         rates[side] = [rate for host, rate in to_server.items() if host in spoke[side]]
         silent = [rate for host, rate in to_server.items() if host not in spoke[side]]
-        to_peers = sum(p.remote != server for packets in hosts.values() for p in packets)
+        to_peers = sum(p.kind in PEERS for packets in hosts.values() for p in packets)
         never = f"never spoke {median(silent):.3g} ({spread(silent)})" if silent else "all spoke"
         told.append(f"{side}: {never}; packets to peers {to_peers}; {_kinds(hosts)}")
     notes = "; ".join([*told, burden()])
