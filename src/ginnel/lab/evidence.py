@@ -34,7 +34,7 @@ def deduced(kinds: tuple[str, str], told: tuple[bool, bool]) -> Technique:
     roles = [role(side) for side in traits]
     if any(map(opens_by_itself, traits)):
         return "answer"
-    if "open" in roles:
+    if any(known and side.maps_by for side, known in zip(traits, told, strict=True)):
         return "mapping"
     if "address" in roles:
         return "punch"
@@ -43,7 +43,7 @@ def deduced(kinds: tuple[str, str], told: tuple[bool, bool]) -> Technique:
     found = {name for name, known in zip(roles, told, strict=True) if not known}
     if "sequential" in found:
         return "prediction"
-    return "birthday" if "hard" in found else "quiet-punch" if "bare" in found else "punch"
+    return "birthday" if found & {"hard", "open"} else "quiet-punch" if "bare" in found else "punch"
 
 
 def address_of(endpoint: str) -> object:
