@@ -9,11 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import quantiles
 
-from ginnel.lab.expected import LETTERS, Technique
+from ginnel.lab.expected import BY_CHANCE, LETTERS, Technique
 from ginnel.lab.kinds import KINDS
 from ginnel.lab.report import Outcome, Pair
 
-BY_CHANCE = ("quiet-punch", "prediction", "birthday")
 OFTEN_ENOUGH = 0.9  # of the runs, for what goes by chance; everything else goes always
 ORDINARY = ("local", "answer", "mapping", "punch")
 
