@@ -35,6 +35,7 @@ from ginnel.core.node.netmap import MapChange, NetMap
 from ginnel.core.node.own_network import OwnNetwork
 from ginnel.core.node.paths import NEVER
 from ginnel.core.node.peers import Change, Peer, PeerTable
+from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.probe_budget import ProbeBudget
 from ginnel.core.node.relays import Relays
 from ginnel.core.node.session import DiscoSession
@@ -65,6 +66,7 @@ class Mesh:
         self._names = Names()
         self._relays = Relays(self._names, entropy)
         self._own = OwnNetwork(self._relays, self._names, entropy, static=static_endpoints, only_tcp_443=only_tcp_443)
+        self._own.endpoints.drops = self.drops
         session = DiscoSession(disco, entropy)
         self._peers = PeerTable(session, ProbeBudget())
         self._discovery = Discovery(session, self._peers, self.drops, self._relays.up)
@@ -125,6 +127,18 @@ class Mesh:
         problem = None if v4 else "the UDP port for IPv4 could not be bound; traffic goes by relays"
         actions = self._health(HealthCode.NO_UDP4_BIND, problem)
         return self._settle([*actions, *self._own.restart_check(now)], now)
+
+    def port_mapped(self, news: PortMapped, now: Instant) -> list[Action]:
+        """What the home router forwards, and which protocols for that it speaks: see portmap/mapper.py."""
+        return self._settle(self._own.port_mapped(news, now), now)
+
+    @property
+    def port_map_believed(self) -> bool:
+        return self._own.endpoints.believed_port_map() is not None
+
+    def is_active(self, now: Instant) -> bool:
+        """Whether traffic went out in the last 45 s."""
+        return self._own.is_active(now)
 
     def link_changed(self, major: bool, now: Instant) -> list[Action]:
         """Major: the default route moved or a sleep of ten minutes ended; sockets are bound anew, paths proven anew.

@@ -24,6 +24,7 @@ from ginnel.core.node.names import Names
 from ginnel.core.node.netcheck import AddressSeen, CheckAction, CheckDone, Netcheck, Report, net_latencies
 from ginnel.core.node.netcheck_plan import measured_regions
 from ginnel.core.node.paths import NEVER
+from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.relays import Relays
 from ginnel.wire.tailcfg import DERPMap, NetInfo
 from ginnel.words import Endpoint, Instant, RegionId
@@ -48,6 +49,7 @@ class OwnNetwork:
         self.control_connected = True
         self._relays = relays
         self._names = names
+        self._router = PortMapped()
         self._entropy = entropy
         self._only_tcp_443 = only_tcp_443
         self._netcheck = Netcheck(names, entropy)
@@ -80,6 +82,20 @@ class OwnNetwork:
         self._last_activity = now
         if self._restun_at is None:
             self._restun_at = self._next_restun(now)
+
+    def is_active(self, now: Instant) -> bool:
+        return now - self._last_activity < SESSION_ACTIVE_TIMEOUT
+
+    def port_mapped(self, news: PortMapped, now: Instant) -> list[Action]:
+        """What the home router does for us."""
+        self._router = news
+        self.endpoints.port_mapped_to(news.external)
+        if self.report is not None:
+            self.report = self._with_router(self.report)
+        return self._refresh(now)
+
+    def _with_router(self, report: Report) -> Report:
+        return dataclasses.replace(report, upnp=self._router.upnp, pmp=self._router.pmp, pcp=self._router.pcp)
 
     def check(self, now: Instant, *, full: bool = False) -> list[Action]:
         """Look at the network anew. While a check runs, one more is noted for after it."""
@@ -129,7 +145,7 @@ class OwnNetwork:
         actions = self._follow(self._netcheck.tick(now), now)
         if self._restun_at is not None and self._restun_at <= now:
             self._restun_at = None
-            if now - self._last_activity < SESSION_ACTIVE_TIMEOUT:
+            if self.is_active(now):
                 self._restun_at = self._next_restun(now)
                 actions += self.check(now)
         if self._tell_home_at is not None and self._tell_home_at <= now:
@@ -161,7 +177,7 @@ class OwnNetwork:
     def _checked(self, report: Report, now: Instant) -> list[Action]:
         self.endpoints.checked(report, now)
         home = self._choose_home(report)
-        self.report = dataclasses.replace(report, preferred_derp=home)
+        self.report = self._with_router(dataclasses.replace(report, preferred_derp=home))
         actions = [*self._relays.set_home(home, now), *self._refresh(now), *self._answer(self.report)]
         if self._again:
             self._again = False
@@ -217,7 +233,7 @@ class OwnNetwork:
             os_has_ipv6=report.os_has_ipv6,
             working_udp=report.udp,
             working_icmpv4=report.icmpv4,
-            have_port_map=self.endpoints.port_mapped is not None,
+            have_port_map=self.endpoints.believed_port_map() is not None,
             upnp=report.upnp,
             pmp=report.pmp,
             pcp=report.pcp,

@@ -33,6 +33,7 @@ class Prefs(msgspec.Struct, frozen=True, rename="pascal"):
     hostname: str = ""
     accept_routes: bool = msgspec.field(default=False, name="RouteAll")
     advertise_tags: tuple[str, ...] = ()
+    no_port_mapping: bool = False
 
     def pinned_key(self) -> MachineKey | None:
         return MachineKey.parse(self.server_key) if self.server_key else None

@@ -66,7 +66,7 @@ class PortMapper:
         self._entropy = entropy
         self._secret = secret
         self._lifetime = lifetime
-        self._with_upnp = with_upnp
+        self.with_upnp = with_upnp
         self._wish = 0
         self._tried: set[Protocol] = set()
         self._fruitless = 0
@@ -143,7 +143,7 @@ class PortMapper:
             answer = ssdp.parse_search_answer(packet)
         except WireError:
             return self._drop("malformed")
-        if isinstance(self.state, Off) or not self._with_upnp:
+        if isinstance(self.state, Off) or not self.with_upnp:
             return self._drop("unasked")
         if not self.services.found(answer, now):
             return self._drop("no_router")
@@ -224,7 +224,7 @@ class PortMapper:
     def _send_probes(self, now: Instant) -> list[PortmapAction]:
         assert self.gateway is not None
         self.services.probe_began(now)
-        return list(probe(self.gateway, with_upnp=self._with_upnp))
+        return list(probe(self.gateway, with_upnp=self.with_upnp))
 
     def _heard(self, now: Instant) -> list[PortmapAction]:
         """A protocol is there. PCP need not wait for the others; the late ones are welcome after a fruitless probe."""
@@ -331,7 +331,7 @@ class PortMapper:
         services = self.services
         told = PortMapped(
             self.state.external if isinstance(self.state, Held) else None,
-            upnp=services.has(Protocol.UPNP) if self._with_upnp else None,
+            upnp=services.has(Protocol.UPNP) if self.with_upnp else None,
             pmp=services.has(Protocol.NATPMP),
             pcp=services.has(Protocol.PCP),
         )
