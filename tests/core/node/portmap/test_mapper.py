@@ -244,7 +244,7 @@ def test_every_refusal_ends_in_words_and_rest(speaks: str, result: int) -> None:
     router = Router({speaks})
     bench = mapped(router)
     router.result = result
-    bench.after(c.CHECK_IDLE + 1)
+    bench.after(c.CHECK_IDLE + 3)
     assert bench.external is None
     assert isinstance(bench.mapper.state, Resting | Probing)
     assert bench.mapper.problem

@@ -309,15 +309,17 @@ class PortMapper:
         return []
 
     def _failed(self, why: str, now: Instant) -> list[PortmapAction]:
-        """While asking, the next protocol has its turn. What was held and cannot be confirmed is held no more."""
+        """While asking, the next protocol has its turn. What was held and cannot be confirmed is held no more; after a
+        good while of holding, the router may be there again with other protocols, or its UPnP on another port."""
         way = self._way()
         assert way is not None
         if isinstance(self.state, Asking):
             self.problem = f"the router grants no port by {way.protocol}" + (f": {why}" if why else "")
             return self._choose(now)
+        self.problem = f"the router does not confirm the port any more ({way.protocol})" + (f": {why}" if why else "")
         if isinstance(self.state, Held) and now - self.state.since >= c.HELD_WELL:
             self._fruitless = 0
-        self.problem = f"the router does not confirm the port any more ({way.protocol})" + (f": {why}" if why else "")
+            return self._probe(now)
         return self._rest(now)
 
     # --- outward -----------------------------------------------------------------------------------------------
