@@ -129,16 +129,16 @@ class NodeBackend:
         if self._node.engine is None or not self._node.netmap.derp_map.regions:
             raise Refusal(409, "there is no DERP map yet: run `ginnel up` first")
         try:
-            done, _ = await asyncio.gather(self._node.engine.netcheck(), self._node.port_mapping.probed())
+            done, _ = await asyncio.gather(self._node.engine.netcheck(), self._node.home_router.mapping.probed())
         except EngineClosed as error:
             raise Refusal(503, str(error)) from None
-        news = self._node.port_mapping.news
+        news = self._node.home_router.mapping.news
         report = dataclasses.replace(done.report, upnp=news.upnp, pmp=news.pmp, pcp=news.pcp)
         return netcheck_answer(report, self._node.netmap.derp_map)
 
     async def port_mapping(self) -> dict[str, Any]:
         """Look anew, then say what is found and held."""
-        mapping, engine = self._node.port_mapping, self._node.engine
+        mapping, engine = self._node.home_router.mapping, self._node.engine
         await mapping.looked()
         now = Instant(asyncio.get_running_loop().time())
         members = view(mapping.mapper, now, advertised=engine is not None and engine.mesh.port_map_believed)

@@ -7,7 +7,6 @@ engine, a map means routes, `down` means that nothing of ours is left in the ker
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import random
@@ -22,19 +21,17 @@ from ginnel.core.node.control_session import ControlAction, ControlSession, KeyE
 from ginnel.core.node.login import Idle, KeepKey, Login, Refused, Visit
 from ginnel.core.node.mesh import Mesh
 from ginnel.core.node.netmap import BadMap, MapChange, NetMap, apply_frame, expire_keys, first_frame, next_expiry
-from ginnel.core.node.portmap.actions import Gateway, PortMapped
-from ginnel.core.node.portmap.mapper import PortMapper
+from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.routing import MARK, Routing, concerns_routing, routing_of
 from ginnel.shell.node.contained import start
 from ginnel.shell.node.control_client import ControlClient
 from ginnel.shell.node.engine import Engine, PumpLike, StartError
-from ginnel.shell.node.gateway import read_gateway
+from ginnel.shell.node.home_router import HomeRouter
 from ginnel.shell.node.host_network import HostNetwork, sleeps
 from ginnel.shell.node.hostinfo import hostinfo
 from ginnel.shell.node.keeper import Keeper
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
-from ginnel.shell.node.portmap import PortMapping, Wish
 from ginnel.shell.node.router import Router
 from ginnel.shell.node.state import Prefs, State, StateFile
 from ginnel.wire.read import Malformed
@@ -45,7 +42,6 @@ log = logging.getLogger(__name__)
 
 LOGOUT_TIME = 10.0
 WATCH_EVERY = 1.0
-NO_UPNP = "debug-disable-upnp"  # an attribute of the policy (tailscale: tailcfg.NodeAttrDebugDisableUPnP)
 
 
 class MeshNode:
@@ -66,13 +62,7 @@ class MeshNode:
         self._port = port
         self._open_pump = open_pump
         self._host = HostNetwork(tun, router or Router(tun), self._notify)
-        self._tun = tun
-        self._gateway: Gateway | None = None
-        self._may_map = port_mapping
-        secret = hashlib.blake2b(state.machine.raw, person=b"ginnel-portmap").digest()
-        self.port_mapping = PortMapping(
-            PortMapper(os.urandom, secret), mark=MARK, tell=self._take_port_mapped, spawn=self._spawn
-        )
+        self.home_router = HomeRouter(tun, state, allowed=port_mapping, tell=self._take_port_mapped, spawn=self._spawn)
         self._disco = DiscoPrivate(os.urandom(32))
         self.netmap = NetMap()
         self.engine: Engine | None = None
@@ -105,7 +95,7 @@ class MeshNode:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 self._host.read()
-                self._read_gateway()
+                self.home_router.read()
                 self._route()
                 self._start_engine()
                 tasks.create_task(self._watch_links())
@@ -114,7 +104,7 @@ class MeshNode:
                     self._start_control(lambda session: session.start())
         finally:
             self._tasks = None
-            await self.port_mapping.close()
+            await self.home_router.mapping.close()
             self.close()
             self._host.close()
 
@@ -142,7 +132,7 @@ class MeshNode:
         engine.start(self._port)
         engine.input(lambda mesh, now: mesh.set_node_key(self._engine_key, now))
         engine.input(lambda mesh, now: mesh.interfaces_changed(self._host.links.addresses, now))
-        engine.input(lambda mesh, now: mesh.port_mapped(self.port_mapping.news, now))
+        engine.input(lambda mesh, now: mesh.port_mapped(self.home_router.mapping.news, now))
 
     def _renew_engine(self, key: NodePrivate) -> None:
         """Another key, or a clean slate: a pump keeps its key for life."""
@@ -311,32 +301,14 @@ class MeshNode:
             self.engine.input(lambda mesh, now: mesh.link_changed(major, now))
         if major and self.client is not None:
             self.client.link_changed()
-        if not self._read_gateway() and major:
-            self.port_mapping.look()
-
-    # --- the home router ---------------------------------------------------------------------------------------
-
-    def _read_gateway(self) -> bool:
-        """Whether the way out is another one."""
-        before = self._gateway
-        try:
-            self._gateway = read_gateway(self._tun)
-        except OSError as error:
-            log.error("cannot read this machine's routes: %s", error)
-            return False
+        moved = self.home_router.read()
         self._follow_router()
-        return self._gateway != before
+        if major and not moved:
+            self.home_router.mapping.look()
 
     def _follow_router(self) -> None:
-        """A port is mapped while the node is up and wants it."""
-        prefs, engine, own = self.state.prefs, self.engine, self.netmap.self_node
-        wanted = self._may_map and prefs.want_running and not prefs.no_port_mapping and self.state.node is not None
-        if self._tasks is None or engine is None:
-            return
-        port = engine.ports[0] if wanted else 0
-        with_upnp = own is None or NO_UPNP not in (own.cap_map or {})
-        active = engine.mesh.is_active(engine.now())
-        self.port_mapping.follow(Wish(self._gateway, port, with_upnp=with_upnp), active=active)
+        if self._tasks is not None and self.engine is not None:
+            self.home_router.follow(self.state, self.engine, self.netmap)
 
     def _take_port_mapped(self, news: PortMapped) -> None:
         if self.engine is not None:
