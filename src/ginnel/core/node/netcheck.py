@@ -32,6 +32,7 @@ from ginnel.words import Endpoint, Instant, IpAddress, RegionId
 REPORT_LIMIT = 5.0
 STUN_LIMIT = 3.0
 ENOUGH_REGIONS = 3
+VERBOSE_REGIONS = 100
 FULL_REPORT_INTERVAL = 300.0
 HISTORY_KEPT = 305.0
 # ours

@@ -22,11 +22,13 @@ class Purpose(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Ping the peer at this endpoint, from the tunnel's own socket or the auxiliary one of that number."""
+    """Ping the peer at this endpoint, from the tunnel's own socket or the auxiliary one of that number. `size`: of the
+    UDP payload; 0: as small as can be."""
 
     endpoint: Endpoint
     purpose: Purpose
     socket: int = 0
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

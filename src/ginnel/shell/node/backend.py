@@ -15,8 +15,9 @@ import msgspec
 
 from ginnel.core.node.actions import PingFailed
 from ginnel.core.node.login import Refused
+from ginnel.core.node.netcheck import ENOUGH_REGIONS, VERBOSE_REGIONS
 from ginnel.core.node.netcheck_report import Report
-from ginnel.core.node.netcheck_text import report_json, report_text
+from ginnel.core.node.netcheck_text import report_json, report_line, report_text
 from ginnel.core.node.portmap.text import lines, view
 from ginnel.shell.node import status_json
 from ginnel.shell.node.engine import EngineClosed
@@ -125,16 +126,18 @@ class NodeBackend:
         members: dict[str, Any] = msgspec.json.decode(encode(self._node.netmap.derp_map))
         return members
 
-    async def netcheck(self) -> dict[str, Any]:
+    async def netcheck(self, *, full: bool, verbose: bool) -> dict[str, Any]:
         if self._node.engine is None or not self._node.netmap.derp_map.regions:
             raise Refusal(409, "there is no DERP map yet: run `ginnel up` first")
         try:
-            done, _ = await asyncio.gather(self._node.engine.netcheck(), self._node.home_router.mapping.probed())
+            enough = VERBOSE_REGIONS if verbose else ENOUGH_REGIONS
+            asked = self._node.engine.netcheck(full=full, enough=enough)
+            done, _ = await asyncio.gather(asked, self._node.home_router.mapping.probed())
         except EngineClosed as error:
             raise Refusal(503, str(error)) from None
         news = self._node.home_router.mapping.news
         report = dataclasses.replace(done.report, upnp=news.upnp, pmp=news.pmp, pcp=news.pcp)
-        return netcheck_answer(report, self._node.netmap.derp_map)
+        return netcheck_answer(report, self._node.netmap.derp_map, verbose=verbose)
 
     async def port_mapping(self) -> dict[str, Any]:
         """Look anew, then say what is found and held."""
@@ -185,7 +188,11 @@ class NodeBackend:
         }
 
 
-def netcheck_answer(report: Report, derp_map: DERPMap) -> dict[str, Any]:
-    """The report in words and in Tailscale's JSON."""
+def netcheck_answer(report: Report, derp_map: DERPMap, *, verbose: bool = False) -> dict[str, Any]:
+    """The report in words, in Tailscale's JSON, and in its one line for logs."""
     now = datetime.now().astimezone()
-    return {"Text": report_text(report, derp_map, now), "Report": report_json(report, now)}
+    return {
+        "Text": report_text(report, derp_map, now, verbose=verbose),
+        "Report": report_json(report, now),
+        "Line": report_line(report),
+    }

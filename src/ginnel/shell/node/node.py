@@ -300,7 +300,7 @@ class MeshNode:
             self.engine.input(lambda mesh, now: mesh.interfaces_changed(addresses, now))
             self.engine.input(lambda mesh, now: mesh.link_changed(major, now))
         if major and self.client is not None:
-            self.client.link_changed()
+            self.client.link_changed({str(local.address.ip) for local in addresses})
         moved = self.home_router.read()
         self._follow_router()
         if major and not moved:
