@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ginnel.core.node.portmap.actions import PortMapped
+from ginnel.core.node.portmap.actions import Gateway, PortMapped
 from ginnel.core.node.portmap.constants import CHECK_UPNP_IDLE, LIFETIME
 from ginnel.core.node.portmap.mapper import PortMapper
 from ginnel.core.node.portmap.states import Held, Resting
@@ -20,7 +20,7 @@ from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import SERVER, network
 from ginnel.lab.namespace import enter_network
 from ginnel.shell.node.gateway import read_gateway
-from ginnel.shell.node.portmap import PortMapping, Wish
+from ginnel.shell.node.portmap import OPEN_AGAIN, PortMapping, Wish
 from ginnel.words import Endpoint
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
@@ -211,3 +211,32 @@ def test_a_plain_home_router_costs_its_probes_and_nothing_is_told_but_that() -> 
         assert "neither" in home.mapping.mapper.problem
 
     inside("easy", story)
+
+
+@EACH
+def test_a_machine_that_leaves_for_another_network_gives_its_port_back_if_it_can(kind: str) -> None:
+    async def story(home: Home) -> None:
+        await home.mapped()
+        home.mapping.follow(Wish(), active=False)
+        await home.until(lambda: home.news[-1] == PortMapped())
+        if kind != "upnp":  # by HTTP only to a router that is still ours
+            await home.until(lambda: "dnat" not in home.rules())
+        home.start()
+        await home.mapped()
+
+    inside(kind, story)
+
+
+def test_an_address_that_is_not_there_yet_is_tried_again() -> None:
+    async def story(home: Home) -> None:
+        found = read_gateway("ginnel0")
+        assert found is not None
+        late = Gateway(found.interface, found.own + 100, found.address)
+        home.mapping.follow(Wish(late, PORT), active=False)
+        assert "cannot open a socket" in home.mapping.mapper.problem
+        home.lab.spaces["alice"].run(["ip", "addr", "add", f"{late.own}/24", "dev", late.interface])
+        jump(OPEN_AGAIN)
+        await home.mapped()
+        assert home.mapping.mapper.gateway == late
+
+    inside("pcp", story)

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 32  # datagrams taken in one turn of the loop
 DATAGRAM = 4097  # one more than any codec reads
+OPEN_AGAIN = 10.0
 RELEASE_TIME = 1.0
 LOOK_TIME = 12.0
 
@@ -71,8 +72,8 @@ class PortMapping:
     def follow(self, wish: Wish, *, active: bool) -> None:
         """Map this from now on; cheap while nothing changes."""
         if wish != self._wish:
-            self._leave()
-            self._wish = wish
+            before, self._wish = self._wish, wish
+            self._leave(before)
             self._enter()
         if active != self.mapper.active:
             self.mapper.active = active
@@ -110,9 +111,12 @@ class PortMapping:
             async with asyncio.timeout(RELEASE_TIME):
                 await asyncio.gather(*last)
 
-    def _leave(self) -> None:
-        if self._wish.any:
-            self._perform(self.mapper.stop())
+    def _leave(self, before: Wish) -> None:
+        """By HTTP a mapping is given back only to a router that is still ours: another network may have another one
+        at the same address."""
+        if before.any:
+            same = before.gateway == self._wish.gateway
+            self._perform([action for action in self.mapper.stop() if same or not isinstance(action, FetchPortmap)])
         self._close_sockets()
 
     def _enter(self) -> None:
@@ -125,6 +129,7 @@ class PortMapping:
             log.warning("no port mapping: cannot open a socket on %s: %s", gateway.interface, error.strerror or error)
             self.mapper.problem = f"cannot open a socket on {gateway.interface}: {error.strerror or error}"
             self._close_sockets()
+            self._timer = asyncio.get_running_loop().call_later(OPEN_AGAIN, self._enter)
             return
         self.mapper.with_upnp = self._wish.with_upnp
         self._input(lambda mapper, now: mapper.start(gateway, self._wish.port, now))

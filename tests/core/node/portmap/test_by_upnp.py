@@ -1,11 +1,25 @@
 """The quirks of UPnP routers, each as one is known to behave."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ginnel.core.node.portmap import constants as c
+from ginnel.core.node.portmap.actions import FetchPortmap
 from ginnel.words import Endpoint
 from tests.core.node.portmap.routers import PORT, SSDP, Bench, Router, mapped
-from tests.wire.test_upnp import IP1, IP2, PPP
+from tests.wire.test_upnp import IP1, IP2, PPP, description, envelope, fault
+
+
+def bodies() -> st.SearchStrategy[bytes]:
+    """Noise, and each kind of answer, whatever was asked."""
+    said = [f"<NewReservedPort>{port}</NewReservedPort>" for port in ("0", "1023", "2000", "x")]
+    said += [f"<NewExternalIPAddress>{ip}</NewExternalIPAddress>" for ip in ("0.0.0.0", "10.0.0.1", "203.0.113.5", "")]
+    said += ["<NewConnectionStatus>Connected</NewConnectionStatus>", ""]
+    answers = [envelope(f"<Response>{inside}</Response>") for inside in said]
+    answers += [fault(code) for code in (401, 402, 501, 714, 718, 725, 729)]
+    answers.append(description((IP1, "/ctl")))
+    return st.sampled_from(answers) | st.binary(max_size=40)
 
 
 def names(bench: Bench) -> list[str]:
@@ -130,6 +144,25 @@ def test_a_router_that_never_answers_by_http_is_left_after_eight_seconds() -> No
     bench.after(c.UPNP_LIMIT)
     assert bench.mapper.settled
     assert "too long" in bench.mapper.problem
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.sampled_from([0, 200, 404, 500]), bodies()), max_size=40), st.booleans())
+def test_whatever_a_router_answers_it_ends_within_a_bounded_number_of_requests(
+    answers: list[tuple[int, bytes]], version_2: bool
+) -> None:
+    router = Router({SSDP}, services=((IP2 if version_2 else IP1, "/ctl"), (IP1, "/two"), (PPP, "/three")))
+    bench, honest = Bench(router), router.http
+
+    def http(action: FetchPortmap) -> tuple[int, bytes]:
+        said = honest(action)
+        return answers.pop(0) if answers else said
+
+    router.http = http  # type: ignore[method-assign]
+    bench.start().after(1.0)
+    assert len(router.fetched) <= c.LOCATIONS_TRIED + 2 * 3 + 2 * c.UPNP_PORTS_TRIED + 4
+    if bench.external is not None:
+        assert bench.external.port >= c.LOWEST_PORT
 
 
 def test_descriptions_that_are_none_are_passed_over() -> None:
