@@ -1,7 +1,7 @@
 """The quirks of UPnP routers, each as one is known to behave."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ginnel.core.node.portmap import constants as c
@@ -146,7 +146,6 @@ def test_a_router_that_never_answers_by_http_is_left_after_eight_seconds() -> No
     assert "too long" in bench.mapper.problem
 
 
-@settings(max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from([0, 200, 404, 500]), bodies()), max_size=40), st.booleans())
 def test_whatever_a_router_answers_it_ends_within_a_bounded_number_of_requests(
     answers: list[tuple[int, bytes]], version_2: bool

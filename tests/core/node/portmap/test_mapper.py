@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ginnel.core.node.portmap import constants as c
@@ -325,7 +325,6 @@ def packets() -> st.SearchStrategy[bytes]:
     return st.builds(bytes.__add__, st.sampled_from(heads), st.binary(max_size=60))
 
 
-@settings(max_examples=300)
 @given(
     st.sampled_from([PCP, PMP, SSDP]),
     st.lists(st.tuples(st.sampled_from(["received", "found", "announced", "fetched"]), packets(), st.floats(0, 400))),
