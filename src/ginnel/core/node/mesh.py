@@ -22,6 +22,7 @@ from ginnel.core.node.netcheck import ENOUGH_REGIONS
 from ginnel.core.node.netmap import MapChange, NetMap
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.path_policy import PathPolicies, PathPolicy
+from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
 from ginnel.words import Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
 
@@ -88,6 +89,18 @@ class Mesh(MeshParts):
         problem = None if v4 else "the UDP port for IPv4 could not be bound; traffic goes by relays"
         actions = self._health(HealthCode.NO_UDP4_BIND, problem)
         return self._settle([*actions, *self._own.restart_check(now)], now)
+
+    def port_mapped(self, news: PortMapped, now: Instant) -> list[Action]:
+        """What the home router forwards, and which protocols for that it speaks: see portmap/mapper.py."""
+        return self._settle(self._own.port_mapped(news, now), now)
+
+    @property
+    def port_map_believed(self) -> bool:
+        return self._own.endpoints.believed_port_map() is not None
+
+    def is_active(self, now: Instant) -> bool:
+        """Whether traffic went out in the last 45 s."""
+        return self._own.is_active(now)
 
     def link_changed(self, major: bool, now: Instant) -> list[Action]:
         """Major: the default route moved or a sleep of ten minutes ended; sockets are bound anew, paths proven anew.

@@ -41,6 +41,8 @@ class Prefs(msgspec.Struct, frozen=True, rename="pascal"):
     def paths(self) -> PathPolicies:
         return PathPolicies(self.path_policy, self.path_policies)
 
+    no_port_mapping: bool = False
+
     def pinned_key(self) -> MachineKey | None:
         return MachineKey.parse(self.server_key) if self.server_key else None
 
