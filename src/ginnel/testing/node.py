@@ -124,7 +124,8 @@ class SimNode:
         return found
 
     def _bound(self) -> tuple[int, int, int]:
-        return self.port if self.host.v4 else 0, self.port if self.host.v6 else 0, self.port
+        """Sockets of both families, whatever addresses there are: they are bound to any."""
+        return self.port, self.port, self.port
 
     def network_changed(self) -> None:
         """The machine is in another network, and the process is told of it."""

@@ -198,8 +198,14 @@ class Player:
 
 def play(seed: int, *, trace: bool = False) -> Outcome:
     """Run one seed. Raises `Broken`, with the command that repeats the run and shows it."""
-    player = Player(plan(seed), trace=trace)
     try:
-        return player.run()
+        return Player(plan(seed), trace=trace).run()
     except Broken as broken:
-        raise Broken(f"seed {seed}: {broken}; replay: python -m ginnel.testing --seed {seed} --trace") from None
+        breach = str(broken)
+    except Exception as crash:
+        raise Broken(f"seed {seed} crashes: {crash!r}; {replay(seed)}") from crash
+    raise Broken(f"seed {seed}: {breach}; {replay(seed)}")
+
+
+def replay(seed: int) -> str:
+    return f"replay: python -m ginnel.testing --seed {seed} --trace"
