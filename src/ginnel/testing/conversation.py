@@ -102,7 +102,8 @@ class Conversation:
 
     def _connected(self, facts: Facts, now: Instant) -> None:
         settled = self._world.watch.settled_at
-        if now <= settled or not facts.must_talk(self.a, self.b, were_direct=self._were_direct):
+        permitted = self._world.control.permits(self.a, self.b, PORT)  # else only what flowed before goes on
+        if not permitted or now <= settled or not facts.must_talk(self.a, self.b, were_direct=self._were_direct):
             self._last_answer, self._unanswered = max(now, settled), 0
         elif now - self._last_answer > SILENCE and self._unanswered >= QUESTIONS:
             silent = now - self._last_answer
