@@ -26,7 +26,9 @@ FIRST_SOURCE_PORT = 20000
 SILENCE = 8.0
 QUESTIONS = 12  # of which at least one is answered, were one in ten packets lost
 TRUSTED_ON = 6.5  # a path that gives no more answers
-DIRECT_WITHIN, DIRECT_WITHIN_UNDER_LOSS, DIRECT_AGAIN_ONE_WAY = 6.0, 20.0, 50.0
+DIRECT_WITHIN = 6.0  # a trial of the path lasts 3 s, and 1 s more
+DIRECT_WITHIN_UNDER_LOSS = 50.0  # one in ten lost: now and then a path is left for the 30 s that one is shunned
+DIRECT_AGAIN_ONE_WAY = 110.0  # 30 and 60 s
 
 
 class Conversation:
