@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from ginnel.testing.conversation import PORT as CONVERSATION_PORT
 from ginnel.testing.memory import held
 from ginnel.testing.mesh import SimMesh
-from ginnel.testing.nat import EASY, HARD, Nat, NatKind
+from ginnel.testing.nat import EASY, EASY_OTHER_PORT, HARD, Nat, NatKind
 from ginnel.testing.plan import Machine, Plan, Talk, plan
 from ginnel.testing.plan_faults import Fault
 from ginnel.testing.watch import Broken
@@ -164,6 +164,11 @@ class Player:
 
     def move_to_easy(self, fault: Fault) -> None:
         self._move(fault, EASY)
+
+    def move_unheard(self, fault: Fault) -> None:
+        """While the control server is away, so that peers hear of it by their relays or not at all."""
+        self.control_away(fault)
+        self.mesh.clock.after(2.0, self._move, fault, EASY_OTHER_PORT)
 
     def move_to_hard(self, fault: Fault) -> None:
         self._move(fault, HARD)
