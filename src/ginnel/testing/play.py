@@ -24,7 +24,7 @@ REGION_MOVED_IN = 25.0  # several dials, a net check, and word by way of the con
 OBJECTS, OBJECTS_OF_A_PEER = 1500, 1500
 """What a core may hold. A peer of a quiet network takes some 150 objects."""
 STORM_LOSS = 0.6
-FORGIVEN_IN = 45.0  # a path that lost so much is left for 30 s
+FORGIVEN_IN = 100.0  # a path that lost so much is left for 30 s, and for 60 s if it does it again
 
 
 @dataclass(frozen=True, slots=True)
