@@ -42,6 +42,7 @@ FIRST_ROUNDS_AGAIN, FIRST_ROUNDS_AGAIN_MAX = 5.0, 60.0  # between two such burst
 PROBE_BURST, PROBE_RATE = 8.0, 1.0  # probes, and probes a second, to an address that has not answered
 REACTIVE_PING_GAP = 0.05  # between pings that answer pings of one endpoint
 PROVEN_ENDPOINT_INTERVAL = 1.5  # between pings to an endpoint that worked before and is lost
+SEARCH_INTERVAL = 2.5  # between rounds while there is no path: a network may let UDP through at any moment
 PROVEN_ENDPOINT_LIFE = 300.0  # how long such an endpoint is asked so often
 CALL_BACK_AFTER = 0.1  # a path is proven and its peer has not pinged us: it may not know, so it is called
 PEER_KNOWS = 1.0  # a ping of the peer so long ago at most

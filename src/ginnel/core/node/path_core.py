@@ -12,6 +12,7 @@ from ginnel.core.node.candidates import Candidates
 from ginnel.core.node.constants import (
     CALL_BACK_AFTER,
     FULL_SIZE,
+    HEARTBEAT_INTERVAL,
     PEER_KNOWS,
     PONG_DUE_FACTOR,
     PONG_DUE_MIN,
@@ -115,6 +116,8 @@ class PathCore:
         other = not isinstance(self.path, Direct) or self.path.proven.way != proven.way
         if not self.trusted(now):
             self._timers[Timer.CALL_BACK] = Instant(now + CALL_BACK_AFTER)
+            if Timer.HEARTBEAT in self._timers:
+                self._timers[Timer.HEARTBEAT] = Instant(now + HEARTBEAT_INTERVAL)
         self.path = Direct(proven, proven_at)
         self._timers[Timer.TRUST_ENDS] = self.path.trusted_until
         self._timers.pop(Timer.PONG_DUE, None)
