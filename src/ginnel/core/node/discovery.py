@@ -54,7 +54,7 @@ class Discovery:
         self.touched: set[NodeKey] = set()
         self.regions_wanted: set[RegionId] = set()
         """Relays that something waits for; the mesh empties it."""
-        self._parked: dict[NodeKey, None] = {}
+        self._parked: dict[NodeKey, Instant] = {}
         self._relay_up = relay_up
         self._peers = peers
         self._drops = drops
@@ -142,7 +142,7 @@ class Discovery:
             if peer.path.known_to_peer(now):
                 continue
             if not self._relay_up(peer.path.region):
-                self._parked[key] = None
+                self._parked[key] = now
                 self.regions_wanted.add(peer.path.region)
                 continue
             packet = self.session.seal(peer.disco, CallMeMaybe(self.endpoints[:CALL_ME_MAYBE_ENDPOINTS]))
@@ -150,13 +150,13 @@ class Discovery:
                 actions.append(SendRelay(peer.path.region, key, packet))
         return actions
 
-    def relay_came_up(self, region: RegionId) -> None:
-        """Those who could not be called for want of this relay are called now."""
-        for key in list(self._parked):
+    def relay_came_up(self, region: RegionId, now: Instant) -> None:
+        """Those who could not be called for want of this relay are called now, unless that was long ago."""
+        for key, since in list(self._parked.items()):
             peer = self._peers.get(key)
             if peer is None or peer.path.region == region:
                 del self._parked[key]
-            if peer is not None and peer.path.region == region:
+            if peer is not None and peer.path.region == region and now - since <= ENDPOINTS_FRESH_ENOUGH:
                 self.invites[key] = None
 
     # --- what comes in ---

@@ -181,7 +181,7 @@ class Mesh(MeshParts):
     def relay_up(self, region: RegionId, now: Instant) -> list[Action]:
         """Logged in."""
         self._relays.went_up(region)
-        self._discovery.relay_came_up(region)
+        self._discovery.relay_came_up(region, now)
         actions = self._health(HealthCode.NO_DERP_CONNECTION, None) if region == self._relays.home else []
         return self._settle([*actions, *self._reroute_all(region, now)], now)
 
