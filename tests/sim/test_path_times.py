@@ -204,3 +204,19 @@ def test_slow_traffic_is_not_taken_for_silence(every: float) -> None:
     relayed = mesh.nodes["a"].pump.counts["relay"] + mesh.nodes["b"].pump.counts["relay"]
     mesh.clock.run(120.0)
     assert mesh.nodes["a"].pump.counts["relay"] + mesh.nodes["b"].pump.counts["relay"] == relayed
+
+
+def test_a_nat_that_maps_to_another_port_is_direct_again_as_soon_as_stun_has_said_so() -> None:
+    """The peer cannot know the new port, so STUN is asked when the path is lost, not at its next turn."""
+    times = []
+    for seed in range(SEEDS):
+        mesh = talking(seed)
+        node = mesh.nodes["b"]
+        box = node.host.nat
+        assert box is not None
+        box.reboot()
+        taken = Endpoint(node.host.v4, 1)  # type: ignore[arg-type]
+        box.forwards[next(iter(node.host.sockets))] = taken  # the port is somebody else's now
+        times.append(flows_again(mesh, 7.0, seed))
+        until(mesh, lambda mesh=mesh: mesh.both_direct("a", "b"), 4.0, seed)
+    assert median(times) <= 3.0

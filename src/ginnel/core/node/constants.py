@@ -67,6 +67,7 @@ SIZE_LOSSES = 4  # so many of them are lost while small ones are answered: too l
 SIZE_PINGS = 8  # then it stays unknown
 SIZE_PONG_DUE_MIN = 0.25
 PONG_DUE_MIN, PONG_DUE_FACTOR = 0.12, 3.0  # a suspect path answers within max(MIN, FACTOR x latency), or loses trust
+CONFIRM_GAP = 2.0  # between checks because paths were lost
 RESTUN_WITHOUT_UDP = 5.0  # while active and no STUN server answers: a lost packet, or a network that may recover
 HOME_TOLD_AFTER = 0.15  # the only relay there is: peers may use it before the first check, if that takes longer
 PINGS_OUTSTANDING = 65536

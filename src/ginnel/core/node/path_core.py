@@ -22,7 +22,7 @@ from ginnel.core.node.constants import (
     TRUST_UDP_ADDR_DURATION,
 )
 from ginnel.core.node.data_watch import DataWatch
-from ginnel.core.node.path_actions import NEVER, PathAction, Purpose
+from ginnel.core.node.path_actions import NEVER, LookAround, PathAction, Purpose
 from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.path_state import Direct, Relayed, Timer
 from ginnel.core.node.probe_budget import ProbeBudget
@@ -178,7 +178,7 @@ class PathCore:
             return self._steer(now)
         self.searching_since = self.searching_since or now
         self._timers[Timer.HEARTBEAT] = Instant(now + PROVEN_ENDPOINT_INTERVAL)
-        return [*self._steer(now), *self._rounds.anew(now)]
+        return [*self._steer(now), LookAround(), *self._rounds.anew(now)]
 
     # --- what follows ---
 
