@@ -13,7 +13,7 @@ from ginnel.core.node.actions import Action, PingAnswered, SendRelay, SendUdp, S
 from ginnel.core.node.addresses import is_candidate
 from ginnel.core.node.constants import CALL_ME_MAYBE_ENDPOINTS, ENDPOINTS_FRESH_ENOUGH
 from ginnel.core.node.home_region import NO_REGION
-from ginnel.core.node.path_actions import NEVER, Invite, PathAction, Probe, Purpose
+from ginnel.core.node.path_actions import NEVER, Invite, LookAround, PathAction, Probe, Purpose
 from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.peers import Peer, PeerTable
 from ginnel.core.node.scoring import Proven, wire_size
@@ -51,6 +51,8 @@ class Discovery:
         self.endpoints_at: Instant = NEVER
         self.invites: dict[NodeKey, None] = {}
         """Peers that get a call-me-maybe as soon as our endpoints are fresh."""
+        self.look_around = False
+        """Our endpoints are to be confirmed; the mesh does it."""
         self.touched: set[NodeKey] = set()
         self.regions_wanted: set[RegionId] = set()
         """Relays that something waits for; the mesh empties it."""
@@ -71,6 +73,8 @@ class Discovery:
             match each:
                 case Probe(endpoint, purpose, socket, size):
                     actions += self._ping(peer, endpoint, purpose, now, socket=socket, size=size)
+                case LookAround():
+                    self.look_around = True
                 case Invite():
                     actions += self._invite(peer, now)
                 case Steer():

@@ -36,4 +36,9 @@ class Invite:
     """Send the peer a call-me-maybe by its relay, with fresh endpoints of ours."""
 
 
-PathAction = Probe | Invite | Steer
+@dataclass(frozen=True, slots=True)
+class LookAround:
+    """A path was lost: our own outside addresses may be others, so they are asked for before anybody is called."""
+
+
+PathAction = Probe | Invite | LookAround | Steer
