@@ -10,8 +10,11 @@ PumpAside = (
     tuple[Literal["disco"], Address, bytes]  # a disco datagram by UDP: source, packet
     | tuple[Literal["stun"], Address, bytes]  # a STUN answer: source, packet
     | tuple[Literal["relayed-disco"], int, bytes, bytes]  # region, source node key, packet
-    | tuple[Literal["sent"], bytes]  # the tunnel sent for this peer: at once after 1 s of silence, then each second
-    | tuple[Literal["received"], bytes, Address | int]  # authentic data from this peer, by endpoint or region; likewise
+    | tuple[Literal["sent"], bytes]  # the tunnel sent for this peer: at once after 0.5 s of silence, then as often
+    | tuple[
+        Literal["received"], bytes, Address | int
+    ]  # authentic data from this peer, by endpoint or region; likewise,
+    # for UDP and relays apart
     | tuple[Literal["handshake"], bytes]  # a new keypair with this peer
     | tuple[Literal["peer-disco"], bytes, bytes]  # the peer told its disco key inside the tunnel: node key, disco key
     | tuple[Literal["unsendable"], Address, int]  # UDP destination, errno
@@ -57,7 +60,8 @@ class Pump:
 
     def remove_peer(self, key: bytes) -> None: ...
     def steer(self, key: bytes, endpoint: Address | None, region: int) -> None:
-        """Send this peer's packets to the endpoint and, when `region` is not 0, by that region's relay as well.
+        """Send this peer's packets to the endpoint and, when `region` is not 0, by that region's relay as well. Region
+        0xffffffff: by no relay, not even an answer.
         With neither, up to 128 packets wait for a path and older ones are dropped and counted; an answer to the peer's
         handshake goes back where that came from. A handshake that waits for its answer is repeated on a new endpoint.
         An unknown key is ignored."""

@@ -16,6 +16,7 @@ from ginnel.core.node.constants import PING_TIMEOUT
 from ginnel.core.node.endpoints import LocalAddress
 from ginnel.core.node.mesh import Mesh
 from ginnel.core.node.netmap import NetMap, apply_frame, first_frame
+from ginnel.core.node.path_policy import PathPolicies, PathPolicy
 from ginnel.wire import disco
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion, FilterRule, MapResponse, NetPortRange, Node, PeerChange
 from ginnel.words import DiscoPrivate, Endpoint, Instant, NodePrivate, RegionId, WallTime
@@ -105,8 +106,17 @@ def made_direct(member: Member, now: Instant = T0) -> bytes:
     assert isinstance(message, disco.Ping)
     pong = BOB.seal(ALICE, disco.Pong(message.tx_id, ELSEWHERE))
     actions = member.mesh.disco_received(BOB_AT, pong, Instant(now + 0.03))
+    assert steers(actions) == [act.Steer(BOB.key.public(), BOB_AT, REGION)]  # until large ones are known to pass
+    actions = member.mesh.disco_received(BOB_AT, answered(udp(actions)[0]), Instant(now + 0.06))
     assert steers(actions) == [act.Steer(BOB.key.public(), BOB_AT, RegionId(0))]
     return pong
+
+
+def answered(ping: act.SendUdp) -> bytes:
+    """Bob's pong to Alice's ping."""
+    message = BOB.open(ALICE, ping.packet)
+    assert isinstance(message, disco.Ping)
+    return BOB.seal(ALICE, disco.Pong(message.tx_id, ELSEWHERE))
 
 
 def test_the_first_map_tells_the_pump_everything_and_dials_the_only_relay() -> None:
@@ -150,12 +160,32 @@ def test_a_pong_of_another_peer_does_not_answer_for_bob() -> None:
     assert member.mesh.drops["disco.unasked_pong"] == 1
 
 
-def test_a_pong_is_credited_to_the_address_that_was_asked() -> None:
+def test_a_pong_from_elsewhere_proves_nothing_and_names_a_place_to_ask_at() -> None:
     member = alice()
     message = BOB.open(ALICE, udp(member.mesh.sent(BOB.key.public(), T0))[0].packet)
     assert isinstance(message, disco.Ping)
     pong = BOB.seal(ALICE, disco.Pong(message.tx_id, BOB_AT))
-    assert steers(member.mesh.disco_received(ELSEWHERE, pong, T0))[0].endpoint == BOB_AT
+    actions = member.mesh.disco_received(ELSEWHERE, pong, T0)
+    assert steers(actions) == []
+    assert [s.to for s in udp(actions)] == [ELSEWHERE]
+    assert member.mesh.drops["disco.pong_elsewhere"] == 1
+    assert steers(member.mesh.disco_received(BOB_AT, pong, T0))[0].endpoint == BOB_AT
+
+
+def test_a_ping_by_relay_begins_a_search() -> None:
+    member = alice()
+    member.mesh.relay_up(REGION, T0)
+    member.mesh.port_bound(41641, 0, 0, T0)
+    ping = BOB.seal(ALICE, disco.Ping(bytes(12), BOB.key.public()))
+    actions = member.mesh.relayed_disco_received(REGION, BOB.key.public(), ping, T0)
+    assert BOB_AT in [s.to for s in udp(actions)]
+    again = member.mesh.relayed_disco_received(REGION, BOB.key.public(), ping, Instant(T0 + 1))
+    assert udp(again) == []
+
+
+def test_data_by_relay_begins_a_search() -> None:
+    member = alice()
+    assert BOB_AT in [s.to for s in udp(member.mesh.received(BOB.key.public(), REGION, T0))]
 
 
 def test_a_ping_is_answered_with_a_pong_and_a_ping() -> None:
@@ -324,7 +354,15 @@ def test_no_route_to_the_endpoint_means_relay_at_once() -> None:
     made_direct(member)
     actions = member.mesh.unsendable(BOB_AT, errno.EHOSTUNREACH, Instant(T0 + 1))
     assert steers(actions)[0] == act.Steer(BOB.key.public(), None, REGION)
-    assert member.mesh.unsendable(BOB_AT, errno.EPERM, Instant(T0 + 1)) == []
+    assert steers(member.mesh.unsendable(BOB_AT, errno.EMSGSIZE, Instant(T0 + 1))) == []
+
+
+def test_a_packet_that_our_firewall_refuses_costs_the_trust_in_its_path() -> None:
+    member = alice()
+    made_direct(member)
+    assert steers(member.mesh.unsendable(ELSEWHERE, errno.EPERM, Instant(T0 + 1))) == []
+    actions = member.mesh.unsendable(BOB_AT, errno.EPERM, Instant(T0 + 1))
+    assert steers(actions) == [act.Steer(BOB.key.public(), BOB_AT, REGION)]
 
 
 def test_a_dead_socket_is_bound_anew_but_not_more_than_once_in_five_seconds() -> None:
@@ -382,3 +420,37 @@ def test_a_thousand_silent_peers_are_not_looked_at() -> None:
         member.mesh.tick(now)
     assert member.mesh.next_timeout() is None
     assert member.mesh.tick(Instant(now + 1)) == []
+
+
+def test_a_policy_holds_for_peers_that_come_later_and_changes_for_those_that_are_there() -> None:
+    member = alice()
+    only_bob = PathPolicies(peers={"n2": PathPolicy.DIRECT, "n3": PathPolicy.RELAY})
+    actions = member.mesh.path_policies_changed(only_bob, T0)
+    assert steers(actions) == [act.Steer(BOB.key.public(), None, act.NEVER_BY_RELAY)]
+    added = member.frame(peers_changed=[EVE.node(endpoints=[str(ELSEWHERE)])])
+    assert steers(added) == [act.Steer(EVE.key.public(), None, REGION)]
+    assert udp(member.mesh.sent(EVE.key.public(), T0)) == []
+    back = member.mesh.path_policies_changed(PathPolicies(), T0)
+    assert steers(back) == [act.Steer(BOB.key.public(), None, REGION)]
+
+
+def test_a_peer_for_the_relay_alone_gets_no_pong_by_udp() -> None:
+    member = alice()
+    member.mesh.path_policies_changed(PathPolicies(PathPolicy.RELAY), T0)
+    ping = BOB.seal(ALICE, disco.Ping(bytes(12), BOB.key.public()))
+    assert member.mesh.disco_received(BOB_AT, ping, T0) == []
+    assert member.mesh.drops["disco.path_policy"] == 1
+    assert member.mesh.relayed_disco_received(REGION, BOB.key.public(), ping, T0) != []
+
+
+def test_a_ping_of_people_does_not_take_a_way_that_is_forbidden_and_says_so() -> None:
+    member = alice()
+    member.mesh.relay_up(REGION, T0)
+    member.mesh.path_policies_changed(PathPolicies(PathPolicy.DIRECT), T0)
+    actions = member.mesh.ping_requested(8, BOB.key.public(), 0, T0)
+    assert [BOB.open(ALICE, a.packet).kind for a in actions if isinstance(a, act.SendRelay)] in ([], [3])
+    while (at := member.mesh.next_timeout()) is not None and at <= T0 + PING_TIMEOUT + 0.01:
+        actions += member.mesh.tick(at)
+    assert [a.reason for a in actions if isinstance(a, act.PingFailed)] == [
+        "no direct path was found, and `ginnel path` forbids relays for this peer"
+    ]

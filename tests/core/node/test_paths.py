@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from ginnel.core.node.actions import Steer
 from ginnel.core.node.constants import (
+    CALL_BACK_AFTER,
     FIRST_ROUNDS,
     HEARTBEAT_INTERVAL,
     PING_TIMEOUT,
@@ -12,7 +13,8 @@ from ginnel.core.node.constants import (
     SILENCE_IS_SUSPECT,
     TRUST_UDP_ADDR_DURATION,
 )
-from ginnel.core.node.paths import Invite, PathAction, PathChooser, Probe, Purpose
+from ginnel.core.node.path_actions import Invite, PathAction, Probe, Purpose
+from ginnel.core.node.paths import PathChooser
 from ginnel.core.node.probe_budget import ProbeBudget
 from ginnel.core.node.scoring import Proven
 from ginnel.words import Endpoint, Instant, NodeKey, RegionId
@@ -44,6 +46,7 @@ def run(path: PathChooser, until: float) -> list[tuple[float, PathAction]]:
 def direct(endpoint: Endpoint = PUBLIC, latency: float = 0.04) -> PathChooser:
     path = chooser(endpoint)
     path.sent(T0)
+    path.pinged(endpoint, T0)
     path.ponged(Proven(endpoint, latency), T0)
     return path
 
@@ -71,6 +74,7 @@ def test_the_first_rounds_follow_quickly_and_stop_at_a_pong() -> None:
     assert [round(at, 6) for at in rounds] == list(FIRST_ROUNDS[1:])
     other = chooser(PUBLIC)
     other.sent(T0)
+    other.pinged(PUBLIC, Instant(T0 + 0.05))
     other.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 0.05))
     assert run(other, T0 + 2) == []
 
@@ -101,7 +105,7 @@ def test_heartbeats_go_every_three_seconds_while_something_is_sent() -> None:
     beats: list[float] = []
     while (at := path.next_timeout()) is not None and at < T0 + 200:
         for action in path.tick(at):
-            if isinstance(action, Probe):
+            if isinstance(action, Probe) and not action.size:
                 beats.append(at - T0)
                 path.ponged(Proven(action.endpoint, 0.001), Instant(at + 0.001))
     assert beats == [HEARTBEAT_INTERVAL * n for n in range(1, 15)]
@@ -154,8 +158,10 @@ def test_any_pong_replaces_a_path_that_lost_its_trust() -> None:
 
 def test_a_flow_that_falls_silent_is_asked_and_loses_trust_without_an_answer() -> None:
     path = direct()
+    path.sent(Instant(T0 + 0.8))
     path.received(PUBLIC, Instant(T0 + 1))
     path.sent(Instant(T0 + 1.5))
+    path.sent(Instant(T0 + 2.0))
     events = run(path, T0 + 1 + SILENCE_IS_SUSPECT + 0.3)
     assert events[0][1] == Probe(PUBLIC, Purpose.HEARTBEAT)
     assert Steer(BOB, PUBLIC, HOME) in [action for _, action in events]
@@ -167,7 +173,7 @@ def test_data_by_another_way_does_not_vouch_for_the_path_in_use() -> None:
     path.sent(Instant(T0 + 0.1))
     path.received(LAN, Instant(T0 + 1.0))
     path.received(None, Instant(T0 + 1.0))
-    assert probed(path.sent(Instant(T0 + 1.3))) == [PUBLIC]
+    assert set(probed(path.sent(Instant(T0 + 1.31)))) == {PUBLIC}
 
 
 def test_silence_is_no_news_where_nothing_is_sent() -> None:
@@ -187,7 +193,8 @@ def test_a_way_that_the_kernel_does_not_have_is_left_at_once() -> None:
 def test_after_moving_nothing_is_proven_and_everything_is_asked() -> None:
     path = direct()
     actions = path.moved(Instant(T0 + 1))
-    assert actions[0] == Steer(BOB, None, HOME)
+    assert actions[0] == Steer(BOB, PUBLIC, HOME)
+    assert not path.trusted(Instant(T0 + 1))
     assert probed(actions) == [PUBLIC]
     assert Invite() in actions
 
@@ -207,3 +214,71 @@ def test_fruitless_searches_come_ever_more_seldom() -> None:
 def test_a_new_relay_of_the_peer_is_steered_to() -> None:
     path = chooser()
     assert path.region_changed(RegionId(9), T0) == [Steer(BOB, None, RegionId(9))]
+
+
+def test_what_an_auxiliary_socket_proves_is_steered_to_and_kept_by_that_socket() -> None:
+    path = chooser(PUBLIC)
+    path.sent(T0)
+    assert path.ponged(Proven(PUBLIC, 0.04, socket=7), T0) == [Steer(BOB, PUBLIC, RegionId(0), 7)]
+    beats = [action for _, action in run(path, T0 + HEARTBEAT_INTERVAL) if isinstance(action, Probe)]
+    assert beats == [Probe(PUBLIC, Purpose.HEARTBEAT, 7)]
+
+
+def test_a_ping_to_an_auxiliary_socket_is_answered_from_it_and_makes_no_candidate() -> None:
+    path = chooser()
+    assert path.pinged(PUBLIC, T0, socket=7) == [Probe(PUBLIC, Purpose.DISCOVERY, 7)]
+    assert PUBLIC not in path.candidates
+
+
+def test_a_search_is_told_from_its_beginning_to_its_end() -> None:
+    path = chooser(PUBLIC)
+    assert path.searching_since is None
+    path.sent(T0)
+    run(path, T0 + 10)
+    assert path.searching_since == T0
+    path.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 11))
+    assert path.searching_since is None
+    other = chooser(PUBLIC)
+    other.sent(T0)
+    run(other, T0 + SESSION_ACTIVE_TIMEOUT + 10)
+    assert other.searching_since is None
+
+
+def test_a_peer_that_does_not_ping_back_is_called_soon_after_the_path_is_proven() -> None:
+    path = chooser(PUBLIC)
+    path.sent(T0)
+    run(path, T0 + 1)
+    path.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 1.1))
+    assert Invite() in [action for _, action in run(path, T0 + 1.1 + CALL_BACK_AFTER)]
+    early = chooser(PUBLIC)
+    early.sent(T0)
+    early.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 0.05))
+    assert [at - T0 for at, action in run(early, T0 + 2) if action == Invite()] == [1.0]  # one went out at T0
+    knows = chooser(PUBLIC)
+    knows.sent(T0)
+    run(knows, T0 + 1)
+    knows.pinged(PUBLIC, Instant(T0 + 1.05))
+    knows.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 1.1))
+    assert run(knows, T0 + 1.1 + CALL_BACK_AFTER) == []
+
+
+def test_who_calls_while_we_think_we_have_a_path_makes_us_ask_and_not_wait_long() -> None:
+    path = direct()
+    assert probed(path.called([LAN], Instant(T0 + 2))) == [PUBLIC, LAN]
+    steered = [(round(at - T0, 3), action) for at, action in run(path, T0 + 2.9) if isinstance(action, Steer)]
+    assert steered == [(2.12, Steer(BOB, PUBLIC, HOME))]
+
+
+def test_when_a_path_is_lost_another_that_answered_meanwhile_is_used_at_once() -> None:
+    path = direct(LAN, 0.001)
+    path.called([LAN, PUBLIC], Instant(T0 + 2))
+    assert path.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 2.04)) == []
+    steered = [action for _, action in run(path, T0 + 2.5) if isinstance(action, Steer)]
+    assert steered == [Steer(BOB, PUBLIC, RegionId(0))]
+
+
+def test_a_refused_packet_adds_the_relay_until_the_next_pong() -> None:
+    path = direct()
+    assert path.refused(PUBLIC, Instant(T0 + 1))[0] == Steer(BOB, PUBLIC, HOME)
+    assert path.refused(PUBLIC, Instant(T0 + 1)) == []
+    assert path.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 1.1)) == [Steer(BOB, PUBLIC, RegionId(0))]

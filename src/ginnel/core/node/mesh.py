@@ -4,76 +4,35 @@ Room: core. Everything comes in by the methods below, with the time; what is to 
 actions. No sockets, clocks, randomness or logs: entropy is a constructor argument.
 
 Driving it: call `tick(now)` whenever `next_timeout()` has come, and after each batch of inputs; perform the actions
-in their order. Every input is cheap for peers that are silent.
+in their order. Every input is cheap for peers that are silent. The parts are joined in mesh_parts.py.
 """
 
 from __future__ import annotations
 
 import errno
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ginnel.core.node import peer_views
-from ginnel.core.node.actions import (
-    Action,
-    Health,
-    HealthCode,
-    PingFailed,
-    Rebind,
-    SendRelay,
-    SetAddresses,
-    SetFilter,
-)
+from ginnel.core.node.actions import Action, HealthCode, PingFailed
 from ginnel.core.node.constants import PING_TIMEOUT, UDP_REBIND_GAP
-from ginnel.core.node.deadlines import Deadlines
-from ginnel.core.node.discovery import Discovery
+from ginnel.core.node.discovery import Arrival
 from ginnel.core.node.endpoints import LocalAddress
-from ginnel.core.node.filter import filter_rows
 from ginnel.core.node.home_region import NO_REGION
-from ginnel.core.node.names import Names
+from ginnel.core.node.mesh_parts import MeshParts
+from ginnel.core.node.netcheck import ENOUGH_REGIONS
 from ginnel.core.node.netmap import MapChange, NetMap
-from ginnel.core.node.own_network import OwnNetwork
-from ginnel.core.node.paths import NEVER
-from ginnel.core.node.peers import Change, Peer, PeerTable
-from ginnel.core.node.probe_budget import ProbeBudget
-from ginnel.core.node.relays import Relays
-from ginnel.core.node.session import DiscoSession
+from ginnel.core.node.path_actions import NEVER
+from ginnel.core.node.path_policy import PathPolicies, PathPolicy
 from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
-from ginnel.words import DiscoPrivate, Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
+from ginnel.words import Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
 
 NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
+REFUSED = (errno.EPERM, errno.EACCES)
 DEAD_SOCKET = (errno.EPIPE, errno.EBADF, errno.ENOTCONN)
 DIALS_UNTIL_TOLD = 2  # failed dials of home before people hear of it
 
 
-class Mesh:
+class Mesh(MeshParts):
     """See the module's docstring. All inputs return the actions that follow from them."""
-
-    drops: Counter[str]
-    """Datagrams dropped, counted by reason, for example `disco.unknown_sender`."""
-
-    def __init__(
-        self,
-        disco: DiscoPrivate,
-        entropy: Callable[[int], bytes],
-        *,
-        static_endpoints: Sequence[Endpoint] = (),
-        only_tcp_443: bool = False,
-    ) -> None:
-        """`disco` is new at every start of the process. `static_endpoints` are advertised as configured."""
-        self.drops = Counter()
-        self._names = Names()
-        self._relays = Relays(self._names, entropy)
-        self._own = OwnNetwork(self._relays, self._names, entropy, static=static_endpoints, only_tcp_443=only_tcp_443)
-        session = DiscoSession(disco, entropy)
-        self._peers = PeerTable(session, ProbeBudget())
-        self._discovery = Discovery(session, self._peers, self.drops, self._relays.up)
-        self._deadlines: Deadlines[NodeKey] = Deadlines()
-        self._questions: Deadlines[int] = Deadlines()
-        self._netmap = NetMap()
-        self._rebound_at: Instant = NEVER
-        self._configured_port = 0
-        self._unhealthy: dict[HealthCode, str] = {}
 
     # --- what the server says ---
 
@@ -98,7 +57,7 @@ class Mesh:
             self._discovery.forget(node.key)
         actions = self._apply(self._peers.map_changed(change, now), now)
         if change.self_node:
-            actions += self._tell_addresses()
+            actions += [*self._tell_addresses(), *self._own.policy_changed(netmap.self_node)]
         if change.filters:
             actions += self._tell_filter()
         if change.derp_map:
@@ -109,6 +68,10 @@ class Mesh:
         """The map stream came up or went down: without it the home region stays as it is (peers would not learn)."""
         self._own.control_connected = connected
         return self._settle([], now)
+
+    def path_policies_changed(self, policies: PathPolicies, now: Instant) -> list[Action]:
+        """What the user allows for the ways to peers, at the start and whenever it changes."""
+        return self._settle(self._apply(self._peers.policies_changed(policies, now), now), now)
 
     # --- the machine underneath ---
 
@@ -131,7 +94,8 @@ class Mesh:
         Minor: own addresses may differ."""
         if not major:
             return self._settle(self._own.check(now), now)
-        self._own.endpoints.forget_mappings()
+        self._own.forget_mappings()
+        self._discovery.endpoints_at = NEVER  # nobody is called to where we were
         actions = [*self._rebind(now), *self._relays.links_moved(now)]
         for peer in self._peers:
             actions += self._discovery.perform(peer, peer.path.moved(now), now)
@@ -144,16 +108,16 @@ class Mesh:
 
     # --- packets ---
 
-    def disco_received(self, source: Endpoint, packet: bytes, now: Instant) -> list[Action]:
-        """A disco datagram came by UDP."""
-        return self._settle(self._discovery.received(source, None, packet, now), now)
+    def disco_received(self, source: Endpoint, packet: bytes, now: Instant, socket: int = 0) -> list[Action]:
+        """A disco datagram came by UDP, to the tunnel's own socket or to the auxiliary one of that number."""
+        return self._settle(self._discovery.received(Arrival(source, socket=socket), packet, now), now)
 
     def relayed_disco_received(self, region: RegionId, source: NodeKey, packet: bytes, now: Instant) -> list[Action]:
         """A disco packet came by a relay."""
         actions: list[Action] = []
         if (peer := self._peers.get(source)) is not None:
             actions += self._heard(peer, region, now)
-        return self._settle([*actions, *self._discovery.received(region, source, packet, now)], now)
+        return self._settle([*actions, *self._discovery.received(Arrival(region, source), packet, now)], now)
 
     def stun_received(self, source: Endpoint, packet: bytes, now: Instant) -> list[Action]:
         """A datagram that looks like a STUN answer."""
@@ -165,14 +129,14 @@ class Mesh:
     # --- what the pump notices ---
 
     def sent(self, key: NodeKey, now: Instant) -> list[Action]:
-        """The tunnel sent for this peer: the first time after 1 s of silence, then once a second."""
+        """The tunnel sent for this peer: the first time after 0.5 s of silence, then each half second."""
         peer = self._peers.get(key)
         if peer is None or peer.node.is_wire_guard_only:
             return []
         self._own.active(now)
         actions = self._discovery.perform(peer, peer.path.sent(now), now)
-        if not peer.path.trusted(now) and peer.path.region:
-            self._relays.wrote(peer.path.region, now)
+        if region := peer.path.relay_in_use:
+            self._relays.wrote(region, now)
         return self._settle(actions, now)
 
     def received(self, key: NodeKey, by: Endpoint | RegionId, now: Instant) -> list[Action]:
@@ -181,9 +145,10 @@ class Mesh:
         if peer is None:
             return []
         direct = by if isinstance(by, Endpoint) else None
-        peer.path.received(direct, now)
-        self._discovery.touched.add(key)
-        return self._settle([] if isinstance(by, Endpoint) else self._heard(peer, by, now), now)
+        actions = [] if isinstance(by, Endpoint) else self._heard(peer, by, now)
+        if not peer.node.is_wire_guard_only:
+            actions += self._discovery.perform(peer, peer.path.received(direct, now), now)
+        return self._settle(actions, now)
 
     def handshake(self, key: NodeKey, now: Instant) -> list[Action]:
         """A new WireGuard session stands."""
@@ -192,12 +157,17 @@ class Mesh:
         return self._settle([], now)
 
     def unsendable(self, to: Endpoint, error: int, now: Instant) -> list[Action]:
-        """A UDP send failed. Only an errno that says "no way" or "dead socket" is acted on: a firewall's refusal of
-        single packets (EPERM) and packets too big for a link (EMSGSIZE) count as lost."""
+        """A UDP send failed: there is no way, a firewall of this machine refused it, the packet is too large for its
+        link, or the socket is dead."""
         self._own.unsendable(to)
         actions: list[Action] = []
-        if error in NO_WAY and (peer := self._discovery.peer_at(to)) is not None:
-            actions += self._discovery.perform(peer, peer.path.unsendable(to, now), now)
+        if (peer := self._discovery.peer_at(to)) is not None:
+            if error in NO_WAY:
+                actions += self._discovery.perform(peer, peer.path.unsendable(to, now), now)
+            elif error in REFUSED:
+                actions += self._discovery.perform(peer, peer.path.refused(to, now), now)
+            elif error == errno.EMSGSIZE:
+                actions += self._discovery.perform(peer, peer.path.too_large(to, now), now)
         if error in DEAD_SOCKET and now - self._rebound_at >= UDP_REBIND_GAP:
             actions += self._rebind(now)
         return self._settle(actions, now)
@@ -211,7 +181,7 @@ class Mesh:
     def relay_up(self, region: RegionId, now: Instant) -> list[Action]:
         """Logged in."""
         self._relays.went_up(region)
-        self._discovery.relay_came_up(region)
+        self._discovery.relay_came_up(region, now)
         actions = self._health(HealthCode.NO_DERP_CONNECTION, None) if region == self._relays.home else []
         return self._settle([*actions, *self._reroute_all(region, now)], now)
 
@@ -259,13 +229,25 @@ class Mesh:
         self._questions.set(request, Instant(now + PING_TIMEOUT))
         return self._settle(actions, now)
 
-    def netcheck_requested(self, request: int, now: Instant) -> list[Action]:
-        """`ginnel netcheck`: a full report, ends in `NetcheckDone` within 5 s."""
-        return self._settle(self._own.requested(request, now), now)
+    def netcheck_requested(
+        self, request: int, now: Instant, *, full: bool = True, enough: int = ENOUGH_REGIONS
+    ) -> list[Action]:
+        """`ginnel netcheck`: ends in `NetcheckDone` within 5 s. `enough`: regions whose answers end the check."""
+        return self._settle(self._own.requested(request, now, full=full, enough=enough), now)
 
-    def latency_measured(self, region: RegionId, seconds: float | None, now: Instant) -> list[Action]:
-        """The answer to `MeasureHttps`; None: it failed."""
-        return self._settle(self._own.latency_measured(region, seconds, now), now)
+    def latency_measured(
+        self, region: RegionId, seconds: float | None, now: Instant, *, version: int = 0
+    ) -> list[Action]:
+        """The answer to `MeasureHttps`, over that version of IP (0: nobody knows); None: it failed."""
+        return self._settle(self._own.latency_measured(region, seconds, now, version=version), now)
+
+    def icmp_measured(self, region: RegionId, seconds: float | None, now: Instant) -> list[Action]:
+        """The answer to `MeasureIcmp`; None: it failed."""
+        return self._settle(self._own.icmp_measured(region, seconds, now), now)
+
+    def port80_answered(self, number: int, answer: bytes, now: Instant) -> list[Action]:
+        """The answer to `AskPort80`; b"": there was none."""
+        return self._settle(self._own.port80_answered(number, answer, now), now)
 
     # --- time and views ---
 
@@ -277,8 +259,14 @@ class Mesh:
                 actions += self._discovery.perform(peer, peer.path.tick(now), now)
         for request in self._questions.pop_due(now):
             if (asked := self._discovery.give_up(request)) is not None:
-                actions.append(PingFailed(request, asked, "timed out"))
+                actions.append(PingFailed(request, asked, self._why_no_pong(asked)))
         return self._settle(actions, now)
+
+    def _why_no_pong(self, key: NodeKey) -> str:
+        peer = self._peers.get(key)
+        if peer is not None and peer.path.policy is PathPolicy.DIRECT:
+            return "no direct path was found, and `ginnel path` forbids relays for this peer"
+        return "timed out"
 
     def next_timeout(self) -> Instant | None:
         """When to call `tick` next; None: nothing is planned."""
@@ -299,75 +287,3 @@ class Mesh:
         """One peer's view; None: not in the map."""
         peer = self._peers.get(key)
         return peer_status(peer, self._relays, now) if peer is not None else None
-
-    # --- inside ---
-
-    def _settle(self, actions: list[Action], now: Instant) -> list[Action]:
-        """After each input: endpoints that are fresh now go out, relays that are written to are dialed, and the
-        peers that were touched are woken when they want it."""
-        discovery = self._discovery
-        if self._own.endpoints_at > discovery.endpoints_at:
-            discovery.endpoints = tuple(endpoint for endpoint, _ in self._own.list)
-            discovery.endpoints_at = self._own.endpoints_at
-        if discovery.invites:
-            if not discovery.fresh(now):
-                actions += self._own.check(now)
-            if discovery.fresh(now) or not self._own.checking:
-                actions += discovery.send_invites(now)
-        discovery.regions_wanted.update(action.region for action in actions if isinstance(action, SendRelay))
-        for region in sorted(discovery.regions_wanted):
-            actions += self._relays.wanted(region, now)
-        discovery.regions_wanted.clear()
-        for key in discovery.touched:
-            peer = self._peers.get(key)
-            self._deadlines.set(key, peer.path.next_timeout() if peer is not None else None)
-        discovery.touched.clear()
-        return actions
-
-    def _apply(self, change: Change, now: Instant) -> list[Action]:
-        actions = list(change.actions)
-        for peer, wanted in change.paths:
-            actions += self._discovery.perform(peer, wanted, now)
-            actions += self._reroute(peer, now)
-        return actions
-
-    def _tell_rules(self) -> list[Action]:
-        return [*self._tell_addresses(), *self._tell_filter()]
-
-    def _tell_addresses(self) -> list[Action]:
-        node = self._netmap.self_node
-        return [SetAddresses(peer_views.own_prefixes(node))] if node is not None else []
-
-    def _tell_filter(self) -> list[Action]:
-        return [SetFilter(filter_rows(self._netmap.rules()))]
-
-    def _heard(self, peer: Peer, region: RegionId, now: Instant) -> list[Action]:
-        if peer.heard_by == region:
-            return []
-        peer.heard_by = region
-        return self._reroute(peer, now)
-
-    def _reroute(self, peer: Peer, now: Instant) -> list[Action]:
-        """By the peer's home region; by the relay it was heard from while home is unknown or not connected."""
-        region = peer.home
-        if peer.heard_by and (not region or (not self._relays.up(region) and self._relays.up(peer.heard_by))):
-            region = peer.heard_by
-        return self._discovery.perform(peer, peer.path.region_changed(region, now), now)
-
-    def _reroute_all(self, region: RegionId, now: Instant) -> list[Action]:
-        concerned = [peer for peer in self._peers if region in (peer.home, peer.heard_by)]
-        return [action for peer in concerned for action in self._reroute(peer, now)]
-
-    def _rebind(self, now: Instant) -> list[Action]:
-        self._rebound_at = now
-        return [Rebind(self._configured_port or self._own.endpoints.port_v4)]
-
-    def _health(self, code: HealthCode, text: str | None) -> list[Action]:
-        """News only."""
-        if self._unhealthy.get(code) == text:
-            return []
-        if text is None:
-            del self._unhealthy[code]
-        else:
-            self._unhealthy[code] = text
-        return [Health(code, text)]

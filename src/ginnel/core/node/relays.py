@@ -31,6 +31,7 @@ class _Link:
     failures: int = 0
     again_at: Instant | None = None  # None: up, or dialing
     wrote_at: Instant = NEVER
+    last_up: Instant = NEVER
 
 
 class Relays:
@@ -51,6 +52,11 @@ class Relays:
     def up(self, region: RegionId) -> bool:
         link = self._links.get(region)
         return link is not None and link.up
+
+    def last_up(self, region: RegionId, now: Instant) -> Instant:
+        """When its relay was connected last: now, if it is."""
+        link = self._links.get(region)
+        return NEVER if link is None else now if link.up else link.last_up
 
     def connected(self) -> tuple[RegionId, ...]:
         return tuple(sorted(region for region, link in self._links.items() if link.up))
@@ -133,6 +139,7 @@ class Relays:
         if link is None:
             return
         was_up, link.up = link.up, False
+        link.last_up = now if was_up else link.last_up
         link.failures = 0 if was_up else link.failures + 1
         self.problems[region] = why
         link.opened = None
@@ -144,13 +151,16 @@ class Relays:
             link.again_at = Instant(now + min(max(reconnect_in, 0.0), DERP_BACKOFF_MAX))
 
     def links_moved(self, now: Instant) -> list[Action]:
-        """Another network: what was wrong before says nothing. Open connections are judged by the pump."""
+        """Another network: every connection is made anew, at once. One from an address that is gone would be found dead
+        only by its silence, and one that still works has been waiting for its own retransmission."""
         actions: list[Action] = []
         for region, link in self._links.items():
-            link.failures = 0
-            if link.again_at is not None:
-                link.again_at = None
-                actions += self._dial(region, now)
+            if link.up:
+                link.last_up = now
+            if link.opened is not None:
+                actions.append(RelayClose(region))
+            link.up, link.opened, link.again_at, link.failures = False, None, None, 0
+            actions += self._dial(region, now)
         return actions
 
     def resolved(self, now: Instant) -> list[Action]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ginnel.core.node.constants import PING_TIMEOUT, PINGS_OUTSTANDING
-from ginnel.core.node.paths import Purpose
+from ginnel.core.node.path_actions import Purpose
 from ginnel.wire import disco
 from ginnel.wire.read import WireError
 from ginnel.words import DiscoKey, DiscoPrivate, Endpoint, Instant, NodeKey, RegionId
@@ -33,13 +33,16 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class SentPing:
-    """`to`: an endpoint, or the region of a relay. `request`: the question that it answers, for Purpose.CLI."""
+    """`to`: an endpoint, or the region of a relay. `request`: the question that it answers, for Purpose.CLI.
+    `socket`: from which it was sent. `size`: of its UDP payload."""
 
     peer: NodeKey
     to: Endpoint | RegionId
     at: Instant
     purpose: Purpose
     request: int = 0
+    socket: int = 0
+    size: int = 0
 
 
 class DiscoSession:
