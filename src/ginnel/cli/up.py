@@ -33,6 +33,7 @@ class Wish:
     accept_routes: bool | None = None
     advertise_tags: str | None = None
     port_mapping: bool | None = None
+    path: str | None = None
     force_reauth: bool = False
     reset: bool = False
 
@@ -56,7 +57,14 @@ def wishes(before: dict[str, Any], wish: Wish) -> tuple[dict[str, Any], str]:
     """The prefs to set and the auth key to use. What is not mentioned stays, or is default after `--reset`."""
     prefs = dict(before)
     if wish.reset:
-        prefs |= {"Hostname": "", "RouteAll": False, "AdvertiseTags": [], "NoPortMapping": False}
+        prefs |= {
+            "Hostname": "",
+            "RouteAll": False,
+            "AdvertiseTags": [],
+            "PathPolicy": "auto",
+            "PathPolicies": {},
+            "NoPortMapping": False,
+        }
     prefs |= {"WantRunning": True, "LoggedOut": False}
     auth_key = read_auth_key(wish.auth_key)
     if wish.invite is not None:
@@ -76,6 +84,8 @@ def wishes(before: dict[str, Any], wish: Wish) -> tuple[dict[str, Any], str]:
         prefs["NoPortMapping"] = not wish.port_mapping
     if wish.advertise_tags is not None:
         prefs["AdvertiseTags"] = check_tags(wish.advertise_tags)
+    if wish.path is not None:
+        prefs["PathPolicy"] = wish.path
     return prefs, auth_key
 
 

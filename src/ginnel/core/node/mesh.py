@@ -21,6 +21,7 @@ from ginnel.core.node.mesh_parts import MeshParts
 from ginnel.core.node.netcheck import ENOUGH_REGIONS
 from ginnel.core.node.netmap import MapChange, NetMap
 from ginnel.core.node.path_actions import NEVER
+from ginnel.core.node.path_policy import PathPolicies, PathPolicy
 from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
 from ginnel.words import Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
@@ -68,6 +69,10 @@ class Mesh(MeshParts):
         """The map stream came up or went down: without it the home region stays as it is (peers would not learn)."""
         self._own.control_connected = connected
         return self._settle([], now)
+
+    def path_policies_changed(self, policies: PathPolicies, now: Instant) -> list[Action]:
+        """What the user allows for the ways to peers, at the start and whenever it changes."""
+        return self._settle(self._apply(self._peers.policies_changed(policies, now), now), now)
 
     # --- the machine underneath ---
 
@@ -267,8 +272,14 @@ class Mesh(MeshParts):
                 actions += self._discovery.perform(peer, peer.path.tick(now), now)
         for request in self._questions.pop_due(now):
             if (asked := self._discovery.give_up(request)) is not None:
-                actions.append(PingFailed(request, asked, "timed out"))
+                actions.append(PingFailed(request, asked, self._why_no_pong(asked)))
         return self._settle(actions, now)
+
+    def _why_no_pong(self, key: NodeKey) -> str:
+        peer = self._peers.get(key)
+        if peer is not None and peer.path.policy is PathPolicy.DIRECT:
+            return "no direct path was found, and `ginnel path` forbids relays for this peer"
+        return "timed out"
 
     def next_timeout(self) -> Instant | None:
         """When to call `tick` next; None: nothing is planned."""

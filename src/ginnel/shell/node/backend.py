@@ -185,6 +185,7 @@ class NodeBackend:
             "Drops": dict(engine.mesh.drops),
             "Ports": list(engine.ports),
             "Health": dict(engine.health),
+            "Paths": status_json.paths(engine.mesh.status(engine.now())),
         }
 
 

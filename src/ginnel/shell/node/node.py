@@ -27,12 +27,13 @@ from ginnel.shell.node.contained import start
 from ginnel.shell.node.control_client import ControlClient
 from ginnel.shell.node.engine import Engine, PumpLike, StartError
 from ginnel.shell.node.home_router import HomeRouter
-from ginnel.shell.node.host_network import HostNetwork, sleeps
+from ginnel.shell.node.host_network import HostNetwork
 from ginnel.shell.node.hostinfo import hostinfo
 from ginnel.shell.node.keeper import Keeper
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.router import Router
+from ginnel.shell.node.sleeps import sleeps
 from ginnel.shell.node.state import Prefs, State, StateFile
 from ginnel.wire.read import Malformed
 from ginnel.wire.tailcfg import NetInfo
@@ -130,9 +131,15 @@ class MeshNode:
         engine = self.engine
         assert engine is not None
         engine.start(self._port)
+        self._tell_policies()
         engine.input(lambda mesh, now: mesh.set_node_key(self._engine_key, now))
         engine.input(lambda mesh, now: mesh.interfaces_changed(self._host.links.addresses, now))
         engine.input(lambda mesh, now: mesh.port_mapped(self.home_router.mapping.news, now))
+
+    def _tell_policies(self) -> None:
+        policies = self.state.prefs.paths()
+        if self.engine is not None:
+            self.engine.input(lambda mesh, now: mesh.path_policies_changed(policies, now))
 
     def _renew_engine(self, key: NodePrivate) -> None:
         """Another key, or a clean slate: a pump keeps its key for life."""
@@ -329,6 +336,7 @@ class MeshNode:
         if prefs == before:
             return
         self._keeper.set_prefs(prefs)
+        self._tell_policies()
         if not prefs.want_running:
             self._rest(self._engine_key)
         elif self.client is None or prefs.control_url != before.control_url:
@@ -344,6 +352,7 @@ class MeshNode:
         if not prefs.control_url:
             raise Refusal(400, "no coordination server is named: give --login-server or --invite")
         self._keeper.set_prefs(msgspec.structs.replace(prefs, want_running=True, logged_out=False))
+        self._tell_policies()
         same_server = (prefs.control_url, prefs.server_key) == (before.control_url, before.server_key)
         client = self.client
         fresh, auth_key = request.force_reauth, request.auth_key
