@@ -17,6 +17,7 @@ from ginnel.core.node.netcheck import (
     Netcheck,
     UdpSilent,
 )
+from ginnel.core.node.netcheck_plan import REGIONS_MAX
 from ginnel.core.node.netcheck_report import Report
 from ginnel.wire import stun
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
@@ -299,3 +300,19 @@ def test_being_verbose_waits_for_every_region() -> None:
             answer(machine, request, MAPPED, 0.02)
         machine.tick(Instant(T0 + 1))
         assert machine.running is not ends
+
+
+@pytest.mark.parametrize(
+    "mapped", ["0.0.0.0:5", "198.51.100.1:0", "224.0.0.1:5", "127.0.0.1:5", "[2001:db8::1]:5", "[fd7a:115c:a1e0::1]:5"]
+)
+def test_an_address_that_we_cannot_have_is_no_answer(mapped: str) -> None:
+    machine, first = check(derp_map(region(1)))
+    assert answer(machine, asked(first)[0], Endpoint.parse(mapped), 0.02) == []
+    assert answer(machine, asked(first)[0], MAPPED, 0.03) != []
+
+
+def test_a_map_of_thousands_of_regions_does_not_make_a_flood() -> None:
+    nodes = [DERPNode("a", 1, "a", ipv4="203.0.113.1", ipv6="none")]
+    wanted = DERPMap(regions={n: DERPRegion(n, "a", "A", nodes=nodes) for n in range(1, 5000)})
+    _, first = check(wanted)
+    assert len(asked(first)) == REGIONS_MAX

@@ -1,4 +1,4 @@
-"""`ginnel netcheck` in real networks: NATs, blocked ports, portals. The wire is drawn in networks.py."""
+"""`ginnel netcheck` in real networks: NATs, blocked ports, portals. The wire is drawn in router.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.node.networks import EASY, HARD, Network, to_portal
+from tests.lab.router import EASY, HARD, Network, to_portal
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root and network namespaces")]
 
@@ -174,3 +174,17 @@ def test_every_repeats_shortly_and_keeps_home(network: Network) -> None:
     network.stop(program)
     assert len({found["PreferredDERP"] for found in reports}) == 1
     assert len({found["GlobalV4"] for found in reports}) == 1
+
+
+def test_stun_goes_to_the_relays_of_the_map_alone(network: Network) -> None:
+    relays = "{ 203.0.113.10, 203.0.113.11 }"
+    watch = (
+        "udp dport 3478 counter",
+        f"ip daddr != {relays} meta l4proto {{ tcp, udp, icmp }} ct direction original counter",
+    )
+    network.rules(nat=EASY, drop=watch)
+    network.report("--verbose")
+    listed = network.run("router", "nft", "list", "chain", "ip", "lab", "forward").stdout
+    counted = [int(number) for number in re.findall(r"counter packets (\d+)", listed)]
+    assert counted[0] >= 2
+    assert counted[1] == 0
