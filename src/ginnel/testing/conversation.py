@@ -26,7 +26,7 @@ FIRST_SOURCE_PORT = 20000
 SILENCE = 8.0
 QUESTIONS = 12  # of which at least one is answered, were one in ten packets lost
 TRUSTED_ON = 6.5  # a path that gives no more answers
-DIRECT_WITHIN, DIRECT_WITHIN_UNDER_LOSS = 3.0, 20.0
+DIRECT_WITHIN, DIRECT_WITHIN_UNDER_LOSS, DIRECT_AGAIN_ONE_WAY = 6.0, 20.0, 50.0
 
 
 class Conversation:
@@ -76,6 +76,15 @@ class Conversation:
     def stop(self) -> None:
         self._end = self._world.clock.now
 
+    def _patience(self) -> float:
+        """Where one side only listens, all that speaks for the path is a keepalive each ten seconds: when a single one
+        is lost, the core leaves the path for half a minute and more."""
+        if self._body == STATEMENT and self._world.network.loss:
+            return float("inf")
+        if self._body == STATEMENT and self._world.watch.settled_at > self._began:
+            return DIRECT_AGAIN_ONE_WAY
+        return DIRECT_WITHIN_UNDER_LOSS if self._world.network.loss else DIRECT_WITHIN
+
     def _heard(self, _answer: Inner) -> None:
         self.answered += 1
         self._unanswered = 0
@@ -109,7 +118,7 @@ class Conversation:
         if direct or not must:
             self._direct_at = now
         since = now - max(self._direct_at, self._world.watch.settled_at)
-        if since > (DIRECT_WITHIN_UNDER_LOSS if self._world.network.loss else DIRECT_WITHIN):
+        if since > self._patience():
             self._world.watch.broken(
                 f"{self.a.name} and {self.b.name} are relayed for {since:.0f} s, though a direct path is possible"
             )

@@ -5,16 +5,17 @@ Room: testing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ginnel.testing.network import Host
 from ginnel.testing.node import SimNode, World
 from ginnel.testing.oracle import Verdict, verdict
 
 
-@dataclass(frozen=True, slots=True)
 class Facts:
-    world: World
+    """Verdicts are kept until somebody moves."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._verdicts: dict[tuple[str, str], Verdict] = {}
 
     def direct(self, a: SimNode, b: SimNode) -> bool:
         """`a` sends to `b` by UDP alone."""
@@ -38,12 +39,12 @@ class Facts:
         return frozenset((a.name, b.name)) not in self.world.network.holes
 
     def may_be_direct(self, a: SimNode, b: SimNode) -> bool:
-        return self._verdict(a.host, b.host) is not Verdict.RELAYED and self.passes(a, b)
+        return self.verdict(a.host, b.host) is not Verdict.RELAYED and self.passes(a, b)
 
     def must_be_direct(self, a: SimNode, b: SimNode) -> bool:
         """They can find each other by the relay, and there is a way. Without a relay only those who are direct stay
         so."""
-        return self._verdict(a.host, b.host) is Verdict.DIRECT and self.passes(a, b) and self.relayed(a, b)
+        return self.verdict(a.host, b.host) is Verdict.DIRECT and self.passes(a, b) and self.relayed(a, b)
 
     def must_talk(self, a: SimNode, b: SimNode, *, were_direct: bool) -> bool:
         """A path exists: by a relay, or the direct one that they had when nothing else was left."""
@@ -51,5 +52,12 @@ class Facts:
             return False
         return self.relayed(a, b) or (were_direct and self.passes(a, b))
 
-    def _verdict(self, a: Host, b: Host) -> Verdict:
-        return verdict(a, b)
+    def verdict(self, a: Host, b: Host) -> Verdict:
+        known = self._verdicts.get((a.name, b.name))
+        if known is None:
+            known = self._verdicts[a.name, b.name] = verdict(a, b)
+        return known
+
+    def forget(self) -> None:
+        """Somebody has moved."""
+        self._verdicts.clear()

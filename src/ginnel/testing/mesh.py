@@ -141,6 +141,7 @@ class SimMesh:
             IPv6Address(f"2001:db8:{node.number + 0x4000:x}::1") if v6 else None,
         )
         node.host.firewall.forget()
+        self.facts.forget()
         node.network_changed()
 
     def sleep(self, name: str, seconds: float) -> None:

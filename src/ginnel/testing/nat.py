@@ -200,11 +200,8 @@ class Nat:
         """The source that the inner host sees. Between two endpoints there is one flow: where one goes out by another
         port already, the remote gets another port in the eyes of the host (Linux: net/netfilter/nf_nat_core.c)."""
         for (to, seen), let_in in self._let_in.items():
-            if (
-                to == inner
-                and (let_in.remote, let_in.port) == (remote, port)
-                and let_in.flow.alive(now, self.kind.idle)
-            ):
+            same = to == inner and (let_in.remote, let_in.port) == (remote, port)
+            if same and let_in.flow.alive(now, self.kind.idle):
                 let_in.flow.last = now
                 return seen
         out = self._let_out.get((inner, remote))

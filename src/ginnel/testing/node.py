@@ -22,8 +22,9 @@ from ginnel.testing.control import Control
 from ginnel.testing.conversation import ANSWER, QUESTION
 from ginnel.testing.inner import Inner
 from ginnel.testing.network import Host, Network
+from ginnel.testing.perform import perform
 from ginnel.testing.pump import MAGIC, StubPump
-from ginnel.testing.relay import ESTABLISHED_IN, RelayNet
+from ginnel.testing.relay import RelayNet
 from ginnel.testing.watch import Watch
 from ginnel.wire import disco, stun
 from ginnel.wire.tailcfg import MapResponse
@@ -123,7 +124,8 @@ class SimNode:
         return found
 
     def _bound(self) -> tuple[int, int, int]:
-        return self.port if self.host.v4 else 0, self.port if self.host.v6 else 0, self.port
+        """Sockets of both families, whatever addresses there are: they are bound to any."""
+        return self.port, self.port, self.port
 
     def network_changed(self) -> None:
         """The machine is in another network, and the process is told of it."""
@@ -138,6 +140,7 @@ class SimNode:
         the network anew."""
         self.host.asleep = False
         self._slept += slept * self.rate
+        self._planned = None
         for region in sorted(self.open_relays):
             self.world.relays.cut(self, region)
         if slept >= LONG_SLEEP:
@@ -212,74 +215,10 @@ class SimNode:
 
     def perform(self, actions: Sequence[act.Action]) -> None:
         for action in actions:
-            self._perform(action)
+            perform(self, action)
         self._plan()
 
-    def _perform(self, action: act.Action) -> None:
-        match action:
-            case act.SendUdp(to, packet):
-                self.send_udp(to, packet)
-            case act.SendRelay(region, to, packet):
-                self.send_relay(region, to, packet)
-            case act.Steer(peer, endpoint, region):
-                self.world.watch.steered(self, peer, endpoint, region)
-                self.pump.steer(peer, endpoint, region)
-            case act.SetPeer(peer, allowed):
-                self.pump.set_peer(peer, allowed)
-            case act.ResetPeer(peer):
-                self.pump.reset_peer(peer)
-            case act.RemovePeer(peer):
-                self.pump.remove_peer(peer)
-            case act.SetFilter(rows):
-                self.pump.set_filter(rows)
-            case act.SetAddresses(prefixes):
-                self.pump.set_addresses(prefixes)
-            case _:
-                self._ask_outside(action)
-
-    def _ask_outside(self, action: act.Action) -> None:
-        relays = self.world.relays
-        match action:
-            case act.RelayOpen(region):
-                relays.dial(self, region)
-            case act.RelayClose(region):
-                self.open_relays.discard(region)
-            case act.ReportToControl():
-                self.reports.append(action)
-                self.later(self.world.control.leg, self.world.control.reported, self, action)
-            case act.MeasureHttps(region):
-                way = relays.way(self, region)
-                seconds = 2 * way if relays.reachable(self, region) else None
-                self.later(ESTABLISHED_IN * way, self._measured, region, seconds)
-            case act.MeasureIcmp(region):
-                self.later(2 * relays.way(self, region), self._echoed, region)
-            case act.AskPort80(number):
-                self.later(relays.leg, self._port80_refused, number)
-            case act.Rebind(port):
-                self._rebind(port)
-            case act.PingAnswered() | act.PingFailed():
-                self.pings.append(action)
-            case act.NetcheckDone():
-                self.netchecks.append(action)
-            case act.Health(code, text):
-                self.health.pop(code, None)
-                if text is not None:
-                    self.health[code] = text
-            case _:
-                pass  # relay preferences change nothing here
-
-    def _measured(self, region: RegionId, seconds: float | None) -> None:
-        self.input(self.mesh.latency_measured, region, seconds)
-
-    def _echoed(self, region: RegionId) -> None:
-        """Routers answer pings even where UDP is blocked."""
-        self.input(self.mesh.icmp_measured, region, 2 * self.world.relays.way(self, region))
-
-    def _port80_refused(self, number: int) -> None:
-        """No relay of the simulation listens there."""
-        self.input(self.mesh.port80_answered, number, b"")
-
-    def _rebind(self, port: int) -> None:
+    def rebind(self, port: int) -> None:
         """The port that is in use already keeps its sockets."""
         if port and port != self.port:
             self.host.sockets[port] = self.host.sockets.pop(self.port)

@@ -24,6 +24,7 @@ REGION_MOVED_IN = 25.0  # several dials, a net check, and word by way of the con
 OBJECTS, OBJECTS_OF_A_PEER = 1500, 1500
 """What a core may hold. A peer of a quiet network takes some 150 objects."""
 STORM_LOSS = 0.6
+FORGIVEN_IN = 45.0  # a path that lost so much is left for 30 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ class Player:
 
     def _calm(self, loss: float) -> None:
         self.mesh.network.loss = loss
-        self.mesh.watch.stir("the storm is over", 10.0)
+        self.mesh.watch.stir("the storm is over", FORGIVEN_IN)
 
     def deny(self, fault: Fault) -> None:
         """The policy changes under traffic: what flows goes on, nothing new comes in."""
@@ -197,8 +198,14 @@ class Player:
 
 def play(seed: int, *, trace: bool = False) -> Outcome:
     """Run one seed. Raises `Broken`, with the command that repeats the run and shows it."""
-    player = Player(plan(seed), trace=trace)
     try:
-        return player.run()
+        return Player(plan(seed), trace=trace).run()
     except Broken as broken:
-        raise Broken(f"seed {seed}: {broken}; replay: python -m ginnel.testing --seed {seed} --trace") from None
+        breach = str(broken)
+    except Exception as crash:
+        raise Broken(f"seed {seed} crashes: {crash!r}; {replay(seed)}") from crash
+    raise Broken(f"seed {seed}: {breach}; {replay(seed)}")
+
+
+def replay(seed: int) -> str:
+    return f"replay: python -m ginnel.testing --seed {seed} --trace"

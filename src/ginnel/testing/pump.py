@@ -200,8 +200,7 @@ class StubPump:
             peer.begin(theirs)
             self._heard(source, peer, by)
             self._brain.handshake(source)
-            while peer.queue:
-                self._send(source, peer, DATA, peer.queue.popleft())
+            self._confirm(source, peer)
         elif peer.theirs != theirs:
             self.counts["dead_session"] += 1
         elif not peer.fresh(int.from_bytes(packet[45:HEAD], "big")):
@@ -222,6 +221,13 @@ class StubPump:
             self._send_udp(by, self._packet(peer, RESPONSE, b""))
         else:
             self._send_relay(by, to, self._packet(peer, RESPONSE, b""))
+
+    def _confirm(self, to: NodeKey, peer: _Peer) -> None:
+        """What waited, or else a keepalive: the other side may use the session only when it has heard something."""
+        if not peer.queue:
+            self._send(to, peer, KEEPALIVE, b"")
+        while peer.queue:
+            self._send(to, peer, DATA, peer.queue.popleft())
 
     def _inward(self, key: NodeKey, peer: _Peer, plain: bytes) -> None:
         inner = Inner.decode(plain)

@@ -114,6 +114,12 @@ def test_a_short_plan_asks_the_three_fastest_and_home_and_home_hardest(
             assert len(probes) == HOME_TRIES
 
 
+@given(maps())
+def test_a_machine_without_any_address_family_asks_nobody(derp_map: DERPMap) -> None:
+    known = {RegionId(region): 0.01 * region for region in range(1, 10)}
+    assert incremental_plan(derp_map, (), known, RegionId(1)) == []
+
+
 @pytest.mark.parametrize(
     ("members", "version", "may"),
     [

@@ -78,7 +78,7 @@ class MeshParts:
         for region in sorted(discovery.regions_wanted):
             actions += self._relays.wanted(region, now)
         discovery.regions_wanted.clear()
-        for key in discovery.touched:
+        for key in sorted(discovery.touched):  # by key, so that a run can be repeated
             peer = self._peers.get(key)
             self._deadlines.set(key, peer.path.next_timeout() if peer is not None else None)
         discovery.touched.clear()

@@ -95,7 +95,7 @@ def incremental_plan(
 
 def _versions(versions: tuple[int, ...], rank: int, *, is_home: bool, v6_worked: bool) -> tuple[int, ...]:
     """The third and slower regions take turns between the families where both work."""
-    if rank < 2 or is_home or len(versions) == 1:
+    if rank < 2 or is_home or len(versions) <= 1:
         return versions
     return versions[rank % len(versions) :][:1] if v6_worked else versions[:1]
 
