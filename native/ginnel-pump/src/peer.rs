@@ -23,6 +23,8 @@ pub struct Steer {
     pub endpoint: Option<SocketAddr>,
     /// By this region's relay; 0 for none.
     pub region: u32,
+    /// From this side socket to `endpoint`; 0 for the tunnel's own.
+    pub socket: u32,
 }
 
 impl Steer {

@@ -21,6 +21,7 @@ use crate::peer::{Peer, Steer};
 use crate::prefix::Routes;
 use crate::relay::Relays;
 use crate::send::Sender;
+use crate::side::SideSockets;
 use crate::timers::Timers;
 use crate::tun::Tun;
 use crate::udp::Sockets;
@@ -49,6 +50,8 @@ pub struct Shared {
     pub filter: ArcSwap<Filter>,
     /// The UDP sockets, once bound.
     pub sockets: ArcSwapOption<Sockets>,
+    /// Sockets beside them.
+    pub sides: SideSockets,
     /// The device, once open.
     pub tun: ArcSwapOption<Tun>,
     /// For Python.
@@ -109,7 +112,8 @@ impl Shared {
             self.relays.send(self, steer.region, &peer.key, messages);
         }
         match steer.endpoint {
-            Some(endpoint) => sender.extend(endpoint, messages.drain(..)),
+            Some(endpoint) if steer.socket == 0 => sender.extend(endpoint, messages.drain(..)),
+            Some(endpoint) => sender.extend_side(steer.socket, endpoint, messages.drain(..)),
             None if steer.region == 0 => self.counters.many(Count::SteerNone, messages.len()),
             None => {}
         }
@@ -173,13 +177,20 @@ fn remove_own(indices: &mut HashMap<u32, Arc<Peer>>, index: u32, peer: &Arc<Peer
 
 fn way(steer: Steer, answer_to: Option<Origin>) -> Steer {
     match answer_to {
-        Some(Origin::Endpoint(endpoint)) if !steer.leads_somewhere() => Steer {
-            endpoint: Some(endpoint),
-            region: 0,
-        },
-        Some(Origin::Region(region)) if !steer.leads_somewhere() => Steer {
-            endpoint: None,
-            region,
+        Some(origin) if !steer.leads_somewhere() => match origin {
+            Origin::Endpoint(endpoint) => Steer {
+                endpoint: Some(endpoint),
+                ..Steer::default()
+            },
+            Origin::Side(endpoint, socket) => Steer {
+                endpoint: Some(endpoint),
+                socket,
+                region: 0,
+            },
+            Origin::Region(region) => Steer {
+                region,
+                ..Steer::default()
+            },
         },
         _ => steer,
     }
