@@ -12,7 +12,8 @@ from ginnel.core.node.constants import (
     SILENCE_IS_SUSPECT,
     TRUST_UDP_ADDR_DURATION,
 )
-from ginnel.core.node.paths import Invite, PathAction, PathChooser, Probe, Purpose
+from ginnel.core.node.path_actions import Invite, PathAction, Probe, Purpose
+from ginnel.core.node.paths import PathChooser
 from ginnel.core.node.probe_budget import ProbeBudget
 from ginnel.core.node.scoring import Proven
 from ginnel.words import Endpoint, Instant, NodeKey, RegionId

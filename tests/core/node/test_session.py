@@ -1,7 +1,7 @@
 """Bounds of what a disco session remembers; what it says is tested in test_mesh.py."""
 
 from ginnel.core.node.constants import PINGS_OUTSTANDING
-from ginnel.core.node.paths import Purpose
+from ginnel.core.node.path_actions import Purpose
 from ginnel.core.node.session import DiscoSession, OpenPings, SentPing
 from ginnel.words import DiscoPrivate, Endpoint, Instant, NodeKey
 

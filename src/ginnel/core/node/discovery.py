@@ -12,7 +12,7 @@ from ginnel.core.node.actions import Action, PingAnswered, SendRelay, SendUdp, S
 from ginnel.core.node.addresses import is_candidate
 from ginnel.core.node.constants import CALL_ME_MAYBE_ENDPOINTS, ENDPOINTS_FRESH_ENOUGH
 from ginnel.core.node.home_region import NO_REGION
-from ginnel.core.node.paths import NEVER, Invite, PathAction, Probe, Purpose
+from ginnel.core.node.path_actions import NEVER, Invite, PathAction, Probe, Purpose
 from ginnel.core.node.peers import Peer, PeerTable
 from ginnel.core.node.scoring import Proven
 from ginnel.core.node.session import DiscoSession, Dropped, Opened, OpenPings, SentPing

@@ -4,76 +4,30 @@ Room: core. Everything comes in by the methods below, with the time; what is to 
 actions. No sockets, clocks, randomness or logs: entropy is a constructor argument.
 
 Driving it: call `tick(now)` whenever `next_timeout()` has come, and after each batch of inputs; perform the actions
-in their order. Every input is cheap for peers that are silent.
+in their order. Every input is cheap for peers that are silent. The parts are joined in mesh_parts.py.
 """
 
 from __future__ import annotations
 
 import errno
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from ginnel.core.node import peer_views
-from ginnel.core.node.actions import (
-    Action,
-    Health,
-    HealthCode,
-    PingFailed,
-    Rebind,
-    SendRelay,
-    SetAddresses,
-    SetFilter,
-)
+from ginnel.core.node.actions import Action, HealthCode, PingFailed
 from ginnel.core.node.constants import PING_TIMEOUT, UDP_REBIND_GAP
-from ginnel.core.node.deadlines import Deadlines
-from ginnel.core.node.discovery import Discovery
 from ginnel.core.node.endpoints import LocalAddress
-from ginnel.core.node.filter import filter_rows
 from ginnel.core.node.home_region import NO_REGION
-from ginnel.core.node.names import Names
+from ginnel.core.node.mesh_parts import MeshParts
 from ginnel.core.node.netmap import MapChange, NetMap
-from ginnel.core.node.own_network import OwnNetwork
-from ginnel.core.node.paths import NEVER
-from ginnel.core.node.peers import Change, Peer, PeerTable
-from ginnel.core.node.probe_budget import ProbeBudget
-from ginnel.core.node.relays import Relays
-from ginnel.core.node.session import DiscoSession
 from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
-from ginnel.words import DiscoPrivate, Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
+from ginnel.words import Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
 
 NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
 DEAD_SOCKET = (errno.EPIPE, errno.EBADF, errno.ENOTCONN)
 DIALS_UNTIL_TOLD = 2  # failed dials of home before people hear of it
 
 
-class Mesh:
+class Mesh(MeshParts):
     """See the module's docstring. All inputs return the actions that follow from them."""
-
-    drops: Counter[str]
-    """Datagrams dropped, counted by reason, for example `disco.unknown_sender`."""
-
-    def __init__(
-        self,
-        disco: DiscoPrivate,
-        entropy: Callable[[int], bytes],
-        *,
-        static_endpoints: Sequence[Endpoint] = (),
-        only_tcp_443: bool = False,
-    ) -> None:
-        """`disco` is new at every start of the process. `static_endpoints` are advertised as configured."""
-        self.drops = Counter()
-        self._names = Names()
-        self._relays = Relays(self._names, entropy)
-        self._own = OwnNetwork(self._relays, self._names, entropy, static=static_endpoints, only_tcp_443=only_tcp_443)
-        session = DiscoSession(disco, entropy)
-        self._peers = PeerTable(session, ProbeBudget())
-        self._discovery = Discovery(session, self._peers, self.drops, self._relays.up)
-        self._deadlines: Deadlines[NodeKey] = Deadlines()
-        self._questions: Deadlines[int] = Deadlines()
-        self._netmap = NetMap()
-        self._rebound_at: Instant = NEVER
-        self._configured_port = 0
-        self._unhealthy: dict[HealthCode, str] = {}
 
     # --- what the server says ---
 
@@ -299,75 +253,3 @@ class Mesh:
         """One peer's view; None: not in the map."""
         peer = self._peers.get(key)
         return peer_status(peer, self._relays, now) if peer is not None else None
-
-    # --- inside ---
-
-    def _settle(self, actions: list[Action], now: Instant) -> list[Action]:
-        """After each input: endpoints that are fresh now go out, relays that are written to are dialed, and the
-        peers that were touched are woken when they want it."""
-        discovery = self._discovery
-        if self._own.endpoints_at > discovery.endpoints_at:
-            discovery.endpoints = tuple(endpoint for endpoint, _ in self._own.list)
-            discovery.endpoints_at = self._own.endpoints_at
-        if discovery.invites:
-            if not discovery.fresh(now):
-                actions += self._own.check(now)
-            if discovery.fresh(now) or not self._own.checking:
-                actions += discovery.send_invites(now)
-        discovery.regions_wanted.update(action.region for action in actions if isinstance(action, SendRelay))
-        for region in sorted(discovery.regions_wanted):
-            actions += self._relays.wanted(region, now)
-        discovery.regions_wanted.clear()
-        for key in discovery.touched:
-            peer = self._peers.get(key)
-            self._deadlines.set(key, peer.path.next_timeout() if peer is not None else None)
-        discovery.touched.clear()
-        return actions
-
-    def _apply(self, change: Change, now: Instant) -> list[Action]:
-        actions = list(change.actions)
-        for peer, wanted in change.paths:
-            actions += self._discovery.perform(peer, wanted, now)
-            actions += self._reroute(peer, now)
-        return actions
-
-    def _tell_rules(self) -> list[Action]:
-        return [*self._tell_addresses(), *self._tell_filter()]
-
-    def _tell_addresses(self) -> list[Action]:
-        node = self._netmap.self_node
-        return [SetAddresses(peer_views.own_prefixes(node))] if node is not None else []
-
-    def _tell_filter(self) -> list[Action]:
-        return [SetFilter(filter_rows(self._netmap.rules()))]
-
-    def _heard(self, peer: Peer, region: RegionId, now: Instant) -> list[Action]:
-        if peer.heard_by == region:
-            return []
-        peer.heard_by = region
-        return self._reroute(peer, now)
-
-    def _reroute(self, peer: Peer, now: Instant) -> list[Action]:
-        """By the peer's home region; by the relay it was heard from while home is unknown or not connected."""
-        region = peer.home
-        if peer.heard_by and (not region or (not self._relays.up(region) and self._relays.up(peer.heard_by))):
-            region = peer.heard_by
-        return self._discovery.perform(peer, peer.path.region_changed(region, now), now)
-
-    def _reroute_all(self, region: RegionId, now: Instant) -> list[Action]:
-        concerned = [peer for peer in self._peers if region in (peer.home, peer.heard_by)]
-        return [action for peer in concerned for action in self._reroute(peer, now)]
-
-    def _rebind(self, now: Instant) -> list[Action]:
-        self._rebound_at = now
-        return [Rebind(self._configured_port or self._own.endpoints.port_v4)]
-
-    def _health(self, code: HealthCode, text: str | None) -> list[Action]:
-        """News only."""
-        if self._unhealthy.get(code) == text:
-            return []
-        if text is None:
-            del self._unhealthy[code]
-        else:
-            self._unhealthy[code] = text
-        return [Health(code, text)]

@@ -23,7 +23,7 @@ from ginnel.core.node.home_region import NO_REGION, choose_home
 from ginnel.core.node.names import Names
 from ginnel.core.node.netcheck import AddressSeen, CheckAction, CheckDone, Netcheck, Report, net_latencies
 from ginnel.core.node.netcheck_plan import measured_regions
-from ginnel.core.node.paths import NEVER
+from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.relays import Relays
 from ginnel.wire.tailcfg import DERPMap, NetInfo
 from ginnel.words import Endpoint, Instant, RegionId

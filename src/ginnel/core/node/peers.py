@@ -12,7 +12,8 @@ from ginnel.core.node import peer_views
 from ginnel.core.node.actions import Action, RemovePeer, ResetPeer, SetPeer, Steer
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.netmap import MapChange
-from ginnel.core.node.paths import NEVER, PathAction, PathChooser
+from ginnel.core.node.path_actions import NEVER, PathAction
+from ginnel.core.node.paths import PathChooser
 from ginnel.core.node.probe_budget import ProbeBudget
 from ginnel.core.node.session import DiscoSession
 from ginnel.wire.tailcfg import Node

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ginnel.core.node.constants import PING_TIMEOUT, PINGS_OUTSTANDING
-from ginnel.core.node.paths import Purpose
+from ginnel.core.node.path_actions import Purpose
 from ginnel.wire import disco
 from ginnel.wire.read import WireError
 from ginnel.words import DiscoKey, DiscoPrivate, Endpoint, Instant, NodeKey, RegionId

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from ginnel.core.node.actions import EndpointType
 from ginnel.core.node.netcheck import Report
 from ginnel.core.node.own_network import OwnNetwork
-from ginnel.core.node.paths import NEVER, Direct
+from ginnel.core.node.path_actions import NEVER
+from ginnel.core.node.paths import Direct
 from ginnel.core.node.peers import Peer, PeerTable
 from ginnel.core.node.relays import Relays
 from ginnel.words import Endpoint, Instant, NodeKey, RegionId
