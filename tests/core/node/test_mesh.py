@@ -150,12 +150,32 @@ def test_a_pong_of_another_peer_does_not_answer_for_bob() -> None:
     assert member.mesh.drops["disco.unasked_pong"] == 1
 
 
-def test_a_pong_is_credited_to_the_address_that_was_asked() -> None:
+def test_a_pong_from_elsewhere_proves_nothing_and_names_a_place_to_ask_at() -> None:
     member = alice()
     message = BOB.open(ALICE, udp(member.mesh.sent(BOB.key.public(), T0))[0].packet)
     assert isinstance(message, disco.Ping)
     pong = BOB.seal(ALICE, disco.Pong(message.tx_id, BOB_AT))
-    assert steers(member.mesh.disco_received(ELSEWHERE, pong, T0))[0].endpoint == BOB_AT
+    actions = member.mesh.disco_received(ELSEWHERE, pong, T0)
+    assert steers(actions) == []
+    assert [s.to for s in udp(actions)] == [ELSEWHERE]
+    assert member.mesh.drops["disco.pong_elsewhere"] == 1
+    assert steers(member.mesh.disco_received(BOB_AT, pong, T0))[0].endpoint == BOB_AT
+
+
+def test_a_ping_by_relay_begins_a_search() -> None:
+    member = alice()
+    member.mesh.relay_up(REGION, T0)
+    member.mesh.port_bound(41641, 0, 0, T0)
+    ping = BOB.seal(ALICE, disco.Ping(bytes(12), BOB.key.public()))
+    actions = member.mesh.relayed_disco_received(REGION, BOB.key.public(), ping, T0)
+    assert BOB_AT in [s.to for s in udp(actions)]
+    again = member.mesh.relayed_disco_received(REGION, BOB.key.public(), ping, Instant(T0 + 1))
+    assert udp(again) == []
+
+
+def test_data_by_relay_begins_a_search() -> None:
+    member = alice()
+    assert BOB_AT in [s.to for s in udp(member.mesh.received(BOB.key.public(), REGION, T0))]
 
 
 def test_a_ping_is_answered_with_a_pong_and_a_ping() -> None:
@@ -324,7 +344,15 @@ def test_no_route_to_the_endpoint_means_relay_at_once() -> None:
     made_direct(member)
     actions = member.mesh.unsendable(BOB_AT, errno.EHOSTUNREACH, Instant(T0 + 1))
     assert steers(actions)[0] == act.Steer(BOB.key.public(), None, REGION)
-    assert member.mesh.unsendable(BOB_AT, errno.EPERM, Instant(T0 + 1)) == []
+    assert steers(member.mesh.unsendable(BOB_AT, errno.EMSGSIZE, Instant(T0 + 1))) == []
+
+
+def test_a_packet_that_our_firewall_refuses_costs_the_trust_in_its_path() -> None:
+    member = alice()
+    made_direct(member)
+    assert steers(member.mesh.unsendable(ELSEWHERE, errno.EPERM, Instant(T0 + 1))) == []
+    actions = member.mesh.unsendable(BOB_AT, errno.EPERM, Instant(T0 + 1))
+    assert steers(actions) == [act.Steer(BOB.key.public(), BOB_AT, REGION)]
 
 
 def test_a_dead_socket_is_bound_anew_but_not_more_than_once_in_five_seconds() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from ginnel.core.node.actions import Steer
 from ginnel.core.node.constants import (
+    CALL_BACK_AFTER,
     FIRST_ROUNDS,
     HEARTBEAT_INTERVAL,
     PING_TIMEOUT,
@@ -188,7 +189,8 @@ def test_a_way_that_the_kernel_does_not_have_is_left_at_once() -> None:
 def test_after_moving_nothing_is_proven_and_everything_is_asked() -> None:
     path = direct()
     actions = path.moved(Instant(T0 + 1))
-    assert actions[0] == Steer(BOB, None, HOME)
+    assert actions[0] == Steer(BOB, PUBLIC, HOME)
+    assert not path.trusted(Instant(T0 + 1))
     assert probed(actions) == [PUBLIC]
     assert Invite() in actions
 
@@ -208,3 +210,67 @@ def test_fruitless_searches_come_ever_more_seldom() -> None:
 def test_a_new_relay_of_the_peer_is_steered_to() -> None:
     path = chooser()
     assert path.region_changed(RegionId(9), T0) == [Steer(BOB, None, RegionId(9))]
+
+
+def test_what_an_auxiliary_socket_proves_is_steered_to_and_kept_by_that_socket() -> None:
+    path = chooser(PUBLIC)
+    path.sent(T0)
+    assert path.ponged(Proven(PUBLIC, 0.04, socket=7), T0) == [Steer(BOB, PUBLIC, RegionId(0), 7)]
+    beats = [action for _, action in run(path, T0 + HEARTBEAT_INTERVAL) if isinstance(action, Probe)]
+    assert beats == [Probe(PUBLIC, Purpose.HEARTBEAT, 7)]
+
+
+def test_a_ping_to_an_auxiliary_socket_is_answered_from_it_and_makes_no_candidate() -> None:
+    path = chooser()
+    assert path.pinged(PUBLIC, T0, socket=7) == [Probe(PUBLIC, Purpose.DISCOVERY, 7)]
+    assert PUBLIC not in path.candidates
+
+
+def test_a_search_is_told_from_its_beginning_to_its_end() -> None:
+    path = chooser(PUBLIC)
+    assert path.searching_since is None
+    path.sent(T0)
+    run(path, T0 + 10)
+    assert path.searching_since == T0
+    path.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 11))
+    assert path.searching_since is None
+    other = chooser(PUBLIC)
+    other.sent(T0)
+    run(other, T0 + SESSION_ACTIVE_TIMEOUT + 10)
+    assert other.searching_since is None
+
+
+def test_a_peer_that_does_not_ping_back_is_called_soon_after_the_path_is_proven() -> None:
+    path = chooser(PUBLIC)
+    path.sent(T0)
+    run(path, T0 + 1)
+    path.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 1.1))
+    assert Invite(though_found=True) in [action for _, action in run(path, T0 + 1.1 + CALL_BACK_AFTER)]
+    knows = chooser(PUBLIC)
+    knows.sent(T0)
+    run(knows, T0 + 1)
+    knows.pinged(PUBLIC, Instant(T0 + 1.05))
+    knows.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 1.1))
+    assert run(knows, T0 + 1.1 + CALL_BACK_AFTER) == []
+
+
+def test_who_calls_while_we_think_we_have_a_path_makes_us_ask_and_not_wait_long() -> None:
+    path = direct()
+    assert probed(path.called([LAN], Instant(T0 + 2))) == [PUBLIC, LAN]
+    steered = [(round(at - T0, 3), action) for at, action in run(path, T0 + 2.9) if isinstance(action, Steer)]
+    assert steered == [(2.2, Steer(BOB, PUBLIC, HOME))]
+
+
+def test_when_a_path_is_lost_another_that_answered_meanwhile_is_used_at_once() -> None:
+    path = direct(LAN, 0.001)
+    path.called([LAN, PUBLIC], Instant(T0 + 2))
+    assert path.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 2.04)) == []
+    steered = [action for _, action in run(path, T0 + 2.5) if isinstance(action, Steer)]
+    assert steered == [Steer(BOB, PUBLIC, RegionId(0))]
+
+
+def test_a_refused_packet_adds_the_relay_until_the_next_pong() -> None:
+    path = direct()
+    assert path.refused(PUBLIC, Instant(T0 + 1))[0] == Steer(BOB, PUBLIC, HOME)
+    assert path.refused(PUBLIC, Instant(T0 + 1)) == []
+    assert path.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 1.1)) == [Steer(BOB, PUBLIC, RegionId(0))]

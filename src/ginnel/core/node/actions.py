@@ -40,11 +40,13 @@ class RemovePeer:
 
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """Send this peer's packets to the endpoint, and by the region's relay too where `region` is not 0."""
+    """Send this peer's packets to the endpoint, and by the region's relay too where `region` is not 0. `socket`: the
+    one that reaches the endpoint; 0: the tunnel's own."""
 
     peer: NodeKey
     endpoint: Endpoint | None
     region: RegionId
+    socket: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,11 @@ class SetFilter:
 
 @dataclass(frozen=True, slots=True)
 class SendUdp:
-    """Send a disco or STUN packet from the tunnel's own socket."""
+    """Send a disco or STUN packet from the tunnel's own socket, or from the auxiliary one of that number."""
 
     to: Endpoint
     packet: bytes
+    socket: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from ginnel.core.node.constants import (
     INBOUND_PING_CANDIDATE_LIFE,
     PROVEN_ENDPOINT_LIFE,
 )
+from ginnel.core.node.scoring import Proven, better
 from ginnel.words import Endpoint, Instant
 
 
@@ -29,6 +30,7 @@ class Candidate:
     pinged_us: Instant | None = None
     last_ping: Instant | None = None
     last_pong: Instant | None = None
+    proven: Proven | None = None  # by the last pong
 
     def stale(self, now: Instant) -> bool:
         """Nobody names it any more."""
@@ -101,7 +103,16 @@ class Candidates:
     def forget_history(self) -> None:
         """We moved: what was tried and proven from the old place says nothing."""
         for candidate in self._held.values():
-            candidate.last_ping = candidate.last_pong = None
+            candidate.last_ping = candidate.last_pong = candidate.proven = None
+
+    def best_since(self, since: Instant) -> tuple[Proven, Instant] | None:
+        """The best of those whose pong came after `since`, and when it came."""
+        best: tuple[Proven, Instant] | None = None
+        for candidate in self._held.values():
+            proven, at = candidate.proven, candidate.last_pong
+            if proven is not None and at is not None and at > since and better(proven, best[0] if best else None):
+                best = (proven, at)
+        return best
 
     def _of(self, endpoint: Endpoint) -> Candidate:
         return self._held.setdefault(endpoint, Candidate())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from ginnel.core.node.actions import Action, PingAnswered, SendRelay, SendUdp, Steer
 from ginnel.core.node.addresses import is_candidate
@@ -21,6 +22,15 @@ from ginnel.wire.disco import PING_SIZE, CallMeMaybe, Ping, Pong
 from ginnel.words import DiscoKey, Endpoint, Instant, NodeKey, RegionId
 
 MAX_PING_SIZE = 65535 - 28 - 32
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """How a packet came: by UDP from an endpoint to one of our sockets, or by a relay, which names its sender."""
+
+    by: Endpoint | RegionId
+    relayed_from: NodeKey | None = None
+    socket: int = 0
 
 
 class Discovery:
@@ -38,12 +48,12 @@ class Discovery:
         self.own_key: NodeKey | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
         self.endpoints_at: Instant = NEVER
-        self.invites: dict[NodeKey, None] = {}
+        self.invites: dict[NodeKey, Invite] = {}
         """Peers that get a call-me-maybe as soon as our endpoints are fresh."""
         self.touched: set[NodeKey] = set()
         self.regions_wanted: set[RegionId] = set()
         """Relays that something waits for; the mesh empties it."""
-        self._parked: dict[NodeKey, None] = {}
+        self._parked: dict[NodeKey, Invite] = {}
         self._relay_up = relay_up
         self._peers = peers
         self._drops = drops
@@ -58,10 +68,10 @@ class Discovery:
         actions: list[Action] = []
         for each in wanted:
             match each:
-                case Probe(endpoint, purpose):
-                    actions += self._ping(peer, endpoint, purpose, now)
+                case Probe(endpoint, purpose, socket):
+                    actions += self._ping(peer, endpoint, purpose, now, socket=socket)
                 case Invite():
-                    actions += self._invite(peer, now)
+                    actions += self._invite(peer, each, now)
                 case Steer():
                     self._note_steered(peer.key, each.endpoint)
                     actions.append(each)
@@ -86,40 +96,52 @@ class Discovery:
             self._at[endpoint] = peer
 
     def _ping(
-        self, peer: Peer, to: Endpoint | RegionId, purpose: Purpose, now: Instant, *, request: int = 0, size: int = 0
+        self,
+        peer: Peer,
+        to: Endpoint | RegionId,
+        purpose: Purpose,
+        now: Instant,
+        *,
+        request: int = 0,
+        size: int = 0,
+        socket: int = 0,
     ) -> list[Action]:
         if peer.disco is None or self.own_key is None:
             return []
         tx_id = self.session.new_tx_id()
-        self.open_pings.add(tx_id, SentPing(peer.key, to, now, purpose, request))
+        self.open_pings.add(tx_id, SentPing(peer.key, to, now, purpose, request, socket))
         padding = min(max(0, size - PING_SIZE), MAX_PING_SIZE)
-        return self._send(peer.disco, peer.key, to, Ping(tx_id, self.own_key, padding))
+        return self._send(peer.disco, peer.key, to, Ping(tx_id, self.own_key, padding), socket)
 
-    def _send(self, to: DiscoKey, peer: NodeKey, by: Endpoint | RegionId, message: Ping | Pong) -> list[Action]:
+    def _send(
+        self, to: DiscoKey, peer: NodeKey, by: Endpoint | RegionId, message: Ping | Pong, socket: int = 0
+    ) -> list[Action]:
         packet = self.session.seal(to, message)
         if packet is None:
             return self._drop("disco.bad_key")
-        return [SendUdp(by, packet)] if isinstance(by, Endpoint) else [SendRelay(by, peer, packet)]
+        return [SendUdp(by, packet, socket)] if isinstance(by, Endpoint) else [SendRelay(by, peer, packet)]
 
     # --- call-me-maybe ---
 
     def fresh(self, now: Instant) -> bool:
         return now - self.endpoints_at < ENDPOINTS_FRESH_ENOUGH
 
-    def _invite(self, peer: Peer, now: Instant) -> list[Action]:
-        self.invites[peer.key] = None
+    def _invite(self, peer: Peer, invite: Invite, now: Instant) -> list[Action]:
+        self.invites[peer.key] = invite
         return self.send_invites(now) if self.fresh(now) else []
 
     def send_invites(self, now: Instant) -> list[Action]:
         """Our endpoints are as fresh as they get: call those who wait."""
         waiting, self.invites = self.invites, {}
         actions: list[Action] = []
-        for key in waiting:
+        for key, invite in waiting.items():
             peer = self._peers.get(key)
-            if peer is None or peer.disco is None or peer.path.region == NO_REGION or peer.path.trusted(now):
+            if peer is None or peer.disco is None or peer.path.region == NO_REGION:
+                continue
+            if peer.path.trusted(now) and not invite.though_found:
                 continue
             if not self._relay_up(peer.path.region):
-                self._parked[key] = None
+                self._parked[key] = invite
                 self.regions_wanted.add(peer.path.region)
                 continue
             packet = self.session.seal(peer.disco, CallMeMaybe(self.endpoints[:CALL_ME_MAYBE_ENDPOINTS]))
@@ -129,79 +151,86 @@ class Discovery:
 
     def relay_came_up(self, region: RegionId) -> None:
         """Those who could not be called for want of this relay are called now."""
-        for key in list(self._parked):
+        for key, invite in list(self._parked.items()):
             peer = self._peers.get(key)
             if peer is None or peer.path.region == region:
                 del self._parked[key]
             if peer is not None and peer.path.region == region:
-                self.invites[key] = None
+                self.invites[key] = invite
 
     # --- what comes in ---
 
-    def received(
-        self, by: Endpoint | RegionId, relayed_from: NodeKey | None, packet: bytes, now: Instant
-    ) -> list[Action]:
+    def received(self, arrival: Arrival, packet: bytes, now: Instant) -> list[Action]:
         opened = self.session.open(packet)
         if isinstance(opened, Dropped):
             return self._drop(opened.reason)
         match opened.message:
             case Ping():
-                return self._on_ping(opened, opened.message, by, relayed_from, now)
+                return self._on_ping(opened, opened.message, arrival, now)
             case Pong():
-                return self._on_pong(opened, opened.message, by, now)
+                return self._on_pong(opened, opened.message, arrival, now)
             case CallMeMaybe():
-                return self._on_call_me_maybe(opened, opened.message, by, relayed_from, now)
+                return self._on_call_me_maybe(opened, opened.message, arrival, now)
             case _:
                 return self._drop("disco.unhandled_type")
 
-    def _on_ping(
-        self, opened: Opened, ping: Ping, by: Endpoint | RegionId, relayed_from: NodeKey | None, now: Instant
-    ) -> list[Action]:
+    def _on_ping(self, opened: Opened, ping: Ping, arrival: Arrival, now: Instant) -> list[Action]:
         """Answered where it came from; by UDP its source becomes a candidate, and our turn to ask."""
         nodes = self.session.nodes_of(opened.sender)
+        by, relayed_from = arrival.by, arrival.relayed_from
         if (ping.node_key and ping.node_key not in nodes) or (relayed_from and relayed_from not in nodes):
             return self._drop("disco.wrong_node_key")
         if not isinstance(by, Endpoint):
-            pong = Pong(ping.tx_id, magic_endpoint(by))
-            return self._send(opened.sender, relayed_from, by, pong) if relayed_from else []
+            return self._on_relayed_ping(opened, ping, by, relayed_from, now) if relayed_from else []
         if not by.port or by.ip.is_multicast:
             return self._drop("disco.bad_source")
-        actions = self._send(opened.sender, NodeKey.zero(), by, Pong(ping.tx_id, by))
+        actions = self._send(opened.sender, NodeKey.zero(), by, Pong(ping.tx_id, by), arrival.socket)
         speaker = self.session.node_of(opened.sender, ping.node_key)
         for key in [speaker] if speaker is not None else sorted(nodes):
-            peer = self._peers.get(key)
-            if peer is not None and (is_candidate(by) or by.ip.is_loopback or by.ip.is_link_local):
-                actions += self.perform(peer, peer.path.pinged(by, now), now)
+            if (peer := self._peers.get(key)) is not None:
+                actions += self._heard_at(peer, arrival, now)
         return actions
 
-    def _on_pong(self, opened: Opened, pong: Pong, by: Endpoint | RegionId, now: Instant) -> list[Action]:
-        """Credited to the address that was asked, whatever the pong says or where it came from."""
+    def _heard_at(self, peer: Peer, arrival: Arrival, now: Instant) -> list[Action]:
+        """The peer's disco came by UDP from there."""
+        by = arrival.by
+        if not isinstance(by, Endpoint) or not (is_candidate(by) or by.ip.is_loopback or by.ip.is_link_local):
+            return []
+        return self.perform(peer, peer.path.pinged(by, now, socket=arrival.socket), now)
+
+    def _on_relayed_ping(self, opened: Opened, ping: Ping, by: RegionId, sender: NodeKey, now: Instant) -> list[Action]:
+        """Peers ping by relay only while they have no path to us: time to look for one."""
+        actions = self._send(opened.sender, sender, by, Pong(ping.tx_id, magic_endpoint(by)))
+        if (peer := self._peers.get(sender)) is not None:
+            actions += self.perform(peer, peer.path.contacted(now), now)
+        return actions
+
+    def _on_pong(self, opened: Opened, pong: Pong, arrival: Arrival, now: Instant) -> list[Action]:
+        """Counts for the address that was asked, and only from there, whatever the pong says of itself. Elsewhere (a
+        peer of several addresses may answer from another one) is a place to ask at."""
         asked = self.open_pings.get(pong.tx_id)
         if asked is None or asked.peer not in self.session.nodes_of(opened.sender):
             return self._drop("disco.unasked_pong")
-        if isinstance(by, Endpoint) != isinstance(asked.to, Endpoint):
+        if isinstance(arrival.by, Endpoint) != isinstance(asked.to, Endpoint):
             return self._drop("disco.pong_elsewhere")
         peer = self._peers.get(asked.peer)
+        if isinstance(arrival.by, Endpoint) and arrival.by != asked.to and peer is not None:
+            self._drop("disco.pong_elsewhere")
+            return self._heard_at(peer, arrival, now)
         if self.open_pings.take(pong.tx_id, now) is None or peer is None:
             return self._drop("disco.late_pong")
         latency = now - asked.at
         actions: list[Action] = []
         if isinstance(asked.to, Endpoint):
-            actions += self.perform(peer, peer.path.ponged(Proven(asked.to, latency), now), now)
+            proven = Proven(asked.to, latency, socket=asked.socket)
+            actions += self.perform(peer, peer.path.ponged(proven, now), now)
         if asked.purpose is Purpose.CLI and self._questions.pop(asked.request, None) is not None:
             actions.append(_answer(asked, latency))
         return actions
 
-    def _on_call_me_maybe(
-        self,
-        opened: Opened,
-        message: CallMeMaybe,
-        by: Endpoint | RegionId,
-        relayed_from: NodeKey | None,
-        now: Instant,
-    ) -> list[Action]:
-        peer = self._peers.get(relayed_from) if relayed_from is not None else None
-        if isinstance(by, Endpoint) or peer is None:
+    def _on_call_me_maybe(self, opened: Opened, message: CallMeMaybe, arrival: Arrival, now: Instant) -> list[Action]:
+        peer = self._peers.get(arrival.relayed_from) if arrival.relayed_from is not None else None
+        if isinstance(arrival.by, Endpoint) or peer is None:
             return self._drop("disco.call_me_maybe_not_by_relay")
         if peer.disco != opened.sender:
             return self._drop("disco.wrong_node_key")
@@ -213,6 +242,7 @@ class Discovery:
         """Ping for `ginnel ping`: on the trusted path, else everywhere at once."""
         self._questions[request] = peer.key
         trusted = peer.path.endpoint if peer.path.trusted(now) else None
+        socket = peer.path.socket if trusted else 0
         ways: list[Endpoint | RegionId] = [trusted] if trusted else list(peer.path.candidates)
         if trusted is None and peer.path.region != NO_REGION:
             ways.append(peer.path.region)
@@ -220,7 +250,7 @@ class Discovery:
             action
             for way in ways
             if not isinstance(way, Endpoint) or peer.path.may_probe(way, now)
-            for action in self._ping(peer, way, Purpose.CLI, now, request=request, size=size)
+            for action in self._ping(peer, way, Purpose.CLI, now, request=request, size=size, socket=socket)
         ]
 
     def give_up(self, request: int) -> NodeKey | None:

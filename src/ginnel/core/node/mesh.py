@@ -14,14 +14,17 @@ from collections.abc import Sequence
 
 from ginnel.core.node.actions import Action, HealthCode, PingFailed
 from ginnel.core.node.constants import PING_TIMEOUT, UDP_REBIND_GAP
+from ginnel.core.node.discovery import Arrival
 from ginnel.core.node.endpoints import LocalAddress
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.mesh_parts import MeshParts
 from ginnel.core.node.netmap import MapChange, NetMap
+from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
 from ginnel.words import Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
 
 NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
+REFUSED = (errno.EPERM, errno.EACCES)
 DEAD_SOCKET = (errno.EPIPE, errno.EBADF, errno.ENOTCONN)
 DIALS_UNTIL_TOLD = 2  # failed dials of home before people hear of it
 
@@ -85,7 +88,8 @@ class Mesh(MeshParts):
         Minor: own addresses may differ."""
         if not major:
             return self._settle(self._own.check(now), now)
-        self._own.endpoints.forget_mappings()
+        self._own.forget_mappings()
+        self._discovery.endpoints_at = NEVER  # nobody is called to where we were
         actions = [*self._rebind(now), *self._relays.links_moved(now)]
         for peer in self._peers:
             actions += self._discovery.perform(peer, peer.path.moved(now), now)
@@ -98,16 +102,16 @@ class Mesh(MeshParts):
 
     # --- packets ---
 
-    def disco_received(self, source: Endpoint, packet: bytes, now: Instant) -> list[Action]:
-        """A disco datagram came by UDP."""
-        return self._settle(self._discovery.received(source, None, packet, now), now)
+    def disco_received(self, source: Endpoint, packet: bytes, now: Instant, socket: int = 0) -> list[Action]:
+        """A disco datagram came by UDP, to the tunnel's own socket or to the auxiliary one of that number."""
+        return self._settle(self._discovery.received(Arrival(source, socket=socket), packet, now), now)
 
     def relayed_disco_received(self, region: RegionId, source: NodeKey, packet: bytes, now: Instant) -> list[Action]:
         """A disco packet came by a relay."""
         actions: list[Action] = []
         if (peer := self._peers.get(source)) is not None:
             actions += self._heard(peer, region, now)
-        return self._settle([*actions, *self._discovery.received(region, source, packet, now)], now)
+        return self._settle([*actions, *self._discovery.received(Arrival(region, source), packet, now)], now)
 
     def stun_received(self, source: Endpoint, packet: bytes, now: Instant) -> list[Action]:
         """A datagram that looks like a STUN answer."""
@@ -135,9 +139,10 @@ class Mesh(MeshParts):
         if peer is None:
             return []
         direct = by if isinstance(by, Endpoint) else None
-        peer.path.received(direct, now)
-        self._discovery.touched.add(key)
-        return self._settle([] if isinstance(by, Endpoint) else self._heard(peer, by, now), now)
+        actions = [] if isinstance(by, Endpoint) else self._heard(peer, by, now)
+        if not peer.node.is_wire_guard_only:
+            actions += self._discovery.perform(peer, peer.path.received(direct, now), now)
+        return self._settle(actions, now)
 
     def handshake(self, key: NodeKey, now: Instant) -> list[Action]:
         """A new WireGuard session stands."""
@@ -146,12 +151,15 @@ class Mesh(MeshParts):
         return self._settle([], now)
 
     def unsendable(self, to: Endpoint, error: int, now: Instant) -> list[Action]:
-        """A UDP send failed. Only an errno that says "no way" or "dead socket" is acted on: a firewall's refusal of
-        single packets (EPERM) and packets too big for a link (EMSGSIZE) count as lost."""
+        """A UDP send failed: there is no way, a firewall of this machine refused it, or the socket is dead. A packet
+        too big for its link (EMSGSIZE) counts as lost."""
         self._own.unsendable(to)
         actions: list[Action] = []
-        if error in NO_WAY and (peer := self._discovery.peer_at(to)) is not None:
-            actions += self._discovery.perform(peer, peer.path.unsendable(to, now), now)
+        if (peer := self._discovery.peer_at(to)) is not None:
+            if error in NO_WAY:
+                actions += self._discovery.perform(peer, peer.path.unsendable(to, now), now)
+            elif error in REFUSED:
+                actions += self._discovery.perform(peer, peer.path.refused(to, now), now)
         if error in DEAD_SOCKET and now - self._rebound_at >= UDP_REBIND_GAP:
             actions += self._rebind(now)
         return self._settle(actions, now)

@@ -91,6 +91,11 @@ class OwnNetwork:
         versions = () if self._only_tcp_443 else self.endpoints.ip_versions()
         return self._follow(self._netcheck.start(self._map, versions, self._relays.home, now, full=full), now)
 
+    def forget_mappings(self) -> None:
+        """The network is another one: until it has been looked at, no endpoint of ours is fresh."""
+        self.endpoints.forget_mappings()
+        self.endpoints_at = NEVER
+
     def restart_check(self, now: Instant) -> list[Action]:
         """The network is another one: what runs measures the old one."""
         self._netcheck.abandon()

@@ -22,15 +22,19 @@ class Purpose(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Ping the peer at this endpoint."""
+    """Ping the peer at this endpoint, from the tunnel's own socket or the auxiliary one of that number."""
 
     endpoint: Endpoint
     purpose: Purpose
+    socket: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """Send the peer a call-me-maybe by its relay, with fresh endpoints of ours."""
+    """Send the peer a call-me-maybe by its relay, with fresh endpoints of ours. `though_found`: also if we have a path
+    by the time they are fresh, for it is the peer that has none."""
+
+    though_found: bool = False
 
 
 PathAction = Probe | Invite | Steer

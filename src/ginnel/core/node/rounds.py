@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ginnel.core.node.candidates import Candidates
 from ginnel.core.node.constants import (
+    CALL_BACK_GAP,
     DISCO_PING_INTERVAL,
     FIRST_ROUNDS,
     FIRST_ROUNDS_AGAIN,
@@ -15,6 +16,7 @@ from ginnel.core.node.constants import (
 )
 from ginnel.core.node.path_actions import NEVER, Invite, PathAction, Probe, Purpose
 from ginnel.core.node.probe_budget import ProbeBudget
+from ginnel.core.node.scoring import Proven
 from ginnel.words import Endpoint, Instant
 
 
@@ -40,6 +42,12 @@ class Rounds:
     def hope_again(self) -> None:
         """Something is new, so the next quick rounds need not wait long."""
         self._burst_gap = FIRST_ROUNDS_AGAIN
+
+    def anew(self, now: Instant) -> list[PathAction]:
+        """Something was lost: ask at once, by quick rounds if they have not just begun."""
+        if self.may_hurry(now):
+            return self.begin(now, invite=True)
+        return [*self.ask_all(now), *self.invite(now, gap=CALL_BACK_GAP)]
 
     def begin(self, now: Instant, *, invite: bool = False) -> list[PathAction]:
         if now - self._burst_began < FIRST_ROUNDS_AGAIN_MAX:
@@ -93,18 +101,19 @@ class Rounds:
             candidate.last_ping = now
         return True
 
-    def probe(self, endpoint: Endpoint, purpose: Purpose, now: Instant) -> list[PathAction]:
-        return [Probe(endpoint, purpose)] if self.may_probe(endpoint, now) else []
+    def probe(self, endpoint: Endpoint, purpose: Purpose, now: Instant, *, socket: int = 0) -> list[PathAction]:
+        return [Probe(endpoint, purpose, socket)] if self.may_probe(endpoint, now) else []
 
-    def answered(self, endpoint: Endpoint, now: Instant) -> None:
-        if (candidate := self.candidates.get(endpoint)) is not None:
-            candidate.last_pong = now
-        self._budget.answered(endpoint)
+    def answered(self, proven: Proven, now: Instant) -> None:
+        candidate = self.candidates.get(proven.endpoint)
+        if candidate is not None and not proven.socket:
+            candidate.last_pong, candidate.proven = now, proven
+        self._budget.answered(proven.endpoint)
         self.hope_again()
 
-    def invite(self, now: Instant) -> list[PathAction]:
+    def invite(self, now: Instant, *, gap: float = DISCO_PING_INTERVAL, though_found: bool = False) -> list[PathAction]:
         """A peer without a known candidate is invited too: it may be the only one who can begin."""
-        if now - self._last_invite < DISCO_PING_INTERVAL:
+        if now - self._last_invite < gap:
             return []
         self._last_invite = now
-        return [Invite()]
+        return [Invite(though_found)]

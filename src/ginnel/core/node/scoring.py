@@ -17,18 +17,24 @@ HYSTERESIS_PERCENT = 1
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """An endpoint that answered; latency in seconds, there and back."""
+    """An endpoint that answered; latency in seconds, there and back. `socket`: the one that it answers; 0: the
+    tunnel's own."""
 
     endpoint: Endpoint
     latency: float
     wire_mtu: int = DEFAULT_WIRE_MTU
+    socket: int = 0
+
+    @property
+    def way(self) -> tuple[Endpoint, int]:
+        return self.endpoint, self.socket
 
 
 def better(a: Proven, b: Proven | None) -> bool:
     """Whether `a` should replace `b`. Latency counts by the percentage saved, the kind of address by points."""
     if b is None:
         return True
-    if a.endpoint == b.endpoint:
+    if a.way == b.way:
         return a.wire_mtu > b.wire_mtu
     a_points, b_points = _address_points(a.endpoint), _address_points(b.endpoint)
     if a.latency < b.latency:

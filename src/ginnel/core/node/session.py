@@ -33,13 +33,15 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class SentPing:
-    """`to`: an endpoint, or the region of a relay. `request`: the question that it answers, for Purpose.CLI."""
+    """`to`: an endpoint, or the region of a relay. `request`: the question that it answers, for Purpose.CLI.
+    `socket`: from which it was sent."""
 
     peer: NodeKey
     to: Endpoint | RegionId
     at: Instant
     purpose: Purpose
     request: int = 0
+    socket: int = 0
 
 
 class DiscoSession:
