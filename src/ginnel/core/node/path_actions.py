@@ -18,15 +18,18 @@ class Purpose(Enum):
     DISCOVERY = auto()
     HEARTBEAT = auto()
     CLI = auto()
+    PUNCH = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Ping the peer at this endpoint, from the tunnel's own socket or the auxiliary one of that number."""
+    """Ping the peer at this endpoint, from the tunnel's own socket or the auxiliary one of that number. `ttl`: hops
+    that the ping may go, 0: the system's."""
 
     endpoint: Endpoint
     purpose: Purpose
     socket: int = 0
+    ttl: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,12 @@ from enum import Enum, auto
 
 from ginnel.core.node.punch_nat import Nat
 from ginnel.wire.punch import NatKind
-from ginnel.words import Endpoint, Endpoint
+from ginnel.words import Endpoint
 
 FIRST_PORT, LAST_PORT = 1024, 65535  # what NATs choose from
-SOCKETS = 256  # of the hard side; a home router's table has room for thousands of mappings, a carrier's customer for 1000
+SOCKETS = (
+    256  # of the hard side; a home router's table has room for thousands of mappings, a carrier's customer for 1000
+)
 SEARCH_LIMIT = 20.0  # seconds of a birthday search
 GOES_DEEPER_AFTER = (8.0, 14.0)  # openers again, a hop further each: what is behind two NATs has to pass both
 WINDOW = 8  # predicted ports that are tried
@@ -45,6 +47,7 @@ class Shot:
     """A disco ping `at` seconds after the start; one with a `ttl` is an opener, meant to die on the way."""
 
     at: float
+    socket: int
     to: Endpoint
     ttl: int = 0
 
@@ -61,8 +64,8 @@ def technique(one: NatKind, other: NatKind) -> Technique | None:
     return None
 
 
-def by(socket: int, to: Endpoint, port: int | None = None) -> Endpoint:
-    return Endpoint(to.ip, to.port if port is None else port, socket)
+def at_port(nat: Nat, port: int) -> Endpoint:
+    return Endpoint(nat.outside.ip, port)
 
 
 def predicted(nat: Nat) -> list[int]:
@@ -75,7 +78,7 @@ def predicted(nat: Nat) -> list[int]:
 
 def opener(socket: int, theirs: Nat, ttl: int) -> list[Shot]:
     """The packet that opens our NAT towards the peer, before anything of the peer's may arrive."""
-    return [Shot(0.0, by(socket, theirs.outside, port), ttl) for port in predicted(theirs)[:1]]
+    return [Shot(0.0, socket, at_port(theirs, port), ttl) for port in predicted(theirs)[:1]]
 
 
 def pings(socket: int, theirs: Nat, own: Nat) -> Iterator[Shot]:
@@ -84,27 +87,27 @@ def pings(socket: int, theirs: Nat, own: Nat) -> Iterator[Shot]:
     ports = predicted(theirs) if own.kind is NatKind.EASY else predicted(theirs)[:1]
     for at in (0.0, 0.1, 0.3, 0.7):
         for port in ports:
-            yield Shot(at, by(socket, theirs.outside, port))
+            yield Shot(at, socket, at_port(theirs, port))
 
 
 def late_pings(socket: int, theirs: Nat) -> Iterator[Shot]:
     """Of the side that opened: should its opener have died too early, the peer's ping has opened the other NAT."""
     for at in (0.5, 0.8, 1.1):
         for port in predicted(theirs)[:1]:
-            yield Shot(at, by(socket, theirs.outside, port))
+            yield Shot(at, socket, at_port(theirs, port))
 
 
 def openers(sockets: Sequence[int], theirs: Nat, ttl: int) -> Iterator[Shot]:
     """The hard side of a birthday search."""
     for deeper, at in enumerate((0.0, *GOES_DEEPER_AFTER)):
         for socket in sockets:
-            yield Shot(at, by(socket, theirs.outside), ttl + deeper if ttl else 0)
+            yield Shot(at, socket, theirs.outside, ttl + deeper if ttl else 0)
 
 
 def guesses(socket: int, theirs: Nat, entropy: Callable[[int], bytes]) -> Iterator[Shot]:
     """The easy side: the peer's ports in random order, none twice, for as long as the pace allows."""
     for port in shuffled(FIRST_PORT, LAST_PORT, entropy):
-        yield Shot(0.0, by(socket, theirs.outside, port))
+        yield Shot(0.0, socket, at_port(theirs, port))
 
 
 def shuffled(first: int, last: int, entropy: Callable[[int], bytes]) -> Iterator[int]:
