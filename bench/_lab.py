@@ -16,11 +16,14 @@ from typing import Any
 
 from bench import _peers
 from ginnel.lab import LabError
+from ginnel.lab.faults import spare
 from ginnel.lab.instance import Lab, can_stand
 from ginnel.lab.kinds import NODE_PORT, SERVER, network
-from ginnel.lab.members import DAEMON_SOCKET, Server, answer, program, surroundings
+from ginnel.lab.line import Impairment
+from ginnel.lab.members import DAEMON_SOCKET, Server, answer, program, surroundings, way_in
 from ginnel.lab.mesh import into_tunnel
 from ginnel.lab.processes import Process, until
+from ginnel.lab.topology import Topology
 from ginnel.lab.traffic import Conversation
 
 START_LIMIT = 30.0
@@ -142,8 +145,11 @@ class Member:
         return found
 
     def direct_to(self, address: str) -> bool:
-        peers = ((self.status() or {}).get("Peer") or {}).values()
-        return any(address in (peer.get("TailscaleIPs") or []) and peer.get("CurAddr") for peer in peers)
+        return bool(self.endpoint_of(address))
+
+    def endpoint_of(self, address: str) -> str:
+        """The peer's endpoint while the path to it is direct, else ""."""
+        return way_in(self.status() or {}, address).endpoint
 
     def knows(self, other: Member) -> None:
         """Until the kernel sends what is meant for the other into the tunnel."""
@@ -178,13 +184,20 @@ def _timed(argv: list[str], environment: dict[str, str]) -> tuple[float, float]:
 
 
 @contextmanager
-def members(kind: str, pairs: int, only: str | None = None) -> Iterator[dict[str, list[Member]]]:
+def members(
+    kind: str, pairs: int, only: str | None = None, one_way: float = 0.0, spares: bool = False
+) -> Iterator[dict[str, list[Member]]]:
     """By side, `2 * pairs` hosts behind networks of a kind, their nodes not yet started; the server runs.
 
-    only: one side's name.
+    only: one side's name. one_way: seconds between each site and the internet. spares: a home router `spare-HOST` for
+    each, to which it can move.
     """
     names = [f"{side}{number}" for side in ("ours", "theirs") for number in range(2 * pairs)]
-    with Lab(network(**dict.fromkeys(names, kind))) as lab:
+    topology = network(**dict.fromkeys(names, kind))
+    if spares:
+        topology = Topology((*topology.routers, *(spare(f"spare-{name}") for name in names)), topology.hosts)
+    edges = {*map(topology.edge, names), *(router.name for router in topology.routers)} if one_way else set()
+    with Lab(topology, {edge: Impairment(delay=one_way) for edge in sorted(edges)}) as lab:
         server = Server(lab)
         server.start()
         found: dict[str, list[Member]] = {}

@@ -9,7 +9,10 @@ from ginnel.cli.lab import lab
 from ginnel.lab import instance
 from ginnel.lab.report import Check, Outcome, Pair, report
 
-NAMES = ["flat", "easy-easy", "hard-hard", "udp-blocked", "one-open-port", "official-client", "official-daemon"]
+NAMES = [
+    "flat", "easy-easy", "hard-hard", "udp-blocked", "one-open-port", "easy-easy-20ms", "official-client",
+    "official-daemon",
+]  # fmt: skip
 
 
 def ask(*words: str) -> tuple[int, str, str]:

@@ -1,31 +1,9 @@
 import pytest
 
 from ginnel.lab import LabError
-from ginnel.lab.kinds import KINDS, Traits, kind_named, meet
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "path"),
-    [  # measured with official daemons, both orders
-        ("none", "none", "direct"),
-        ("none", "hard-random", "direct"),
-        ("host-firewall-default-deny", "host-firewall-default-deny", "direct"),
-        ("host-firewall-default-deny", "hard-random", "relay"),
-        ("full-cone", "hard-random", "direct"),
-        ("easy-address-dependent", "hard-random", "direct"),
-        ("easy", "easy", "direct"),
-        ("easy", "double-nat", "direct"),
-        ("easy", "hard-random", "relay"),
-        ("hard-random", "hard-random", "relay"),
-        ("hard-random+open-port", "hard-random", "direct"),
-        ("hard-random+open-port", "udp-blocked", "relay"),
-        ("none", "udp-blocked", "relay"),
-        ("443-only", "443-only", "relay"),
-    ],
-)
-def test_what_a_pair_comes_to_follows_from_its_kinds(a, b, path):
-    assert meet(kind_named(a).traits, kind_named(b).traits) == path
-    assert meet(kind_named(b).traits, kind_named(a).traits) == path
+from ginnel.lab.kinds import KINDS, kind_named, network
+from ginnel.lab.topology import NAME
+from ginnel.lab.traits import Traits
 
 
 @pytest.mark.parametrize("words", ["", "soft", "easy+", "easy+wings", "none+hairpin", "udp-blocked+open-port"])
@@ -51,3 +29,15 @@ def test_changes_leave_the_kind_itself_alone():
     (plain,) = kind_named("easy").build("alice").routers
     assert not plain.hairpin
     assert not plain.opened
+
+
+def test_all_of_one_lan_share_its_router_and_its_neighbour():
+    made = network(alice="same-lan-no-hairpin", bob="same-lan-no-hairpin", carol="easy")
+    assert [router.name for router in made.routers] == ["nat-lan", "nat-carol"]
+    assert [host.name for host in made.hosts if host.on == "nat-lan"] == ["next-door", "alice", "bob"]
+
+
+def test_short_names_are_fit_for_hosts_and_their_routers():
+    shorts = [kind.short for kind in KINDS.values()]
+    assert len(set(shorts)) == len(shorts)
+    assert all(NAME.match(f"nat-a-{short}") for short in shorts)

@@ -29,10 +29,16 @@ def test_every_address_is_given_once():
     assert len(set(addresses)) == len(addresses)
 
 
-def test_each_site_is_a_hop_away_from_each_other():
+def test_three_routers_of_the_internet_are_between_two_sites():
     made = plan(network(a="easy", b="none"))
     ends = {(below, above) for below, _, above, _ in made.veths}
-    assert {("nat-a", INTERNET), ("b", INTERNET)} <= ends
+    assert {("nat-a", "edge0"), ("b", "edge1"), ("edge0", INTERNET), ("edge1", INTERNET)} <= ends
+
+
+def test_a_router_that_maps_ports_has_an_address_that_no_registry_reserves():
+    made = plan(network(a="pcp"))
+    assert not any(ip_address(made.addresses["nat-a"]) in net for net in DOCUMENTATION)
+    assert ip_address(made.addresses["nat-a"]).is_global
 
 
 def test_bridges_have_fixed_macs_of_their_own():
@@ -43,5 +49,5 @@ def test_bridges_have_fixed_macs_of_their_own():
 
 
 def test_more_sites_than_addresses_are_refused():
-    with pytest.raises(ValueError, match="at most 126 links"):
+    with pytest.raises(ValueError, match="at most 126 such links"):
         plan(Topology((), tuple(Host(f"h{number}") for number in range(127))))

@@ -36,3 +36,26 @@ def test_a_probe_leaves_no_mapping_behind_once_nats_are_reset():
         lab.reset_nats()
         assert "elements" not in router.run(["nft", "list", "map", "ip", "lab", "cone"])
         assert "udp" not in router.run(["conntrack", "-L"])
+
+
+def test_a_router_that_answers_the_wrong_mapping_protocol_is_found_out():
+    with Lab(network(a="nat-pmp")) as lab:
+        router = lab.spaces["nat-a"]
+        router.run(["nft", "flush", "chain", "ip", "lab", "input"])
+        claims = KINDS["nat-pmp"].traits
+        assert claims.differences(probe(lab, "a")) == ["maps_by: want nat-pmp, saw nat-pmp and pcp"]
+
+
+def test_a_mapping_through_which_nothing_comes_is_found_out():
+    with Lab(network(a="upnp")) as lab:
+        lab.spaces["nat-a"].run(["nft", "flush", "chain", "inet", "miniupnpd", "pre"])
+        assert KINDS["upnp"].traits.differences(probe(lab, "a")) == ["maps_by: want upnp, saw upnp, in vain"]
+
+
+def test_routers_know_no_mapping_once_they_are_reset():
+    with Lab(network(a="pcp")) as lab:
+        probe(lab, "a")
+        assert "dnat" in lab.spaces["nat-a"].run(["nft", "list", "chain", "inet", "miniupnpd", "mapped"])
+        lab.reset_nats()
+        assert "dnat" not in lab.spaces["nat-a"].run(["nft", "list", "chain", "inet", "miniupnpd", "mapped"])
+        assert probe(lab, "a").maps_by == "pcp"

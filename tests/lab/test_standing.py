@@ -65,7 +65,7 @@ def test_it_stands_once(stands):
 @pytest.mark.parametrize(
     ("host", "command", "says"),
     [
-        ("carol", "id", "flat has no host carol; there are alice, bob, internet, observer, server"),
+        ("carol", "id", "flat has no host carol; there are alice, bob, edge0, edge1, internet, observer, server"),
         ("alice", "nothing-of-that-name", "cannot run"),
     ],
 )

@@ -6,7 +6,8 @@ Room: lab.
 from __future__ import annotations
 
 from ginnel.lab import LabError
-from ginnel.lab.kinds import KINDS, SERVER, kind_named, meet
+from ginnel.lab.expected import expected
+from ginnel.lab.kinds import KINDS, SERVER, kind_named
 from ginnel.lab.report import Catalogue, Description, KindDescription, Path
 from ginnel.lab.scenario import Blocked, Expect, Member, Scenario
 
@@ -36,6 +37,13 @@ SCENARIOS: dict[str, Scenario] = {
             "hard NATs on both sides, UDP 41641 opened on one, a single relay",
             ("hard-random+open-port", "hard-random"),
             "direct",
+        ),
+        Scenario(
+            "easy-easy-20ms",
+            "an ordinary home router on each side, 20 ms one way from each to the internet",
+            (Member(ALICE, "easy"), Member(BOB, "easy")),
+            (Expect(ALICE, BOB, "direct"),),
+            one_way=0.020,
         ),
         Scenario(
             "official-client",
@@ -68,7 +76,7 @@ def matrix(kinds: list[str] | None = None) -> list[Scenario]:
     names = kinds if kinds is not None else list(KINDS)
     found = {name: kind_named(name) for name in names}
     return [
-        two(f"{a}/{b}", f"{found[a].about} - {found[b].about}", (a, b), meet(found[a].traits, found[b].traits))
+        two(f"{a}/{b}", f"{found[a].about} - {found[b].about}", (a, b), expected(found[a].traits, found[b].traits).path)
         for a in names
         for b in names
     ]

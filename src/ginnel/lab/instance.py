@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 
 from ginnel.lab import LabError
+from ginnel.lab.line import Impairment
+from ginnel.lab.mapper import start_mapper
 from ginnel.lab.namespace import Inside, enter_host, enter_network, furnish, run
 from ginnel.lab.plan import Plan, plan
 from ginnel.lab.processes import Process, start
 from ginnel.lab.registry import claim, demolish, keep, sweep
 from ginnel.lab.topology import INTERNET, OBSERVER, Topology
+from ginnel.lab.wires import Wires
 
 PROGRAMS = {"ip": "iproute2", "nft": "nftables", "conntrack": "conntrack", "setpriv": "util-linux"}
 ALL_NAMESPACES = {
@@ -32,6 +35,7 @@ BRIDGES = {  # br_netfilter would translate addresses in the bridge, before the 
     "net/bridge/bridge-nf-call-iptables": "0",
     "net/bridge/bridge-nf-call-ip6tables": "0",
 }
+MAPPER = ".mapper"  # no name of a host ends so; a router's directory is no home to step into
 FORWARDING = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
 
 
@@ -55,18 +59,22 @@ class Lab:
     """A context: what it built is gone when the block ends, unless `leave_standing` was called.
 
     hosts and routers are reached by their topology's names; `addresses` are their outside IPv4 addresses.
+    lengths: which names' links upwards are no plain cable, and what each does both ways (`wires` changes it).
     """
 
-    def __init__(self, topology: Topology) -> None:
+    def __init__(self, topology: Topology, lengths: Mapping[str, Impairment] | None = None) -> None:
         can_stand()
         self.topology = topology
+        self.lengths = dict(lengths or {})
         self.plan: Plan = plan(topology)
         self.addresses = self.plan.addresses
         self.spaces: dict[str, Inside] = {}
         self.processes: list[Process] = []
+        self.mappers: dict[str, Process] = {}
         sweep()
         self.directory, self.lock = claim()
         self.name = self.directory.name
+        self.wires = Wires(self.directory)
         self.standing = False
         self.programs_outlive_us = False
 
@@ -84,7 +92,10 @@ class Lab:
     def build(self) -> None:
         names = list(self.plan.namespaces)
         lines = [f"netns add {self.name}-{name}" for name in names]
+        wired = {veth[0]: veth for veth in self.plan.veths if veth[0] in self.lengths}
         for below, interface, above, port in self.plan.veths:
+            if below in wired:
+                continue
             lines.append(
                 f"link add {interface} netns {self.name}-{below} type veth peer name {port} netns {self.name}-{above}"
             )
@@ -94,7 +105,26 @@ class Lab:
             raise LabError(f"cannot make network namespaces here: {error}") from None
         for name in names:
             self.spaces[name] = Inside(f"{self.name}-{name}", self.enterer(name))
+        if wired:
+            outlives_us = self.programs_outlive_us
+            self.processes.append(self.wires.lay(self.spaces, wired, self.lengths, outlives_us=outlives_us))
+        for name in names:
             self.furnish_network(name)
+        self.start_mappers()
+
+    def start_mappers(self) -> None:
+        """Each router that maps ports gets a fresh daemon, which knows no mapping."""
+        for router in self.topology.routers:
+            if router.maps_by is not None:
+                old = self.mappers.pop(router.name, None)
+                if old is not None:
+                    old.kill()
+                self.mappers[router.name] = start_mapper(
+                    router,
+                    self.spaces[router.name],
+                    self.directory / f"{router.name}{MAPPER}",
+                    outlives_us=self.programs_outlive_us,
+                )
 
     def enterer(self, name: str) -> Callable[[], None]:
         if name not in self.host_names():
@@ -120,6 +150,7 @@ class Lab:
                 continue
             self.spaces[name].run(["nft", "-f", "-"], want.rules)
             self.spaces[name].run(["conntrack", "-F"])
+        self.start_mappers()
 
     def block(self, where: str, *statements: str) -> None:
         """From now on a router (or the internet) does what these nft statements say to packets that it forwards."""
@@ -144,6 +175,8 @@ class Lab:
         """What every program said, by host; files of an earlier run under the same names are overwritten."""
         for host in self.host_names():
             shutil.copytree(self.directory / host / "logs", target / host, dirs_exist_ok=True)
+        for router in self.mappers:
+            shutil.copytree(self.directory / f"{router}{MAPPER}" / "logs", target / router, dirs_exist_ok=True)
 
     def leave_standing(self, scenario: str) -> None:
         self.standing = True
@@ -152,7 +185,7 @@ class Lab:
     def close(self) -> None:
         """Idempotent. Threads first: one that lives inside keeps its namespace, and its programs die with it."""
         if not self.standing:
-            for process in self.processes:
+            for process in (*self.processes, *self.mappers.values()):
                 process.kill()
         for space in self.spaces.values():
             space.close()

@@ -75,7 +75,7 @@ class Run:
         self.checks.append(Check(name, passed, detail))
 
     def all(self) -> None:
-        with Lab(self.scenario.topology()) as lab:
+        with Lab(self.scenario.topology(), self.scenario.lengths()) as lab:
             self.verify_networks(lab)
             try:
                 self.run_in(lab)

@@ -6,55 +6,30 @@ Room: lab. A kind is a word, with what was changed on it after a plus: `hard-ran
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from ginnel.lab import LabError
-from ginnel.lab.topology import CORE, INTERNET, Host, Opened, Router, Topology
+from ginnel.lab.topology import CORE, INTERNET, Host, MappingProtocol, Opened, Router, Topology
+from ginnel.lab.traits import SILENT, Traits
 
 NODE_PORT = 41641
 SERVER = "server"
-Mapping = Literal["none", "endpoint-independent", "address-dependent", "address-and-port-dependent"]
-Filtering = Literal["endpoint-independent", "address-dependent", "address-and-port-dependent"]
-Ports = Literal["kept", "sequential", "random"]
-
-
-@dataclass(frozen=True, slots=True)
-class Traits:
-    """What a network does, in RFC 4787's terms; None where the question makes no sense or nothing could be learnt.
-
-    udp: UDP gets out and answers come back. hairpin: a host reaches its neighbour by the outside address.
-    early_probe_steals_port: an unsolicited packet makes the later mapping towards its sender another one.
-    open_port: UDP 41641 of the outside address comes in from anybody. other_tcp: TCP to a port that is not 443 or 80.
-    """
-
-    udp: bool | None = True
-    mapping: Mapping | None = None
-    ports: Ports | None = None
-    filtering: Filtering | None = None
-    hairpin: bool | None = None
-    early_probe_steals_port: bool | None = False
-    open_port: bool | None = False
-    tcp_443: bool | None = True
-    other_tcp: bool | None = True
-    routers: int | None = 2  # hops that a packet to the core crosses, the internet's own included
-
-    def differences(self, seen: Traits) -> list[str]:
-        """What this claims and `seen` denies, a line each."""
-        pairs = ((f.name, getattr(self, f.name), getattr(seen, f.name)) for f in fields(self))
-        return [f"{name}: want {want}, saw {saw}" for name, want, saw in pairs if want != saw]
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What stands between one host and the internet."""
+    """What stands between one host and the internet; sites that name the same router or neighbour share it."""
 
     routers: tuple[Router, ...]
     host: Host
+    neighbours: tuple[Host, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
+    """short: for hosts' names, where a kind's own would not fit."""
+
+    short: str
     about: str
     traits: Traits
     build: Callable[[str], Site]
@@ -69,41 +44,72 @@ def behind_two(name: str) -> Site:
     return Site((carrier, Router(f"nat-{name}", "easy", uplink=carrier.name)), Host(name, on=f"nat-{name}"))
 
 
-BLOCKED = Traits(udp=False, early_probe_steals_port=None, open_port=None, routers=None)
+def behind_mapper(protocol: MappingProtocol) -> Callable[[str], Site]:
+    return lambda name: Site((Router(f"nat-{name}", "hard-random", maps_by=protocol),), Host(name, on=f"nat-{name}"))
+
+
+def beside_a_neighbour(name: str) -> Site:
+    """All that ask for it are in one LAN, where somebody else is as well."""
+    return Site((Router(LAN, "easy"),), Host(name, on=LAN), (Host(NEIGHBOUR, on=LAN),))
+
+
+LAN, NEIGHBOUR = "nat-lan", "next-door"
 EASY = Traits(mapping="endpoint-independent", ports="kept", filtering="address-and-port-dependent", hairpin=False)
 HARD = replace(EASY, mapping="address-and-port-dependent", ports="random", early_probe_steals_port=None)
-PUBLIC = Traits(mapping="none", ports="kept", filtering="endpoint-independent", open_port=True, routers=1)
+PUBLIC = Traits(mapping="none", ports="kept", filtering="endpoint-independent", open_port=True, routers=2)
 
 KINDS: dict[str, Kind] = {
-    "none": Kind("a public address, nothing filtered", PUBLIC, lambda name: Site((), Host(name, on=INTERNET))),
-    "host-firewall-default-deny": Kind(
-        "a public address, a firewall on the host that lets in only answers",
-        replace(PUBLIC, filtering="address-and-port-dependent", open_port=False),
-        lambda name: Site((), Host(name, on=INTERNET, default_deny=True)),
+    "none": Kind("none", "a public address, nothing filtered", PUBLIC, lambda name: Site((), Host(name, on=INTERNET))),
+    "easy": Kind(
+        "easy", "a home router: one mapping for all destinations, answers only from them", EASY, behind("easy")
     ),
-    "easy": Kind("a home router: one mapping for all destinations, answers only from them", EASY, behind("easy")),
     "easy-bare": Kind(
+        "bare",
         "masquerade alone, as hosts of virtual machines have it: an early probe takes the mapping's port",
         replace(EASY, early_probe_steals_port=True),
         behind("easy-bare"),
     ),
     "easy-address-dependent": Kind(
+        "addr",
         "easy, and any port of an address once spoken to may answer",
         replace(EASY, filtering="address-dependent"),
         behind("easy-address-dependent"),
     ),
     "full-cone": Kind(
+        "cone",
         "easy, and anybody may come in by a mapping that stands",
         replace(EASY, filtering="endpoint-independent"),
         behind("full-cone"),
     ),
-    "hard-random": Kind("a random outside port for each destination", HARD, behind("hard-random")),
+    "hard-random": Kind("hard", "a random outside port for each destination", HARD, behind("hard-random")),
     "hard-sequential": Kind(
-        "the next outside port for each destination", replace(HARD, ports="sequential"), behind("hard-sequential")
+        "seq",
+        "the next outside port for each destination",
+        replace(HARD, ports="sequential"),
+        behind("hard-sequential"),
     ),
-    "double-nat": Kind("a home router behind a carrier's NAT", replace(EASY, routers=3), behind_two),
-    "udp-blocked": Kind("a home router that drops all UDP", BLOCKED, behind("udp-blocked")),
-    "443-only": Kind("only TCP to 443 and 80 gets out", replace(BLOCKED, other_tcp=False), behind("443-only")),
+    "nat-pmp": Kind(
+        "pmp", "hard-random, and ports on demand by NAT-PMP", replace(HARD, maps_by="nat-pmp"), behind_mapper("nat-pmp")
+    ),
+    "pcp": Kind("pcp", "hard-random, and ports on demand by PCP", replace(HARD, maps_by="pcp"), behind_mapper("pcp")),
+    "upnp": Kind(
+        "upnp", "hard-random, and ports on demand by UPnP", replace(HARD, maps_by="upnp"), behind_mapper("upnp")
+    ),
+    "double-nat": Kind("cgn", "a home router behind a carrier's NAT", replace(EASY, routers=4), behind_two),
+    "same-lan-no-hairpin": Kind(
+        "lan",
+        "one LAN for all that are of this kind, behind one home router that does not turn packets round",
+        replace(EASY, same_lan=True),
+        beside_a_neighbour,
+    ),
+    "udp-blocked": Kind("noudp", "a home router that drops all UDP", SILENT, behind("udp-blocked")),
+    "host-firewall-default-deny": Kind(
+        "deny",
+        "a public address, a firewall on the host that lets in only answers",
+        replace(PUBLIC, filtering="address-and-port-dependent", open_port=False),
+        lambda name: Site((), Host(name, on=INTERNET, default_deny=True)),
+    ),
+    "443-only": Kind("tcp443", "only TCP to 443 and 80 gets out", replace(SILENT, other_tcp=False), behind("443-only")),
 }
 
 
@@ -112,7 +118,7 @@ def with_hairpin(kind: Kind) -> Kind:
         site = kind.build(name)
         return replace(site, routers=(*site.routers[:-1], replace(site.routers[-1], hairpin=True)))
 
-    return Kind(f"{kind.about}; hairpin", replace(kind.traits, hairpin=True), build)
+    return Kind(kind.short, f"{kind.about}; hairpin", replace(kind.traits, hairpin=True), build)
 
 
 def with_open_port(kind: Kind) -> Kind:
@@ -121,7 +127,8 @@ def with_open_port(kind: Kind) -> Kind:
         opened = replace(site.routers[-1], opened=(Opened(NODE_PORT, name),))
         return replace(site, routers=(*site.routers[:-1], opened))
 
-    return Kind(f"{kind.about}; UDP {NODE_PORT} forwarded", replace(kind.traits, open_port=True), build)
+    about = f"{kind.about}; UDP {NODE_PORT} forwarded"
+    return Kind(kind.short, about, replace(kind.traits, open_port=True), build)
 
 
 CHANGES: dict[str, Callable[[Kind], Kind]] = {"hairpin": with_hairpin, "open-port": with_open_port}
@@ -144,28 +151,6 @@ def kind_named(words: str) -> Kind:
 def network(**kinds: str) -> Topology:
     """A server in the core, and hosts by name, each behind a kind: `network(alice="easy", bob="hard-random")`."""
     sites = [kind_named(kind).build(name) for name, kind in kinds.items()]
-    routers = tuple(router for site in sites for router in site.routers)
-    return Topology(routers, (Host(SERVER, on=CORE), *(site.host for site in sites)))
-
-
-def meet(a: Traits, b: Traits) -> Literal["direct", "relay"]:
-    """What a pair should come to, by reasoning: direct where one side lets in the other's real mapping.
-
-    A side can be aimed at when its mapping is the same for all destinations or its port is opened; it lets the other
-    in by its filter, which a ping to the other's advertised endpoint has opened.
-    """
-    if not (a.udp and b.udp):
-        return "relay"
-    return "direct" if lets_in(a, b) or lets_in(b, a) else "relay"
-
-
-def lets_in(side: Traits, other: Traits) -> bool:
-    if side.open_port:
-        return True
-    if not one_mapping(side):
-        return False
-    return side.filtering != "address-and-port-dependent" or one_mapping(other)
-
-
-def one_mapping(side: Traits) -> bool:
-    return side.mapping in ("none", "endpoint-independent")
+    routers = dict.fromkeys(router for site in sites for router in site.routers)
+    hosts = dict.fromkeys(host for site in sites for host in (*site.neighbours, site.host))
+    return Topology(tuple(routers), (Host(SERVER, on=CORE), *hosts))

@@ -20,6 +20,9 @@ MASQUERADE = 'oifname "wan0" masquerade'
 LEARN_CONE = 'oifname "wan0" meta l4proto udp update @cone { udp sport : ip saddr . udp sport }'
 LEARN_RESTRICTED = 'oifname "wan0" meta l4proto udp update @restricted { ip daddr . udp sport : ip saddr . udp sport }'
 SEQUENCE = (32768, 1024)  # first port, ports; a real box walks on, the probe and a mesh need a few hundred
+MAPPER_TABLE = "miniupnpd"
+MAPPER_CHAINS = {"upnp_forward_chain": "forwarded", "upnp_nat_chain": "mapped", "upnp_nat_postrouting_chain": "left"}
+MAPPING_PORT, NAT_PMP_VERSION, PCP_VERSION = 5351, 0, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,16 @@ def router_rules(router: Router, wan: str, inside: Callable[[str], str]) -> str:
         learn += (LEARN_CONE,) if LEARN_CONE not in learn else ()
         pre += (f'iifname "lan0" ip daddr {wan} meta l4proto udp dnat ip to udp dport map @cone',)
         post = (f'iifname "lan0" oifname "lan0" ct status dnat snat to {wan}', *post)
-    guard = ('iifname "wan0" ct state established,related accept', 'iifname "wan0" drop') if rules.input_drop else ()
+    guard: tuple[str, ...] = ()
+    if rules.input_drop:
+        guard = ('iifname "wan0" ct state established,related accept', 'iifname "wan0" drop')
+    guard += one_protocol(router)
     admit = (
         'iifname "wan0" ct state established,related accept',
         'iifname "wan0" ct status dnat accept',
         'iifname "wan0" drop',
     )
-    return table(
+    lab = table(
         "ip lab",
         [
             "map cone { type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; timeout 5m; size 65535; }",
@@ -91,6 +97,23 @@ def router_rules(router: Router, wan: str, inside: Callable[[str], str]) -> str:
             *chain("post", "nat hook postrouting priority srcnat", post),
         ],
     )
+    return lab if router.maps_by is None else lab + mapper_table()
+
+
+def one_protocol(router: Router) -> tuple[str, ...]:
+    """miniupnpd answers NAT-PMP and PCP on one port, or neither; the version byte tells them apart (RFC 6887 §9)."""
+    other = {"nat-pmp": PCP_VERSION, "pcp": NAT_PMP_VERSION}.get(router.maps_by or "")
+    return () if other is None else (f'iifname "lan0" udp dport {MAPPING_PORT} @th,64,8 {other} drop',)
+
+
+def mapper_table() -> str:
+    """Where miniupnpd writes its rules: it finds chains by name and makes none. What it forwards needs no rule of its
+    own to pass, and what a host sends by itself shall stay as hard as it was, so only one of the three is reached."""
+    lines = [
+        *(line for name in MAPPER_CHAINS.values() for line in chain(name, "", ())),
+        *chain("pre", "nat hook prerouting priority dstnat - 5", (f"jump {MAPPER_CHAINS['upnp_nat_chain']}",)),
+    ]
+    return table(f"inet {MAPPER_TABLE}", lines, flush=False)
 
 
 def forward(opened: Opened, inside: Callable[[str], str]) -> str:
@@ -108,9 +131,10 @@ def internet_rules() -> str:
     return table("ip lab", chain("faults", "filter hook forward priority -20", ()))
 
 
-def table(name: str, lines: list[str]) -> str:
-    return "\n".join(["flush ruleset", f"table {name} {{", *lines, "}", ""])
+def table(name: str, lines: list[str], *, flush: bool = True) -> str:
+    return "\n".join([*(["flush ruleset"] if flush else []), f"table {name} {{", *lines, "}", ""])
 
 
 def chain(name: str, hook: str, statements: tuple[str, ...]) -> list[str]:
-    return [f"chain {name} {{", f"type {hook}; policy accept;", *statements, "}"]
+    """hook: empty for a chain that only others jump to."""
+    return [f"chain {name} {{", *([f"type {hook}; policy accept;"] if hook else []), *statements, "}"]

@@ -15,16 +15,17 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ginnel.lab.instance import Lab
-from ginnel.lab.kinds import NODE_PORT, Filtering, Mapping, Ports, Traits
+from ginnel.lab.kinds import NODE_PORT, SERVER
 from ginnel.lab.namespace import Inside
+from ginnel.lab.probe_mapping import ASKED, MappingProbe
 from ginnel.lab.topology import OBSERVER
+from ginnel.lab.traits import SILENT, Filtering, Mapping, Ports, Traits
 
 STUN_PORTS = (3478, 3479)
 PATIENCE = 2.0  # for what must come; on an idle machine it takes 0.1 ms
 GRACE = 0.03  # after the control packet
 TTLS = range(1, 7)
 OTHER_TCP = 8443
-SILENT = Traits(udp=False, early_probe_steals_port=None, open_port=None, routers=None)
 Address = tuple[str, int]
 
 
@@ -84,6 +85,8 @@ def probe(lab: Lab, host: str) -> Traits:
             tcp_443=tcp_443,
             other_tcp=other_tcp,
             routers=routers_of(ends),
+            maps_by=mapped_by(ends),
+            same_lan=has_neighbour(lab, host, ends),
         )
 
 
@@ -186,6 +189,35 @@ def routers_of(ends: Ends) -> int | None:
             return None
         came |= {packet for packet, _ in packets}
     return min(int(packet[4:]) for packet in came if packet.startswith(b"ttl ")) - 1
+
+
+def mapped_by(ends: Ends) -> str | None:
+    """The protocols that forward a port, where what nobody asked for then comes in by it."""
+    inner = {name: ends.udp() for name in ASKED}
+    outside = ends.outside_of(next(iter(inner.values())), 0)
+    probing = MappingProbe(ends.host, ends.address)
+    found = probing.answers({name: opened.getsockname()[1] for name, opened in inner.items()})
+    if outside is None:
+        return None
+    for name, port in found.items():
+        ends.seen_from[3].sendto(b"by " + name.encode(), (outside[0], port))
+    said = (f"{name}{'' if arrivals(inner[name], PATIENCE) else ', in vain'}" for name in found)
+    return " and ".join(said) or None
+
+
+def has_neighbour(lab: Lab, host: str, ends: Ends) -> bool:
+    """Whether a packet that no router passes on reaches somebody."""
+    others = [other for other in lab.host_names() if other not in (host, SERVER)]
+    with ExitStack() as opened:
+        ears = []
+        for other in others:
+            ear = lab.spaces[other].socket(socket.SOCK_DGRAM, (lab.addresses[other], 0))
+            ears.append(opened.enter_context(ear))
+            inner = ends.udp()
+            inner.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 1)
+            inner.sendto(b"next door", ear.getsockname())
+        heard, _, _ = select.select(ears, [], [], GRACE) if ears else ([], [], [])
+        return bool(heard)
 
 
 def tcp_gets_out(ends: Ends) -> bool:

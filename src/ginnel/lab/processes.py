@@ -78,8 +78,16 @@ class Process:
 
 
 def start(
-    space: Inside, logs: Path, name: str, argv: list[str], env: dict[str, str], *, outlives_us: bool = False
+    space: Inside,
+    logs: Path,
+    name: str,
+    argv: list[str],
+    env: dict[str, str],
+    *,
+    cwd: Path = Path("/run/lab/home"),
+    outlives_us: bool = False,
 ) -> Process:
+    """cwd: as seen from inside; the default is a host's, which routers have not."""
     out, err = logs / f"{name}.out", logs / f"{name}.err"
     surroundings = {**os.environ, "HOME": "/run/lab/home", "PYTHONUNBUFFERED": "1", **env}
     with out.open("ab") as stdout, err.open("ab") as stderr:
@@ -91,7 +99,7 @@ def start(
                 stdout=stdout,
                 stderr=stderr,
                 env=surroundings,
-                cwd="/run/lab/home",
+                cwd=cwd,
                 start_new_session=True,
             )
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ginnel.lab.kinds import network
+from ginnel.lab.line import Impairment
 from ginnel.lab.report import Path
 from ginnel.lab.topology import Topology
 
@@ -43,7 +44,8 @@ class Blocked:
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """watch_relay: capture at the relay while a known payload crosses. restarts: our daemon is killed and comes back,
-    then the server is started anew; traffic must go on without anybody logging in."""
+    then the server is started anew; traffic must go on without anybody logging in. one_way: seconds that a packet takes
+    between each member's site and the internet."""
 
     name: str
     about: str
@@ -52,6 +54,14 @@ class Scenario:
     faults: tuple[Blocked, ...] = ()
     watch_relay: bool = False
     restarts: bool = False
+    one_way: float = 0.0
 
     def topology(self) -> Topology:
         return network(**{member.name: member.kind for member in self.members})
+
+    def lengths(self) -> dict[str, Impairment]:
+        """What the link of each site to the internet does, where it is no plain cable."""
+        if not self.one_way:
+            return {}
+        topology = self.topology()
+        return {topology.edge(member.name): Impairment(delay=self.one_way) for member in self.members}

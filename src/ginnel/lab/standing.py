@@ -22,8 +22,9 @@ def leave(name: str, tell: Callable[[str], None]) -> list[str]:
     can_stand()
     if name in kept():
         raise LabError(f"{name} stands already; take it down first: ginnel lab down {name}")
-    with Lab(scenario.topology()) as lab:
-        lab.programs_outlive_us = True
+    lab = Lab(scenario.topology(), scenario.lengths())
+    lab.programs_outlive_us = True
+    with lab:
         Mesh(lab, scenario, tell).start()
         lab.leave_standing(name)
         return lab.host_names()

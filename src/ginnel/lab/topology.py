@@ -5,8 +5,10 @@ Room: lab. Nothing here touches the kernel; `plan` turns it into addresses and c
             observer   server            CORE: 203.0.113.0/24, public servers
                  |       |
         +--------+-------+--------+
-        |        internet         |      one hop between all sites, so that a TTL can die on the way
+        |        internet         |      three hops between any two sites, so that a TTL can die on the way
         +--+---------+---------+--+
+           |         |         |         198.18.n.0/30 between routers
+         edge0     edge1     edge2       each site's access router
            |         |         |         a /30 for each site, 198.51.100.0/24 and 192.0.2.0/24 in turn
         router    router      host
            |         |
@@ -19,11 +21,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
-INTERNET = "internet"  # the router in the middle; a host on it has a public address and a link of its own
+INTERNET = "internet"  # the router in the middle; what hangs on it has a public address and an access router before it
 CORE = "core"  # the servers' segment
 OBSERVER = "observer"  # always there: two addresses from which NATs are probed
+EDGE = re.compile(r"edge[0-9]*\Z")  # access routers are no part of a topology
 NAME = re.compile(r"[a-z][a-z0-9-]{0,12}\Z")  # 13 characters: `p-NAME` must fit an interface name
+
+
+MappingProtocol = Literal["nat-pmp", "pcp", "upnp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +43,10 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """A box with an outside (`wan0`) and an inside (`lan0`); `nat` names its rules in `nats`."""
+    """A box with an outside (`wan0`) and an inside (`lan0`); `nat` names its rules in `nats`.
+
+    maps_by: the one protocol by which its hosts may have a port forwarded to them.
+    """
 
     name: str
     nat: str
@@ -44,6 +54,7 @@ class Router:
     carrier: bool = False  # its inside is 100.64.n.0/24, as carriers have it
     hairpin: bool = False
     opened: tuple[Opened, ...] = ()
+    maps_by: MappingProtocol | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,7 @@ class Topology:
         above = [INTERNET, CORE]
         links: list[tuple[str, str]] = []
         for name, uplink in [(r.name, r.uplink) for r in self.routers] + [(h.name, h.on) for h in self.hosts]:
-            if not NAME.match(name) or name in (*above, OBSERVER, *(below for below, _ in links)):
+            if not NAME.match(name) or EDGE.match(name) or name in (*above, OBSERVER, *(below for below, _ in links)):
                 raise ValueError(f"{name!r} is no fresh name for a lab: want [a-z][a-z0-9-]*, at most 13 characters")
             if uplink not in above:
                 raise ValueError(f"{name} hangs on {uplink}, which does not stand before it")
@@ -83,3 +94,7 @@ class Topology:
         while (name := uplinks[name]) not in (INTERNET, CORE):
             path.append(name)
         return path
+
+    def edge(self, name: str) -> str:
+        """What of a host's site touches the internet: its outermost router, or the host itself."""
+        return (self.path_to_internet(name) or [name])[-1]

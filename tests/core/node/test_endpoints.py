@@ -7,7 +7,7 @@ import pytest
 from ginnel.core.node.actions import EndpointType
 from ginnel.core.node.constants import ENDPOINT_KEPT, ENDPOINTS_PER_IP
 from ginnel.core.node.endpoints import LocalAddress, OwnEndpoints, local_ips
-from ginnel.core.node.netcheck import Report
+from ginnel.core.node.netcheck_report import Report
 from ginnel.words import Endpoint, Instant
 
 T0 = Instant(100.0)

@@ -7,7 +7,8 @@ import pytest
 
 from ginnel.core.node.actions import MeasureHttps, Resolve, SendUdp
 from ginnel.core.node.names import Names
-from ginnel.core.node.netcheck import AddressSeen, CheckAction, CheckDone, Netcheck, Report
+from ginnel.core.node.netcheck import AddressSeen, CheckAction, CheckDone, Netcheck
+from ginnel.core.node.netcheck_report import Report
 from ginnel.wire import stun
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
 from ginnel.words import Endpoint, Instant, RegionId
@@ -146,7 +147,7 @@ def test_a_name_is_looked_up_and_asked_when_it_has_an_address() -> None:
 def test_regions_that_must_not_be_measured_are_left_alone() -> None:
     stun_only = DERPRegion(3, "c", "C", nodes=[DERPNode("3a", 3, "x", ipv4="203.0.113.30", stun_only=True)])
     _, first = check(derp_map(region(1), region(2, no_measure_no_home=True), stun_only))
-    assert [str(each.to) for each in asked(first)] == ["203.0.113.10:3478"]
+    assert [str(each.to) for each in asked(first)] == ["203.0.113.10:3478", "203.0.113.30:3478"]
 
 
 def test_after_a_full_check_the_next_asks_only_the_fastest_regions_and_home() -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from ginnel.core.node.netcheck import Report
+from ginnel.core.node.netcheck_report import Report
 from ginnel.core.node.netcheck_text import go_duration, report_json, report_text
 from ginnel.wire.tailcfg import DERPMap, DERPRegion
 from ginnel.words import Endpoint, RegionId

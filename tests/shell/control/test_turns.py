@@ -1,6 +1,7 @@
 """Changes one at a time, each to its end."""
 
 import asyncio
+import gc
 
 import pytest
 
@@ -39,3 +40,19 @@ async def test_turns_do_not_overlap_and_a_failed_one_lets_the_next_come() -> Non
 
     results = await asyncio.gather(*(turns.take(work(number)) for number in range(4)), return_exceptions=True)
     assert [type(result) for result in results] == [int, ValueError, int, int]
+
+
+def test_a_turn_that_never_came_leaves_nothing_unawaited_when_the_loop_ends() -> None:
+    turns = Turns()
+
+    async def work() -> None:
+        await asyncio.Event().wait()
+
+    async def server() -> None:
+        callers = [asyncio.create_task(turns.take(work())) for _ in range(3)]
+        await until(turns.taken)
+        for caller in callers:
+            caller.cancel()
+
+    asyncio.run(server())
+    gc.collect()  # a coroutine that was never awaited warns here, and warnings are errors

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from ginnel.words import Endpoint, NodeKey, RegionId
+from ginnel.words import Endpoint, IpAddress, NodeKey, RegionId
 
 if TYPE_CHECKING:
-    from ginnel.core.node.netcheck import Report
+    from ginnel.core.node.netcheck_report import Report
     from ginnel.wire.tailcfg import NetInfo
 
 # --- for the pump ----------------------------------------------------------------------------------------------
@@ -166,6 +167,26 @@ class MeasureHttps:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasureIcmp:
+    """Time one ICMP echo with this payload, 1 s at most; answer with `Mesh.icmp_measured`, also where the system does
+    not let us."""
+
+    region: RegionId
+    address: IPv4Address
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AskPort80:
+    """`generate204.request(address, challenge)` to TCP port 80, 3 s at most; answer with `Mesh.port80_answered`:
+    the first generate204.ANSWER_LIMIT bytes, or b""."""
+
+    number: int
+    address: IpAddress
+    challenge: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rebind:
     """Bind both UDP sockets anew, to `port` if that can be had (0: any); answer with `Mesh.port_bound`."""
 
@@ -208,6 +229,7 @@ class HealthCode(StrEnum):
     NO_UDP4_BIND = "no-udp4-bind"
     DERP_PROBLEM = "derp-problem"
     BAD_MAP = "bad-map"
+    CAPTIVE_PORTAL = "captive-portal-detected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +257,8 @@ Action = (
     | ReportToControl
     | Resolve
     | MeasureHttps
+    | MeasureIcmp
+    | AskPort80
     | Rebind
     | PingAnswered
     | PingFailed

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, IPv6Network
 from ginnel.core.node.actions import EndpointType
 from ginnel.core.node.addresses import in_tailnet, is_private
 from ginnel.core.node.constants import ENDPOINT_KEPT, ENDPOINTS_PER_IP
-from ginnel.core.node.netcheck import Report
+from ginnel.core.node.netcheck_report import Report
 from ginnel.words import Endpoint, Instant, IpAddress
 
 ADVERTISED_MAX = 32  # a call-me-maybe of ours holds no more; ginnel reads no more of others'
@@ -73,6 +73,10 @@ class OwnEndpoints:
     @property
     def ports_known(self) -> bool:
         return bool(self.port_v4 or self.port_v6)
+
+    def own_ips(self) -> frozenset[IpAddress]:
+        """Of this machine, loopback and all."""
+        return frozenset(local.address.ip for local in self._local)
 
     def ip_versions(self) -> tuple[int, ...]:
         """Those with a socket and, for IPv6, an address that may lead outside."""

@@ -18,6 +18,7 @@ from ginnel.core.node.discovery import Arrival
 from ginnel.core.node.endpoints import LocalAddress
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.mesh_parts import MeshParts
+from ginnel.core.node.netcheck import ENOUGH_REGIONS
 from ginnel.core.node.netmap import MapChange, NetMap
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
@@ -59,7 +60,7 @@ class Mesh(MeshParts):
             actions += self._punch(self._puncher.forget(node.key), now)
         actions += self._apply(self._peers.map_changed(change, now), now)
         if change.self_node:
-            actions += self._tell_addresses()
+            actions += [*self._tell_addresses(), *self._own.policy_changed(netmap.self_node)]
         if change.filters:
             actions += self._tell_filter()
         if change.derp_map:
@@ -234,13 +235,25 @@ class Mesh(MeshParts):
         self._questions.set(request, Instant(now + PING_TIMEOUT))
         return self._settle(actions, now)
 
-    def netcheck_requested(self, request: int, now: Instant) -> list[Action]:
-        """`ginnel netcheck`: a full report, ends in `NetcheckDone` within 5 s."""
-        return self._settle(self._own.requested(request, now), now)
+    def netcheck_requested(
+        self, request: int, now: Instant, *, full: bool = True, enough: int = ENOUGH_REGIONS
+    ) -> list[Action]:
+        """`ginnel netcheck`: ends in `NetcheckDone` within 5 s. `enough`: regions whose answers end the check."""
+        return self._settle(self._own.requested(request, now, full=full, enough=enough), now)
 
-    def latency_measured(self, region: RegionId, seconds: float | None, now: Instant) -> list[Action]:
-        """The answer to `MeasureHttps`; None: it failed."""
-        return self._settle(self._own.latency_measured(region, seconds, now), now)
+    def latency_measured(
+        self, region: RegionId, seconds: float | None, now: Instant, *, version: int = 0
+    ) -> list[Action]:
+        """The answer to `MeasureHttps`, over that version of IP (0: nobody knows); None: it failed."""
+        return self._settle(self._own.latency_measured(region, seconds, now, version=version), now)
+
+    def icmp_measured(self, region: RegionId, seconds: float | None, now: Instant) -> list[Action]:
+        """The answer to `MeasureIcmp`; None: it failed."""
+        return self._settle(self._own.icmp_measured(region, seconds, now), now)
+
+    def port80_answered(self, number: int, answer: bytes, now: Instant) -> list[Action]:
+        """The answer to `AskPort80`; b"": there was none."""
+        return self._settle(self._own.port80_answered(number, answer, now), now)
 
     # --- time and views ---
 

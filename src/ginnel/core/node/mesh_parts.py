@@ -74,6 +74,7 @@ class MeshParts:
         """After each input: endpoints that are fresh now go out, relays that are written to are dialed, and the
         peers that were touched are woken when they want it."""
         discovery = self._discovery
+        actions += self._own.settled(now)
         if self._own.endpoints_at > discovery.endpoints_at:
             discovery.endpoints = tuple(endpoint for endpoint, _ in self._own.list)
             discovery.endpoints_at = self._own.endpoints_at

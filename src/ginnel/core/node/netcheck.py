@@ -1,23 +1,31 @@
 """Finding out what network we are in: our own public addresses, the NAT's kind, the way to each relay
 (tailscale: net/netcheck/netcheck.go).
 
-Room: core. One check at a time: STUN from the tunnel's own socket, then HTTPS where UDP seems dead. Answers count
-for an open transaction, from the server that was asked.
+Room: core. One check at a time: STUN from the tunnel's own socket, then HTTPS and ICMP where UDP seems dead. Answers
+count for an open transaction, from the server that was asked.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from ipaddress import IPv4Address
 
-from ginnel.core.node.actions import Action, MeasureHttps, SendUdp
-from ginnel.core.node.home_region import NO_REGION
+from ginnel.core.node.actions import Action, MeasureHttps, MeasureIcmp, SendUdp
 from ginnel.core.node.names import Names, verify_of
-from ginnel.core.node.netcheck_plan import Probe, full_plan, incremental_plan, measured_regions, relay_nodes
+from ginnel.core.node.netcheck_plan import (
+    Probe,
+    asked_regions,
+    full_plan,
+    incremental_plan,
+    measured_regions,
+    relay_nodes,
+)
+from ginnel.core.node.netcheck_report import Report
+from ginnel.core.node.netcheck_state import Check, Fallback
 from ginnel.wire import stun
 from ginnel.wire.read import WireError
-from ginnel.wire.tailcfg import DERPMap
+from ginnel.wire.tailcfg import DERPMap, DERPRegion
 from ginnel.words import Endpoint, Instant, IpAddress, RegionId
 
 # Tailscale's
@@ -27,38 +35,9 @@ ENOUGH_REGIONS = 3
 FULL_REPORT_INTERVAL = 300.0
 HISTORY_KEPT = 305.0
 # ours
-HTTPS_AFTER = 1.0  # without any STUN answer: ask by HTTPS beside it
+HTTPS_AFTER = 1.0  # without any STUN answer: ask by HTTPS and ICMP beside it
 UDP_DEAD_AFTER = 1.5  # UDP silent and every HTTPS answer there: a home is worth more than certainty
-LAST_ANSWERS_MIN = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What one net check found. Latencies in seconds; None: not known.
-
-    `counters_v4`, `counters_v6`: how many answers named each of our addresses.
-    """
-
-    udp: bool = False
-    ipv4: bool = False
-    ipv6: bool = False
-    ipv4_can_send: bool = False
-    ipv6_can_send: bool = False
-    os_has_ipv6: bool = False
-    icmpv4: bool = False
-    mapping_varies_by_dest_ip: bool | None = None
-    upnp: bool | None = None
-    pmp: bool | None = None
-    pcp: bool | None = None
-    preferred_derp: RegionId = NO_REGION
-    region_latency: dict[RegionId, float] = field(default_factory=dict)
-    region_v4_latency: dict[RegionId, float] = field(default_factory=dict)
-    region_v6_latency: dict[RegionId, float] = field(default_factory=dict)
-    global_v4: Endpoint | None = None
-    global_v6: Endpoint | None = None
-    counters_v4: dict[Endpoint, int] = field(default_factory=dict)
-    counters_v6: dict[Endpoint, int] = field(default_factory=dict)
-    captive_portal: bool | None = None
+HISTORY_MAX = 256  # reports: somebody may ask for them without pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,52 +48,30 @@ class AddressSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class UdpSilent:
+    """No STUN server has answered a full check for a while."""
+
+
+@dataclass(frozen=True, slots=True)
 class CheckDone:
     """The check is over; its report names no home region yet."""
 
     report: Report
 
 
-CheckAction = Action | AddressSeen | CheckDone
-
-
-@dataclass(slots=True)
-class _Check:
-    """One running check."""
-
-    began: Instant
-    full: bool
-    probes: list[Probe]  # not sent yet, by delay
-    ends_at: Instant
-    regions: frozenset[RegionId]
-    groups: set[int]  # not answered yet
-    by_https: bool  # where UDP is silent
-    waiting: list[Probe] = field(default_factory=list)  # due, and the server's name is not resolved yet
-    open: dict[bytes, tuple[Probe, Endpoint, Instant]] = field(default_factory=dict)
-    latency: dict[int, dict[RegionId, float]] = field(default_factory=lambda: {4: {}, 6: {}})
-    seen: dict[int, Counter[Endpoint]] = field(default_factory=lambda: {4: Counter(), 6: Counter()})
-    first_v4: Endpoint | None = None
-    last_v6: Endpoint | None = None
-    mapped_at: dict[IpAddress, Endpoint] = field(default_factory=dict)  # IPv4 server -> what it saw
-    sent: Counter[int] = field(default_factory=Counter)
-    failed: Counter[int] = field(default_factory=Counter)
-    https_asked: set[RegionId] | None = None
-    https: dict[RegionId, float] = field(default_factory=dict)
-
-    @property
-    def udp(self) -> bool:
-        return bool(self.seen[4] or self.seen[6])
+CheckAction = Action | AddressSeen | UdpSilent | CheckDone
 
 
 class Netcheck:
-    """`running` is None between checks. `history`: (when, latency by region) of the last minutes."""
+    """`history`: (when, latency by region) of the last minutes."""
 
     def __init__(self, names: Names, entropy: Callable[[int], bytes]) -> None:
         self._names = names
         self._entropy = entropy
         self._map = DERPMap()
-        self._check: _Check | None = None
+        self._check: Check | None = None
         self._last_full: Instant | None = None
+        self._v6_worked = False
         self.history: list[tuple[Instant, dict[RegionId, float]]] = []
 
     @property
@@ -125,30 +82,46 @@ class Netcheck:
     def running_full(self) -> bool:
         return self._check is not None and self._check.full
 
+    def full_was_before(self, at: float) -> bool:
+        """Whether the last full check began before that time."""
+        return self._last_full is None or self._last_full < at
+
     def start(
-        self, derp_map: DERPMap, versions: tuple[int, ...], home: RegionId, now: Instant, *, full: bool = False
+        self,
+        derp_map: DERPMap,
+        versions: tuple[int, ...],
+        home: RegionId,
+        now: Instant,
+        *,
+        full: bool = False,
+        own: Collection[IpAddress] = (),
+        enough: int = ENOUGH_REGIONS,
     ) -> list[CheckAction]:
         """Begin a check with these IP versions (none: only HTTPS); one that runs is given up. Only a full check asks
-        by HTTPS: while UDP stays dead, the relays needn't be dialed again every few seconds to learn that."""
+        by HTTPS: while UDP stays dead, the relays needn't be dialed again every few seconds to learn that. `own`: this
+        machine's addresses. `enough`: regions whose answers end the check."""
         latency = self.history[-1][1] if self.history else {}
         due = self._last_full is None or now - self._last_full >= FULL_REPORT_INTERVAL
         full = full or due or not latency
         if full:
             self._last_full = now
-        probes = full_plan(derp_map, versions) if full else incremental_plan(derp_map, versions, latency, home)
+            probes = full_plan(derp_map, versions)
+        else:
+            probes = incremental_plan(derp_map, versions, latency, home, v6_worked=self._v6_worked)
         self._map = derp_map
-        self._check = _Check(
+        self._check = Check(
             began=now,
             full=full,
             probes=probes,
             ends_at=Instant(now + STUN_LIMIT),
             regions=frozenset(probe.region for probe in probes),
             groups={probe.group for probe in probes},
-            by_https=full,
+            own=own,
+            enough=enough,
         )
         lookups: list[CheckAction] = [
             lookup
-            for region in measured_regions(derp_map)
+            for region in asked_regions(derp_map)
             for node in region.nodes or ()
             for lookup in self._names.lookups(node, now)
         ]
@@ -156,6 +129,11 @@ class Netcheck:
 
     def abandon(self) -> None:
         self._check = None
+
+    def another_network(self) -> None:
+        """What was measured counts no more."""
+        self._check = None
+        self.history.clear()
 
     # --- answers ---
 
@@ -171,37 +149,33 @@ class Netcheck:
             return None
         del check.open[answer.transaction_id]
         probe, server, sent_at = asked
-        self._note(check, probe, server, answer.mapped, now - sent_at)
-        if len(set(check.latency[4]) | set(check.latency[6])) >= min(ENOUGH_REGIONS, len(check.regions)):
-            slowest = max([*check.latency[4].values(), *check.latency[6].values()])
-            patience = max(LAST_ANSWERS_MIN, slowest * (2 if check.full else 1))
-            check.ends_at = min(check.ends_at, Instant(now + patience))
+        check.note(probe, server, answer.mapped, now - sent_at, now)
         return [AddressSeen(answer.mapped), *self._finish_if_over(now)]
-
-    def _note(self, check: _Check, probe: Probe, server: Endpoint, mapped: Endpoint, latency: float) -> None:
-        version = 4 if mapped.is_v4 else 6
-        check.groups.discard(probe.group)
-        check.probes = [other for other in check.probes if other.group != probe.group]
-        known = check.latency[version]
-        known[probe.region] = min(latency, known.get(probe.region, latency))
-        check.seen[version][mapped] += 1
-        if version == 4:
-            check.first_v4 = check.first_v4 or mapped
-            check.mapped_at[server.ip] = mapped
-        else:
-            check.last_v6 = mapped
 
     def unsendable(self, to: Endpoint) -> None:
         if self._check is not None and any(server == to for _, server, _ in self._check.open.values()):
             self._check.failed[to.ip.version] += 1
 
-    def latency_measured(self, region: RegionId, seconds: float | None, now: Instant) -> list[CheckAction]:
-        check = self._check
-        if check is None or check.https_asked is None or region not in check.https_asked:
+    def latency_measured(
+        self, region: RegionId, seconds: float | None, now: Instant, *, version: int = 0
+    ) -> list[CheckAction]:
+        """By HTTPS, over that version of IP (0: nobody knows)."""
+        aside = self._check.fallback if self._check is not None else None
+        if aside is None or region not in aside.asked:
             return []
-        check.https_asked.discard(region)
+        aside.asked.discard(region)
         if seconds is not None and seconds >= 0:
-            check.https[region] = seconds
+            aside.https[region] = seconds
+            aside.versions.add(version)
+        return self._finish_if_over(now)
+
+    def icmp_measured(self, region: RegionId, seconds: float | None, now: Instant) -> list[CheckAction]:
+        aside = self._check.fallback if self._check is not None else None
+        if aside is None or region not in aside.pinged:
+            return []
+        aside.pinged.discard(region)
+        if seconds is not None and seconds >= 0:
+            aside.icmp[region] = seconds
         return self._finish_if_over(now)
 
     def resolved(self, now: Instant) -> list[CheckAction]:
@@ -222,26 +196,24 @@ class Netcheck:
             times.append(Instant(check.began + check.probes[0].delay))
         return min(times)
 
-    def _fallback_after(self, check: _Check) -> float:
+    def _fallback_after(self, check: Check) -> float:
         """While UDP is silent: when the next thing is to be done about it."""
-        if check.https_asked is None:
+        if check.fallback is None:
             return HTTPS_AFTER
-        if check.https_asked:
+        if check.fallback.asked:
             return REPORT_LIMIT
-        return UDP_DEAD_AFTER if check.https or not check.by_https else STUN_LIMIT
+        return UDP_DEAD_AFTER if check.fallback.https or not check.full else STUN_LIMIT
 
     def tick(self, now: Instant) -> list[CheckAction]:
         check = self._check
         if check is None:
             return []
-        actions: list[CheckAction] = []
-        while check.probes and now >= check.began + check.probes[0].delay:
-            actions += self._send(check, check.probes.pop(0), now)
-        if not check.udp and check.https_asked is None and (now >= check.began + HTTPS_AFTER or not check.groups):
-            actions += self._ask_https(check)
+        actions = [action for probe in check.due(now) for action in self._send(check, probe, now)]
+        if not check.udp and check.fallback is None and (now >= check.began + HTTPS_AFTER or not check.groups):
+            actions += self._fall_back(check)
         return [*actions, *self._finish_if_over(now)]
 
-    def _send(self, check: _Check, probe: Probe, now: Instant) -> list[CheckAction]:
+    def _send(self, check: Check, probe: Probe, now: Instant) -> list[CheckAction]:
         server = self._names.stun_address(probe.node, probe.version)
         if server is None:
             check.waiting.append(probe)
@@ -251,63 +223,52 @@ class Netcheck:
         check.sent[probe.version] += 1
         return [SendUdp(server, stun.binding_request(tx_id))]
 
-    def _ask_https(self, check: _Check) -> list[CheckAction]:
-        check.https_asked = set()
-        actions: list[CheckAction] = []
-        for region in measured_regions(self._map) if check.by_https else ():
-            node = relay_nodes(region)[0]
-            addresses = self._names.derp_addresses(node)
-            if addresses and not region.avoid:
-                number = RegionId(region.region_id)
-                check.https_asked.add(number)
-                actions.append(MeasureHttps(number, node.host_name, addresses, verify_of(node)))
+    def _fall_back(self, check: Check) -> list[CheckAction]:
+        """UDP says nothing: HTTPS to each region that may be home, and a ping beside it."""
+        check.fallback = Fallback()
+        if not check.full:
+            return []
+        actions: list[CheckAction] = [UdpSilent()] if check.sent else []
+        for region in measured_regions(self._map):
+            if not region.avoid:
+                actions += self._ask_https(check.fallback, region)
+                actions += self._ping(check.fallback, region) if check.sent[4] else []
         return actions
+
+    def _ask_https(self, aside: Fallback, region: DERPRegion) -> list[CheckAction]:
+        node = relay_nodes(region)[0]
+        addresses = self._names.derp_addresses(node)
+        if not addresses:
+            return []
+        aside.asked.add(number := RegionId(region.region_id))
+        return [MeasureHttps(number, node.host_name, addresses, verify_of(node))]
+
+    def _ping(self, aside: Fallback, region: DERPRegion) -> list[CheckAction]:
+        """Not where the map switches STUN off, which says: do not measure."""
+        node = relay_nodes(region)[0]
+        ip = next((ip for ip in self._names.addresses(node) if isinstance(ip, IPv4Address)), None)
+        if ip is None or node.stun_port < 0:
+            return []
+        aside.pinged.add(number := RegionId(region.region_id))
+        return [MeasureIcmp(number, ip, node.name.encode()[:64] + self._entropy(8))]
 
     def _finish_if_over(self, now: Instant) -> list[CheckAction]:
         check = self._check
         if check is None or not self._over(check, now):
             return []
         self._check = None
-        report = _report(check)
-        self.history = [(at, held) for at, held in self.history if now - at < HISTORY_KEPT]
+        report = check.report()
+        self._v6_worked = bool(report.region_v6_latency)
+        self.history = [(at, held) for at, held in self.history if now - at < HISTORY_KEPT][-HISTORY_MAX:]
         if report.region_latency:
             self.history.append((now, report.region_latency))
         return [CheckDone(report)]
 
-    def _over(self, check: _Check, now: Instant) -> bool:
+    def _over(self, check: Check, now: Instant) -> bool:
         if check.udp:
             return not check.groups or now >= check.ends_at
-        asked_all = check.https_asked is not None and not check.https_asked
-        if asked_all and (check.https or not check.by_https) and now >= check.began + UDP_DEAD_AFTER:
+        aside = check.fallback
+        asked_all = aside is not None and not aside.asked
+        if aside is not None and asked_all and (aside.https or not check.full) and now >= check.began + UDP_DEAD_AFTER:
             return True
         return now >= check.began + REPORT_LIMIT or (asked_all and now >= check.began + STUN_LIMIT)
-
-
-def _report(check: _Check) -> Report:
-    v4, v6 = check.latency[4], check.latency[6]
-    regions = {*v4, *v6}
-    latency = {region: min(known[region] for known in (v4, v6) if region in known) for region in regions}
-    for region, seconds in check.https.items():
-        latency.setdefault(region, seconds)
-    mapped = set(check.mapped_at.values())
-    return Report(
-        udp=check.udp,
-        ipv4=bool(v4),
-        ipv6=bool(v6),
-        ipv4_can_send=check.sent[4] > check.failed[4],
-        ipv6_can_send=check.sent[6] > check.failed[6],
-        mapping_varies_by_dest_ip=len(mapped) > 1 if len(check.mapped_at) > 1 else None,
-        region_latency=latency,
-        region_v4_latency=dict(v4),
-        region_v6_latency=dict(v6),
-        global_v4=check.first_v4,
-        global_v6=check.last_v6,
-        counters_v4=dict(check.seen[4]),
-        counters_v6=dict(check.seen[6]),
-    )
-
-
-def net_latencies(report: Report) -> Mapping[str, float]:
-    """`NetInfo.derp_latency`: "<region>-v4" -> seconds."""
-    named = {f"{region}-v4": seconds for region, seconds in sorted(report.region_v4_latency.items())}
-    return named | {f"{region}-v6": seconds for region, seconds in sorted(report.region_v6_latency.items())}

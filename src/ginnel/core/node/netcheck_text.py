@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from ginnel.core.node.netcheck import Report
+from ginnel.core.node.netcheck_report import Report
 from ginnel.wire.tailcfg import DERPMap
 from ginnel.words import Endpoint, RegionId
 

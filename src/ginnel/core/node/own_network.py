@@ -8,9 +8,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from ginnel.core.node.actions import Action, NetcheckDone, ReportToControl
+from ginnel.core.node.captive import Captive, PortalAction, detection_allowed
 from ginnel.core.node.constants import (
     HOME_TOLD_AFTER,
     RESTUN_MAX,
@@ -21,16 +20,25 @@ from ginnel.core.node.constants import (
 from ginnel.core.node.endpoints import OwnEndpoint, OwnEndpoints
 from ginnel.core.node.home_region import NO_REGION, choose_home
 from ginnel.core.node.names import Names
-from ginnel.core.node.netcheck import AddressSeen, CheckAction, CheckDone, Netcheck, Report, net_latencies
+from ginnel.core.node.net_info import net_info, same
+from ginnel.core.node.netcheck import ENOUGH_REGIONS, AddressSeen, CheckAction, CheckDone, Netcheck, UdpSilent
 from ginnel.core.node.netcheck_plan import measured_regions
+from ginnel.core.node.netcheck_report import Report
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.relays import Relays
-from ginnel.wire.tailcfg import DERPMap, NetInfo
+from ginnel.wire.tailcfg import DERPMap, NetInfo, Node
 from ginnel.words import Endpoint, Instant, RegionId
+
+KEEP_ALIVE_KEPT = (
+    120.0  # home is kept that long without any measurement since its relay was last connected: Tailscale's
+)
+FULL_GAP = 10.0  # between full checks for a home that is lost
+GOT_THROUGH = 5.0  # how long an HTTPS answer of a relay shows that the way is free
 
 
 class OwnNetwork:
-    """`endpoints_at`: when they were last confirmed. `list`: (endpoint, type), best first."""
+    """`endpoints_at`: when they were last confirmed. `list`: (endpoint, type), best first. `mapping_varies`: whether
+    our NAT is a hard one, by the last check in this network that could tell."""
 
     def __init__(
         self,
@@ -45,14 +53,19 @@ class OwnNetwork:
         self.list: tuple[OwnEndpoint, ...] = ()
         self.endpoints_at: Instant = NEVER
         self.report: Report | None = None
+        self.mapping_varies: bool | None = None
         self.control_connected = True
         self._relays = relays
         self._names = names
         self._entropy = entropy
         self._only_tcp_443 = only_tcp_443
         self._netcheck = Netcheck(names, entropy)
+        self._captive = Captive(entropy, self._gets_through)
+        self._port_services: tuple[bool | None, bool | None, bool | None] = (None, None, None)
+        self._https_at: Instant = NEVER
+        self._enough = ENOUGH_REGIONS
         self._map = DERPMap()
-        self._asked_full: list[int] = []
+        self._asked: list[int] = []
         self._again = False
         self._restun_at: Instant | None = None
         self._last_activity: Instant = NEVER
@@ -80,12 +93,27 @@ class OwnNetwork:
     def map_changed(self, derp_map: DERPMap, now: Instant) -> list[Action]:
         """The first relay that can be home is home at once if it is the only one: nothing needs measuring."""
         self._map = derp_map
+        self._captive.map_changed(derp_map)
         actions = self._relays.map_changed(derp_map, now)
         if self._relays.home == NO_REGION and (only := self._relays.only_choice()):
             actions += self._relays.set_home(only, now)
             if self.report is None:
                 self._tell_home_at = Instant(now + HOME_TOLD_AFTER)
         return [*actions, *self.check(now, full=True)]
+
+    def policy_changed(self, own_node: Node | None) -> list[Action]:
+        """Our own entry in the map has other attributes."""
+        return list(self._captive.policy_changed(detection_allowed(own_node)))
+
+    def port_services_found(self, *, upnp: bool | None, pmp: bool | None, pcp: bool | None) -> None:
+        """What the router offers, for reports; None: not looked for."""
+        self._port_services = (upnp, pmp, pcp)
+
+    def settled(self, now: Instant) -> list[Action]:
+        """After each input of the mesh: a server or a home relay that went away may be a portal's doing."""
+        home = self._relays.home
+        connected = home == NO_REGION or (self._relays.up(home) and self.control_connected)
+        return list(self._captive.connectivity(connected, home, now))
 
     def active(self, now: Instant) -> None:
         """Traffic goes out: endpoints are kept fresh from now on."""
@@ -101,7 +129,21 @@ class OwnNetwork:
         if not measured_regions(self._map) or not self.endpoints.ports_known:
             return self._refresh(now)
         versions = () if self._only_tcp_443 else self.endpoints.ip_versions()
-        return self._follow(self._netcheck.start(self._map, versions, self._relays.home, now, full=full), now)
+        started = self._netcheck.start(
+            self._map,
+            versions,
+            self._relays.home,
+            now,
+            full=full or self._home_is_lost(now),
+            own=self.endpoints.own_ips(),
+            enough=self._enough if self._asked else ENOUGH_REGIONS,
+        )
+        return self._follow(started, now)
+
+    def _home_is_lost(self, now: Instant) -> bool:
+        """Without UDP only a full check finds another home."""
+        silent = self.report is not None and not self.report.udp
+        return silent and not self._relays.up(self._relays.home) and self._netcheck.full_was_before(now - FULL_GAP)
 
     def forget_mappings(self) -> None:
         """The network is another one: until it has been looked at, no endpoint of ours is fresh."""
@@ -110,25 +152,37 @@ class OwnNetwork:
 
     def restart_check(self, now: Instant) -> list[Action]:
         """The network is another one: what runs measures the old one."""
-        self._netcheck.abandon()
-        return self.check(now, full=True)
+        self._netcheck.another_network()
+        self.mapping_varies = None
+        return [*self._captive.network_changed(), *self.check(now, full=True)]
 
-    def requested(self, request: int, now: Instant) -> list[Action]:
-        """`ginnel netcheck`."""
-        self._asked_full.append(request)
-        if self._netcheck.running_full:
+    def requested(self, request: int, now: Instant, *, full: bool = True, enough: int = ENOUGH_REGIONS) -> list[Action]:
+        """`ginnel netcheck`. `enough`: regions whose answers end the check."""
+        self._asked.append(request)
+        self._enough = max(enough, self._enough if len(self._asked) > 1 else 0)
+        if self._netcheck.running_full or (self._netcheck.running and not full):
             return []
         self._netcheck.abandon()
         if not measured_regions(self._map):
             return self._answer(Report())
-        return self.check(now, full=True)
+        return self.check(now, full=full)
 
     def stun_received(self, source: Endpoint, packet: bytes, now: Instant) -> list[Action] | None:
         followed = self._netcheck.stun_received(source, packet, now)
         return None if followed is None else self._follow(followed, now)
 
-    def latency_measured(self, region: RegionId, seconds: float | None, now: Instant) -> list[Action]:
-        return self._follow(self._netcheck.latency_measured(region, seconds, now), now)
+    def latency_measured(
+        self, region: RegionId, seconds: float | None, now: Instant, *, version: int = 0
+    ) -> list[Action]:
+        if seconds is not None:
+            self._https_at = now
+        return self._follow(self._netcheck.latency_measured(region, seconds, now, version=version), now)
+
+    def icmp_measured(self, region: RegionId, seconds: float | None, now: Instant) -> list[Action]:
+        return self._follow(self._netcheck.icmp_measured(region, seconds, now), now)
+
+    def port80_answered(self, number: int, answer: bytes, now: Instant) -> list[Action]:
+        return self._portal(self._captive.answered(number, answer, now))
 
     def resolved(self, now: Instant) -> list[Action]:
         return self._follow(self._netcheck.resolved(now), now)
@@ -139,11 +193,12 @@ class OwnNetwork:
     # --- time ---
 
     def next_timeout(self) -> Instant | None:
-        times = (self._netcheck.next_timeout(), self._restun_at, self._tell_home_at)
+        times = (self._netcheck.next_timeout(), self._captive.next_timeout(), self._restun_at, self._tell_home_at)
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: Instant) -> list[Action]:
         actions = self._follow(self._netcheck.tick(now), now)
+        actions += self._portal(self._captive.tick(now))
         if self._restun_at is not None and self._restun_at <= now:
             self._restun_at = None
             if now - self._last_activity < SESSION_ACTIVE_TIMEOUT:
@@ -169,6 +224,9 @@ class OwnNetwork:
                     self.endpoints.seen(endpoint, now)
                     if endpoint.is_v4 or 4 not in self.endpoints.ip_versions():
                         self._gather(now)
+                    done += self._captive.udp_works(now)
+                case UdpSilent():
+                    done += self._captive.check(now, force=bool(self._asked))
                 case CheckDone(report):
                     done += self._checked(report, now)
                 case _:
@@ -177,20 +235,51 @@ class OwnNetwork:
 
     def _checked(self, report: Report, now: Instant) -> list[Action]:
         self.endpoints.checked(report, now)
-        home = self._choose_home(report)
-        self.report = dataclasses.replace(report, preferred_derp=home)
+        if report.mapping_varies_by_dest_ip is not None:
+            self.mapping_varies = report.mapping_varies_by_dest_ip
+        home = self._choose_home(report, now)
+        upnp, pmp, pcp = self._port_services
+        self.report = dataclasses.replace(
+            self._with_portal(report),
+            preferred_derp=home,
+            os_has_ipv6=self.endpoints.port_v6 != 0,
+            upnp=upnp,
+            pmp=pmp,
+            pcp=pcp,
+        )
         actions = [*self._relays.set_home(home, now), *self._refresh(now), *self._answer(self.report)]
         if self._again:
             self._again = False
             actions += self.check(now)
         return actions
 
-    def _choose_home(self, report: Report) -> RegionId:
+    def _with_portal(self, report: Report) -> Report:
+        """Where UDP works nobody looked for a portal."""
+        if report.udp:
+            return report
+        return dataclasses.replace(
+            report, captive_portal=self._captive.verdict, captive_filtered=self._captive.filtered
+        )
+
+    def _portal(self, actions: Sequence[PortalAction]) -> list[Action]:
+        """The verdict belongs into the report, and into the answers that wait for it."""
+        if self.report is None or self._captive.asking or self._netcheck.running:
+            return list(actions)
+        self.report = self._with_portal(self.report)
+        return [*actions, *self._answer(self.report)]
+
+    def _gets_through(self, now: Instant) -> bool:
+        """Whether a relay is reached just now."""
+        return bool(self._relays.connected()) or now - self._https_at < GOT_THROUGH
+
+    def _choose_home(self, report: Report, now: Instant) -> RegionId:
         """No change while control does not hear of it, except when there is no home at all."""
         home = self._relays.home
         regions = measured_regions(self._map)
         known = {RegionId(region.region_id) for region in regions}
         if home in known and not self.control_connected:
+            return home
+        if home in known and not report.region_latency and now - self._relays.last_up(home, now) < KEEP_ALIVE_KEPT:
             return home
         dead = self._relays.failing() if len(known) > 1 else frozenset()
         chosen = choose_home(
@@ -213,11 +302,11 @@ class OwnNetwork:
             return []
         self._tell_home_at = None
         report = ReportToControl(
-            self._net_info(self.report) if self.report is not None else NetInfo(preferred_derp=self._relays.home),
+            self._net_info(),
             tuple(endpoint for endpoint, _ in self.list),
             tuple(kind for _, kind in self.list),
         )
-        if self._told is not None and _same(self._told, report):
+        if self._told is not None and same(self._told, report):
             return []
         self._told = report
         return [report]
@@ -227,29 +316,20 @@ class OwnNetwork:
         if self.list:
             self.endpoints_at = now
 
-    def _net_info(self, report: Report) -> NetInfo:
-        return NetInfo(
-            mapping_varies_by_dest_ip=report.mapping_varies_by_dest_ip,
-            working_ipv6=report.ipv6,
-            os_has_ipv6=report.os_has_ipv6,
-            working_udp=report.udp,
-            working_icmpv4=report.icmpv4,
-            have_port_map=self.endpoints.port_mapped is not None,
-            upnp=report.upnp,
-            pmp=report.pmp,
-            pcp=report.pcp,
-            preferred_derp=self._relays.home,
-            derp_latency=dict(net_latencies(report)),
+    def _net_info(self) -> NetInfo:
+        if self.report is None:
+            return NetInfo(preferred_derp=self._relays.home)
+        return net_info(
+            self.report,
+            self._relays.home,
+            self._told.net_info if self._told is not None else None,
+            varies=self.mapping_varies,
+            port_mapped=self.endpoints.port_mapped is not None,
         )
 
     def _answer(self, report: Report) -> list[Action]:
-        asked, self._asked_full = self._asked_full, []
+        """Whoever asked waits for the word on a portal, too."""
+        if self._captive.asking:
+            return []
+        asked, self._asked = self._asked, []
         return [NetcheckDone(request, report) for request in asked]
-
-
-def _same(before: ReportToControl, after: ReportToControl) -> bool:
-    """Latencies alone, or another order of the endpoints, are no news."""
-    silent = {"derp_latency": None}
-    return set(zip(before.endpoints, before.types, strict=True)) == set(
-        zip(after.endpoints, after.types, strict=True)
-    ) and msgspec.structs.replace(before.net_info, **silent) == msgspec.structs.replace(after.net_info, **silent)

@@ -31,6 +31,7 @@ class _Link:
     failures: int = 0
     again_at: Instant | None = None  # None: up, or dialing
     wrote_at: Instant = NEVER
+    last_up: Instant = NEVER
 
 
 class Relays:
@@ -51,6 +52,11 @@ class Relays:
     def up(self, region: RegionId) -> bool:
         link = self._links.get(region)
         return link is not None and link.up
+
+    def last_up(self, region: RegionId, now: Instant) -> Instant:
+        """When its relay was connected last: now, if it is."""
+        link = self._links.get(region)
+        return NEVER if link is None else now if link.up else link.last_up
 
     def connected(self) -> tuple[RegionId, ...]:
         return tuple(sorted(region for region, link in self._links.items() if link.up))
@@ -133,6 +139,7 @@ class Relays:
         if link is None:
             return
         was_up, link.up = link.up, False
+        link.last_up = now if was_up else link.last_up
         link.failures = 0 if was_up else link.failures + 1
         self.problems[region] = why
         link.opened = None

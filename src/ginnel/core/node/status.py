@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ginnel.core.node.actions import EndpointType
-from ginnel.core.node.netcheck import Report
+from ginnel.core.node.netcheck_report import Report
 from ginnel.core.node.own_network import OwnNetwork
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.paths import Direct

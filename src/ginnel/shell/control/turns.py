@@ -22,6 +22,7 @@ class Turns:
         task = asyncio.create_task(self._locked(work))
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        task.add_done_callback(lambda _: work.close())  # not begun when the server ends: nobody misses it
         return await asyncio.shield(task)
 
     async def _locked(self, work: Coroutine[Any, Any, T]) -> T:

@@ -14,7 +14,7 @@ import msgspec
 
 from ginnel.core.node.actions import PingFailed
 from ginnel.core.node.login import Refused
-from ginnel.core.node.netcheck import Report
+from ginnel.core.node.netcheck_report import Report
 from ginnel.core.node.netcheck_text import report_json, report_text
 from ginnel.shell.node import status_json
 from ginnel.shell.node.engine import EngineClosed
