@@ -60,7 +60,8 @@ class Pump:
 
     def remove_peer(self, key: bytes) -> None: ...
     def steer(self, key: bytes, endpoint: Address | None, region: int, *, socket: int = 0) -> None:
-        """Send this peer's packets to the endpoint, by a side socket if one is named, and, when `region` is not 0, by that region's relay as well.
+        """Send this peer's packets to the endpoint, by a side socket if one is named, and, when `region` is not 0, by
+        that region's relay as well.
         With neither, up to 128 packets wait for a path and older ones are dropped and counted; an answer to the peer's
         handshake goes back where that came from. A handshake that waits for its answer is repeated on a new endpoint.
         An unknown key is ignored."""
@@ -76,9 +77,9 @@ class Pump:
         """Send a disco or STUN packet from the tunnel's own socket; failure comes back as "unsendable"."""
 
     def open_sides(self, count: int) -> list[tuple[int, int]]:
-        """Open side sockets, IPv4 on ports of the system's choice: (number, port) of each. Fewer than `count` come where
-        1024 are open or the process's descriptors run low. What they receive comes up as the tunnel's own sockets' does,
-        by a thread of its own. Raises OSError."""
+        """Open side sockets, IPv4 on ports of the system's choice: (number, port) of each. Fewer than `count` come
+        where 1024 are open or the process's descriptors run low. What they receive comes up as from the tunnel's own
+        sockets. Raises OSError."""
 
     def close_sides(self, numbers: Sequence[int]) -> None:
         """Close side sockets; a peer that is still steered to one is "unsendable" (EADDRNOTAVAIL) from then on."""

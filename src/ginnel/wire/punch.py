@@ -2,7 +2,8 @@
 
 Room: wire. One more type of disco message, sealed as the others are and sent by relay alone. Its number is far from
 those that Tailscale counts upwards from 1; a client that does not know a type drops the message in silence (tailscale:
-wgengine/magicsock/magicsock.go, where disco.Parse fails). Bytes after the body are skipped, and the version is not looked at.
+wgengine/magicsock/magicsock.go, where disco.Parse fails). Bytes after the body are skipped, and the version is not
+looked at.
 
     0x67 version(1) | step(1) nat(1) ttl(1) 0(1) delta(2, signed) | session(8) | endpoint(18)
 """

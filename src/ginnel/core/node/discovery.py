@@ -115,7 +115,7 @@ class Discovery:
         tx_id = self.session.new_tx_id()
         self.open_pings.add(tx_id, SentPing(peer.key, to, now, purpose, request, socket))
         padding = min(max(0, size - PING_SIZE), MAX_PING_SIZE)
-        return self._send(peer.disco, peer.key, to, Ping(tx_id, self.own_key, padding), socket, ttl)
+        return self._send(peer.disco, peer.key, to, Ping(tx_id, self.own_key, padding), socket, ttl=ttl)
 
     def _send(
         self,
@@ -124,6 +124,7 @@ class Discovery:
         by: Endpoint | RegionId,
         message: Ping | Pong,
         socket: int = 0,
+        *,
         ttl: int = 0,
     ) -> list[Action]:
         packet = self.session.seal(to, message)

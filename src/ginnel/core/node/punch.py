@@ -1,8 +1,8 @@
 """Getting through NATs that ordinary disco cannot: when to try, with whom, how often, and which sockets are kept.
 
 Room: core. Only between ginnel nodes, only after the ordinary means have failed, and never more than PACE packets a
-second from this node, whoever asks. What is aimed at is an address that the peer tells by authenticated disco and that the
-server's map names for that peer as well. One attempt is in punch_session.py, its packets in punch_shots.py.
+second from this node, whoever asks. What is aimed at is an address that the peer tells by authenticated disco and that
+the server's map names for that peer as well. One attempt is in punch_session.py, its packets in punch_shots.py.
 """
 
 from __future__ import annotations
@@ -133,7 +133,9 @@ class Puncher:
     def _new(self, peer: NodeKey, identity: bytes, ttl: int, now: Instant, offer: Punch | None = None) -> Session:
         self._last_number += 1
         theirs = nat_of(offer) if offer is not None else None
-        session = Session(peer, self._last_number, identity, ttl, self._servers(), self._entropy, theirs=theirs)
+        session = Session(
+            peer, self._last_number, identity, ttl, servers=self._servers(), entropy=self._entropy, theirs=theirs
+        )
         record = self._record(peer)
         spent = len(record.searches) == SEARCHES and now - record.searches[0] < SEARCHES_IN
         session.may_probe = self.may_probe and not spent

@@ -104,7 +104,8 @@ class Shooting:
 
 
 class Session:
-    """`number`: of its side sockets' requests. `begins`: this side makes the offer. `over`: why it ended, None: not yet."""
+    """`number`: of its requests for side sockets. `begins`: this side makes the offer. `over`: why it ended, None: not
+    yet. `may_probe`: ports that nobody named may be tried."""
 
     def __init__(
         self,
@@ -112,9 +113,9 @@ class Session:
         number: int,
         identity: bytes,
         ttl: int,
+        *,
         servers: Sequence[Endpoint],
         entropy: Callable[[int], bytes],
-        *,
         theirs: Nat | None = None,
     ) -> None:
         self.peer, self.number, self.identity, self.ttl = peer, number, identity, ttl

@@ -82,8 +82,8 @@ def opener(socket: int, theirs: Nat, ttl: int) -> list[Shot]:
 
 
 def pings(socket: int, theirs: Nat, own: Nat) -> Iterator[Shot]:
-    """All the way, to where the peer has opened: an easy side tries the whole window. A sequential side can aim once, as
-    each further destination moves its own mapping."""
+    """All the way, to where the peer has opened: an easy side tries the whole window. A sequential side can aim once,
+    as each further destination moves its own mapping."""
     ports = predicted(theirs) if own.kind is NatKind.EASY else predicted(theirs)[:1]
     for at in (0.0, 0.1, 0.3, 0.7):
         for port in ports:
