@@ -21,6 +21,7 @@ from ginnel.core.node.mesh_parts import MeshParts
 from ginnel.core.node.netcheck import ENOUGH_REGIONS
 from ginnel.core.node.netmap import MapChange, NetMap
 from ginnel.core.node.path_actions import NEVER
+from ginnel.core.node.punch import probing_allowed
 from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
 from ginnel.words import Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
 
@@ -61,6 +62,7 @@ class Mesh(MeshParts):
         actions += self._apply(self._peers.map_changed(change, now), now)
         if change.self_node:
             actions += [*self._tell_addresses(), *self._own.policy_changed(netmap.self_node)]
+            self._puncher.allowed = probing_allowed(netmap.self_node)
         if change.filters:
             actions += self._tell_filter()
         if change.derp_map:
@@ -87,6 +89,10 @@ class Mesh(MeshParts):
         problem = None if v4 else "the UDP port for IPv4 could not be bound; traffic goes by relays"
         actions = self._health(HealthCode.NO_UDP4_BIND, problem)
         return self._settle([*actions, *self._own.restart_check(now)], now)
+
+    def metered_changed(self, metered: bool) -> None:
+        """Whether the way out is paid for by the byte: then no ports are guessed to get through NATs."""
+        self._puncher.metered = metered
 
     def link_changed(self, major: bool, now: Instant) -> list[Action]:
         """Major: the default route moved or a sleep of ten minutes ended; sockets are bound anew, paths proven anew.

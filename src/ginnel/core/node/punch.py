@@ -8,7 +8,7 @@ the server's map names for that peer as well. One attempt is in punch_session.py
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ginnel.core.node import peer_views
@@ -20,6 +20,7 @@ from ginnel.core.node.peers import Peer
 from ginnel.core.node.punch_session import End, Fire, PunchAction, Session, Tell, nat_of
 from ginnel.core.node.punch_shots import Technique
 from ginnel.wire.punch import SESSION_SIZE, NatKind, Punch, Step
+from ginnel.wire.tailcfg import Node
 from ginnel.words import Endpoint, Instant, NodeKey
 
 BEGINS_AFTER = 1.8  # seconds of fruitless search by ordinary means: their quick rounds are through
@@ -36,6 +37,8 @@ AFTER_SUCCESS = 10.0
 LINGER = 2.0  # of sockets that nothing came to
 KEPT = 15.0  # of those that the peer's disco came to: it may send there, whichever we send from
 OURS = "-ginnel"  # the end of IPNVersion
+NO_PROBING = "disable-hard-nat-probing"  # an attribute of our own node in the map
+ALL_OFFERS, ALL_OFFERS_IN = 60, 60.0  # of all peers together
 
 
 @dataclass(slots=True)
@@ -59,7 +62,7 @@ class Kept:
 
 class Puncher:
     """`servers`: STUN servers over IPv4, nearest first. `in_use`: the side socket by which a peer's path goes, 0: none.
-    `may_probe`: whether ports may be guessed (policy; metered links)."""
+    `allowed` by the policy, and not on a `metered` link: whether ports that nobody named may be tried."""
 
     def __init__(
         self,
@@ -68,7 +71,8 @@ class Puncher:
         in_use: Callable[[NodeKey], int],
         drops: Counter[str],
     ) -> None:
-        self.may_probe = True
+        self.allowed = True
+        self.metered = False
         self.own_key: NodeKey | None = None
         self._entropy = entropy
         self._servers = servers
@@ -78,6 +82,7 @@ class Puncher:
         self._records: dict[NodeKey, Record] = {}
         self._kept: dict[int, Kept] = {}
         self._last_number = 0
+        self._offers: deque[Instant] = deque(maxlen=ALL_OFFERS)
         self._slot: Instant = NEVER
 
     # --- paths ---
@@ -137,8 +142,8 @@ class Puncher:
             peer, self._last_number, identity, ttl, servers=self._servers(), entropy=self._entropy, theirs=theirs
         )
         record = self._record(peer)
-        spent = len(record.searches) == SEARCHES and now - record.searches[0] < SEARCHES_IN
-        session.may_probe = self.may_probe and not spent
+        spent = too_many(record.searches, SEARCHES_IN, now)
+        session.may_probe = self.allowed and not self.metered and not spent
         self._sessions[peer] = session
         return session
 
@@ -193,9 +198,10 @@ class Puncher:
 
     def _offered(self, peer: Peer, offer: Punch, session: Session | None, now: Instant) -> list[PunchAction]:
         record = self._record(peer.key)
-        if len(record.offers) == OFFERS and now - record.offers[0] < OFFERS_IN:
+        if too_many(record.offers, OFFERS_IN, now) or too_many(self._offers, ALL_OFFERS_IN, now):
             return self._refuse_silently("punch.offers")
         record.offers.append(now)
+        self._offers.append(now)
         if peer.path.trusted(now):
             return []
         if session is not None and session.begins and not session.shooting and self._yields(peer.key):
@@ -280,6 +286,16 @@ class Puncher:
         return min(times, default=None)
 
 
+def too_many(times: deque[Instant], within: float, now: Instant) -> bool:
+    """Whether the deque is full of times that are all as late as that."""
+    return len(times) == times.maxlen and now - times[0] < within
+
+
+def probing_allowed(own: Node | None) -> bool:
+    """The policy's word on it: an attribute of our own entry in the map."""
+    return own is None or (NO_PROBING not in (own.cap_map or {}) and NO_PROBING not in (own.capabilities or ()))
+
+
 def is_ginnel(peer: Peer) -> bool:
     """Others would drop what we say, in silence; it is not said to them."""
     version = (peer.node.hostinfo or {}).get("IPNVersion", "")
@@ -291,8 +307,4 @@ def is_aimable(peer: Peer, endpoint: Endpoint) -> bool:
     peer too."""
     if not endpoint.is_v4 or not is_candidate(endpoint) or is_private(endpoint.ip):
         return False
-    return endpoint.ip in {known.ip for known in _named(peer)}
-
-
-def _named(peer: Peer) -> Iterable[Endpoint]:
-    return peer_views.endpoints(peer.node)
+    return endpoint.ip in {known.ip for known in peer_views.endpoints(peer.node)}

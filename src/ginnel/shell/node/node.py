@@ -30,6 +30,7 @@ from ginnel.shell.node.hostinfo import hostinfo
 from ginnel.shell.node.keeper import Keeper
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
+from ginnel.shell.node.metered import is_metered
 from ginnel.shell.node.router import Router
 from ginnel.shell.node.state import Prefs, State, StateFile
 from ginnel.wire.read import Malformed
@@ -125,7 +126,7 @@ class MeshNode:
         assert engine is not None
         engine.start(self._port)
         engine.input(lambda mesh, now: mesh.set_node_key(self._engine_key, now))
-        engine.input(lambda mesh, now: mesh.interfaces_changed(self._host.links.addresses, now))
+        self._tell_links(engine)
 
     def _renew_engine(self, key: NodePrivate) -> None:
         """Another key, or a clean slate: a pump keeps its key for life."""
@@ -288,12 +289,16 @@ class MeshNode:
             self._moved(major=True)
 
     def _moved(self, *, major: bool) -> None:
-        addresses = self._host.links.addresses
         if self.engine is not None:
-            self.engine.input(lambda mesh, now: mesh.interfaces_changed(addresses, now))
+            self._tell_links(self.engine)
             self.engine.input(lambda mesh, now: mesh.link_changed(major, now))
         if major and self.client is not None:
             self.client.link_changed()
+
+    def _tell_links(self, engine: Engine) -> None:
+        links = self._host.links
+        engine.mesh.metered_changed(is_metered(name for name, _ in links.defaults))
+        engine.input(lambda mesh, now: mesh.interfaces_changed(links.addresses, now))
 
     # --- what the user asks ------------------------------------------------------------------------------------
 
