@@ -161,7 +161,9 @@ class Puncher:
         closed = self._drop(session.peer)
         if session.technique is Technique.BIRTHDAY and why is End.MISSED:
             record.searches.append(now)
-        if not session.begins:
+        if not session.begins:  # the peer decides whether there is another attempt; we don't begin one meanwhile
+            if why is not End.NO_ANSWER:
+                record.not_before = max(record.not_before, Instant(now + FIRST_PAUSE[why]))
             return closed
         attempts = SEARCHES if session.technique is Technique.BIRTHDAY else len(TTLS)
         if why is End.MISSED and record.attempt + 1 < attempts:
@@ -182,9 +184,9 @@ class Puncher:
 
     def told(self, peer: Peer, message: Punch, now: Instant) -> list[PunchAction]:
         """An authentic message of the peer, by relay."""
-        if not is_aimable(peer, message.endpoint):
+        if message.step is not Step.REFUSED and not is_aimable(peer, message.endpoint):
             return self._refuse_silently("punch.address")
-        if message.nat is NatKind.UNKNOWN:
+        if message.nat is NatKind.UNKNOWN and message.step is not Step.REFUSED:
             return self._refuse_silently("punch.unknown_nat")
         session = self._sessions.get(peer.key)
         same = session is not None and session.identity == message.session
@@ -208,7 +210,7 @@ class Puncher:
             return []
         closed = self._drop(peer.key)
         if len(self._sessions) >= AT_ONCE:
-            refusal = Punch(Step.REFUSED, offer.session, NatKind.EASY, offer.endpoint)
+            refusal = Punch(Step.REFUSED, offer.session, NatKind.UNKNOWN, offer.endpoint)
             return [*closed, Tell(peer.key, refusal)]
         answering = self._new(peer.key, offer.session, offer.ttl, now, offer)
         return [*closed, *self._after(answering, answering.start(now), now)]

@@ -196,9 +196,8 @@ class Session:
 
     def _answer(self, now: Instant) -> list[PunchAction]:
         """What can be opened here is opened before the answer invites the peer."""
-        ends = self._agree()
-        if ends:
-            return [Tell(self.peer, self._message(Step.REFUSED)), *ends]
+        if not self._agree():
+            return [Tell(self.peer, self._message(Step.REFUSED))]
         own, theirs = self._kinds()
         told: list[PunchAction] = [Tell(self.peer, self._message(Step.ANSWER))]
         match self.technique:
@@ -211,20 +210,27 @@ class Session:
 
     def told(self, message: Punch, now: Instant) -> list[PunchAction]:
         """A message of this session."""
+        if message.step is Step.REFUSED:
+            return self._refused(message)
         if not isinstance(self._phase, Waiting):
             return []
         match (message.step, self.begins):
-            case (Step.REFUSED, _):
-                return self._end(End.REFUSED)
             case (Step.ANSWER, True):
                 self.theirs = nat_of(message)
-                return self._agree() or self._answered(now)
+                return self._answered(now)
             case (Step.OPENED, False):
                 self.theirs = nat_of(message)
                 return self._shoot(pings(self._socket, self._known(), self._own()), now)
         return []
 
+    def _refused(self, message: Punch) -> list[PunchAction]:
+        known = self.own is not None and message.nat is not NatKind.UNKNOWN
+        hopeless = known and technique(self._own().kind, message.nat) is None
+        return self._end(End.HOPELESS if hopeless else End.REFUSED)
+
     def _answered(self, now: Instant) -> list[PunchAction]:
+        if not self._agree():
+            return [Tell(self.peer, self._message(Step.REFUSED))]
         own, theirs = self._kinds()
         if self.technique is Technique.BIRTHDAY:
             return self._search(now)
@@ -234,14 +240,14 @@ class Session:
             return [*opening, opened, *self._shoot(late_pings(self._socket, self._known()), now)]
         return self._shoot(pings(self._socket, self._known(), self._own()), now)
 
-    def _agree(self) -> list[PunchAction]:
-        """Both NATs are known. Something comes back when they end it."""
+    def _agree(self) -> bool:
+        """Both NATs are known: whether to go on."""
         self.technique = technique(*self._kinds())
         if self.technique is None:
-            return self._end(End.HOPELESS)
-        if self.technique is not Technique.FRESH and not self.may_probe:
-            return self._end(End.REFUSED)
-        return []
+            self._end(End.HOPELESS)
+        elif self.technique is not Technique.FRESH and not self.may_probe:
+            self._end(End.REFUSED)
+        return self.over is None
 
     def _search(self, now: Instant) -> list[PunchAction]:
         if self._own().kind is NatKind.RANDOM:
