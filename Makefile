@@ -11,7 +11,7 @@ ifneq ($(TOOLCHAIN),)
 export RUSTUP_TOOLCHAIN := $(TOOLCHAIN)
 endif
 
-.PHONY: help setup check test demo sim lab interop bench fuzz format lint types unit clean lock
+.PHONY: help setup check test demo sim lab matrix interop bench fuzz format lint types unit clean lock
 
 help: ## Print this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -71,6 +71,9 @@ bench: setup ## Measure beside tailscaled, derper and wireguard-go, which Go bui
 
 lab: setup ## All scenarios of the lab, on real NATs in network namespaces (root)
 	$(BIN)/ginnel lab run flat easy-easy hard-hard udp-blocked one-open-port official-client
+
+matrix: setup ## Every ordered pair of kinds of network, direct or relayed as docs/nat-traversal.md expects (root)
+	$(BIN)/ginnel lab matrix
 
 sim: setup ## Whole meshes under a virtual clock
 	$(BIN)/python -m pytest tests/sim

@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from bench import _lab as lab
@@ -50,6 +50,15 @@ class Result:
     direct: float | None
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """since: when the fault was in force; sent: bytes of the stream until then, None: only direct is waited for."""
+
+    since: float
+    sent: int | None = None
+    direct_limit: float = DIRECT_LIMIT
+
+
 @dataclass
 class Pair:
     """Two nodes of one side that talk. The first is the one to which things happen."""
@@ -75,22 +84,29 @@ class Pair:
         time.sleep(self.chance.uniform(*SETTLE))
         return True
 
-    def direct(self, since: float, fresh: Callable[[str], bool] = bool, limit: float = DIRECT_LIMIT) -> float | None:
-        """Seconds until both ends are direct; fresh: whether b's endpoint for a is the one after the fault."""
-        while (now := time.monotonic()) < since + limit:
-            if fresh(self.b.endpoint_of(self.addresses[0])) and self.a.direct_to(self.addresses[1]):
-                return time.monotonic() - since
-            time.sleep(max(0.0, now + ASK_AGAIN - time.monotonic()))
-        return None
+    def direct(self, since: float, limit: float = DIRECT_LIMIT) -> float | None:
+        return self.watch(Waiting(since, direct_limit=limit)).direct
 
-    def flow(self, since: float, sent: int) -> tuple[float | None, float | None]:
-        """Until a datagram is back, and until the stream has brought what was written after the fault."""
-        flows = self.echo.flows(since, FLOW_LIMIT)
-        while (now := time.monotonic()) < since + FLOW_LIMIT:
-            if self.stream.received > sent:
-                return flows, now - since
-            time.sleep(ASK_AGAIN / 4)
-        return flows, None
+    def hit(self) -> Waiting:
+        """The fault is in force now."""
+        return Waiting(time.monotonic(), self.stream.sent)
+
+    def watch(self, wait: Waiting, fresh: Callable[[str], bool] | None = bool) -> Result:
+        """Until everything has come or its limit has. fresh: whether b's endpoint for a is the one after the fault;
+        None: direct is not waited for."""
+        stream = direct = None
+        while (now := time.monotonic()) < wait.since + wait.direct_limit:
+            took = now - wait.since
+            if stream is None and wait.sent is not None and self.stream.received > wait.sent:
+                stream = took
+            if direct is None and fresh is not None and fresh(self.b.endpoint_of(self.addresses[0])):
+                direct = time.monotonic() - wait.since if self.a.direct_to(self.addresses[1]) else None
+            flowing = wait.sent is None or took > FLOW_LIMIT or (stream and self.echo.first_back(wait.since))
+            if flowing and (direct is not None or fresh is None):
+                break
+            time.sleep(max(0.0, now + ASK_AGAIN - time.monotonic()))
+        back = self.echo.first_back(wait.since)
+        return Result(back - wait.since if back else None, stream, direct)
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------------
@@ -98,11 +114,11 @@ class Pair:
 
 def blocked(pair: Pair, block: Callable[[], None], unblock: Callable[[], None]) -> Result:
     block()
-    since, sent = time.monotonic(), pair.stream.sent
-    flows, stream = pair.flow(since, sent)
-    time.sleep(max(0.0, since + pair.chance.uniform(*HOLD) - time.monotonic()))
+    wait = pair.hit()
+    result = pair.watch(wait, fresh=None)
+    time.sleep(max(0.0, wait.since + pair.chance.uniform(*HOLD) - time.monotonic()))
     unblock()
-    return Result(flows, stream, pair.direct(time.monotonic()))
+    return replace(result, direct=pair.direct(time.monotonic()))
 
 
 def black_hole(pair: Pair) -> Result:
@@ -117,15 +133,13 @@ def udp_blocked(pair: Pair) -> Result:
 
 def rebinding(pair: Pair) -> Result:
     port = pair.faults.rebind(pair.a.host)
-    since, sent = time.monotonic(), pair.stream.sent
-    return Result(*pair.flow(since, sent), pair.direct(since, lambda endpoint: endpoint.endswith(f":{port}")))
+    return pair.watch(pair.hit(), lambda endpoint: endpoint.endswith(f":{port}"))
 
 
 def new_lease(pair: Pair) -> Result:
     before = pair.b.endpoint_of(pair.addresses[0])
     pair.faults.renumber(pair.a.host)
-    since, sent = time.monotonic(), pair.stream.sent
-    result = Result(*pair.flow(since, sent), pair.direct(since, lambda endpoint: endpoint not in ("", before)))
+    result = pair.watch(pair.hit(), lambda endpoint: endpoint not in ("", before))
     pair.a.lab.spaces[pair.faults.seat(pair.a.host).router].run(["conntrack", "-F"])  # or the next one finds it full
     return result
 
@@ -135,17 +149,15 @@ def moved(pair: Pair) -> Result:
     home, other = f"nat-{host}", f"spare-{host}"
     target = other if faults.seat(host).interface == "eth0" else home
     faults.move(host, target)
-    since, sent = time.monotonic(), pair.stream.sent
     outside = f"{pair.a.lab.addresses[target]}:"
-    return Result(*pair.flow(since, sent), pair.direct(since, lambda endpoint: endpoint.startswith(outside)))
+    return pair.watch(pair.hit(), lambda endpoint: endpoint.startswith(outside))
 
 
 def link_up(pair: Pair) -> Result:
     pair.faults.link_down(pair.a.host)
     time.sleep(pair.chance.uniform(*DOWN))
     pair.faults.link_up(pair.a.host)
-    since, sent = time.monotonic(), pair.stream.sent
-    return Result(*pair.flow(since, sent), pair.direct(since))
+    return pair.watch(pair.hit())
 
 
 @dataclass(frozen=True)

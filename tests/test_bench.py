@@ -107,11 +107,11 @@ def test_an_unknown_bench_is_refused():
 
 def test_without_root_the_labs_benches_say_so(monkeypatch):
     monkeypatch.setattr(_lab, "why_not", lambda: "needs root")
-    from bench import cli, connect, idle, node
+    from bench import cli, connect, idle, node, paths
 
-    found = [checked(each) for bench in (cli, connect, idle, node) for each in bench.rows(1)]
+    found = [checked(each) for bench in (cli, connect, idle, node, paths) for each in bench.rows(1)]
     assert {each["notes"] for each in found} == {"needs root"}
-    assert {each["name"].split("/")[0] for each in found} == {"cli", "connect", "idle", "node"}
+    assert {each["name"].split("/")[0] for each in found} == {"cli", "connect", "idle", "node", "paths"}
 
 
 def test_a_peer_is_the_one_named_or_the_one_built_or_absent(monkeypatch, tmp_path):

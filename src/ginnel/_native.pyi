@@ -13,8 +13,11 @@ PumpAside = (
     tuple[Literal["disco"], Address | SideAddress, bytes]  # a disco datagram by UDP: source, packet
     | tuple[Literal["stun"], Address | SideAddress, bytes]  # a STUN answer: source, packet
     | tuple[Literal["relayed-disco"], int, bytes, bytes]  # region, source node key, packet
-    | tuple[Literal["sent"], bytes]  # the tunnel sent for this peer: at once after 1 s of silence, then each second
-    | tuple[Literal["received"], bytes, Address | SideAddress | int]  # authentic data from it, by endpoint or region
+    | tuple[Literal["sent"], bytes]  # the tunnel sent for this peer: at once after 0.5 s of silence, then as often
+    | tuple[
+        Literal["received"], bytes, Address | SideAddress | int
+    ]  # authentic data from this peer, by endpoint or region; likewise,
+    # for UDP and relays apart
     | tuple[Literal["handshake"], bytes]  # a new keypair with this peer
     | tuple[Literal["peer-disco"], bytes, bytes]  # the peer told its disco key inside the tunnel: node key, disco key
     | tuple[Literal["unsendable"], Address | SideAddress, int]  # UDP destination, errno
@@ -61,7 +64,7 @@ class Pump:
     def remove_peer(self, key: bytes) -> None: ...
     def steer(self, key: bytes, endpoint: Address | None, region: int, *, socket: int = 0) -> None:
         """Send this peer's packets to the endpoint, by a side socket if one is named, and, when `region` is not 0, by
-        that region's relay as well.
+        that region's relay as well. Region 0xffffffff: by no relay, not even an answer.
         With neither, up to 128 packets wait for a path and older ones are dropped and counted; an answer to the peer's
         handshake goes back where that came from. A handshake that waits for its answer is repeated on a new endpoint.
         An unknown key is ignored."""

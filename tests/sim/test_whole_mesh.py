@@ -14,8 +14,8 @@ from ginnel.testing.nat import EASY, EASY_ADDRESS, FULL_CONE, HARD, UDP_BLOCKED,
 SETTLED = 2.0  # seconds from the start until every node has a home and has told control its endpoints
 
 
-def pair(seed: int, a: NatKind | None, b: NatKind | None, **network: float) -> SimMesh:
-    mesh = SimMesh(seed, **network)  # type: ignore[arg-type]
+def pair(seed: int, a: NatKind | None, b: NatKind | None, **options: float) -> SimMesh:
+    mesh = SimMesh(seed, **options)  # type: ignore[arg-type]
     mesh.node("a", a)
     mesh.node("b", b)
     mesh.clock.run(SETTLED)
@@ -28,9 +28,9 @@ def talking(mesh: SimMesh) -> SimMesh:
 
 
 def probes_per_minute(mesh: SimMesh, name: str, seconds: float) -> float:
-    before = sum(count for (who, _), count in mesh.probes.items() if who == name)
+    before = sum(count for (who, _), count in mesh.watch.probes.items() if who == name)
     mesh.clock.run(seconds)
-    after = sum(count for (who, _), count in mesh.probes.items() if who == name)
+    after = sum(count for (who, _), count in mesh.watch.probes.items() if who == name)
     return (after - before) * 60 / seconds
 
 
@@ -233,10 +233,10 @@ def test_a_silent_pair_costs_no_packet() -> None:
     mesh = pair(1, EASY, EASY)
     mesh.talk("a", "b", for_seconds=5.0)
     mesh.clock.run(120.0)
-    before, sent = mesh.network.counts["sent"], len(mesh.trace)
+    before, digest = mesh.network.counts["sent"], mesh.watch.digest
     mesh.clock.run(600.0)
     assert mesh.network.counts["sent"] == before
-    assert len(mesh.trace) == sent
+    assert mesh.watch.digest == digest
     mesh.talk("a", "b", for_seconds=5.0)
     assert mesh.clock.run_until(lambda: mesh.both_direct("a", "b"), limit=0.5)
 
@@ -309,9 +309,10 @@ def test_any_pair_in_any_weather_ends_as_reasoned(seed: int) -> None:
 
 def test_one_seed_gives_one_run() -> None:
     def run(seed: int) -> list[str]:
-        mesh = talking(pair(seed, EASY, HARD, loss=0.1))
+        mesh = talking(pair(seed, EASY, HARD, loss=0.1, trace=True))
         mesh.clock.run(60.0)
-        return mesh.trace
+        assert mesh.watch.trace
+        return mesh.watch.trace
 
     assert run(5) == run(5)
     assert run(5) != run(6)

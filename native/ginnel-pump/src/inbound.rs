@@ -148,7 +148,7 @@ impl Inbound {
 
     fn heard(&self, shared: &Shared, peer: &Arc<Peer>, origin: Origin, bytes: usize, now: Instant) {
         shared.timers.watch(peer);
-        if peer.stats.received(bytes, now) {
+        if peer.stats.received(bytes, origin, now) {
             shared.aside(Aside::Received(peer.key, origin));
         }
     }

@@ -10,18 +10,23 @@ use ginnel_tunnel::{Identity, Tunnel};
 use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::Key;
+use crate::asides::Origin;
 use crate::flows::Flows;
 use crate::prefix::Prefix;
 
-/// "sent" and "received" are told at most this often for each peer.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+/// "sent" and "received" are told at most this often for each peer, the latter for UDP and relays apart. Of a flow with a
+/// packet each second every one is told; a denser one is silent for a second at most.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+
+/// The region that says: no WireGuard message to this peer goes by a relay, not even an answer.
+pub const NEVER_BY_RELAY: u32 = u32::MAX;
 
 /// Where a peer's packets go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Steer {
     /// By UDP.
     pub endpoint: Option<SocketAddr>,
-    /// By this region's relay; 0 for none.
+    /// By this region's relay; 0 for none, or [`NEVER_BY_RELAY`].
     pub region: u32,
     /// From this side socket to `endpoint`; 0 for the tunnel's own.
     pub socket: u32,
@@ -30,7 +35,12 @@ pub struct Steer {
 impl Steer {
     /// Whether packets go anywhere.
     pub fn leads_somewhere(&self) -> bool {
-        self.endpoint.is_some() || self.region != 0
+        self.endpoint.is_some() || self.relay().is_some()
+    }
+
+    /// The region by whose relay packets go.
+    pub fn relay(&self) -> Option<u32> {
+        (self.region != 0 && self.region != NEVER_BY_RELAY).then_some(self.region)
     }
 }
 
@@ -121,7 +131,7 @@ pub struct Stats {
     /// When an authentic message was last received.
     pub received: AtomicU64,
     told_sent: Mutex<Option<Instant>>,
-    told_received: Mutex<Option<Instant>>,
+    told_received: [Mutex<Option<Instant>>; 2],
 }
 
 impl Stats {
@@ -135,10 +145,11 @@ impl Stats {
         told
     }
 
-    /// Count what was received; true when it is time to tell.
-    pub fn received(&self, bytes: usize, now: Instant) -> bool {
+    /// Count what was received by that way; true when it is time to tell.
+    pub fn received(&self, bytes: usize, origin: Origin, now: Instant) -> bool {
         self.rx_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        let told = tell(&self.told_received, now);
+        let relayed = matches!(origin, Origin::Region(_));
+        let told = tell(&self.told_received[usize::from(relayed)], now);
         if told {
             self.received.store(wall_ms(), Ordering::Relaxed);
         }
@@ -167,13 +178,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_told_at_once_and_then_each_second() {
+    fn a_peer_that_no_relay_may_serve_is_reached_by_udp_alone() {
+        let mut steer = Steer {
+            endpoint: None,
+            region: NEVER_BY_RELAY,
+        };
+        assert!(!steer.leads_somewhere());
+        assert_eq!(steer.relay(), None);
+        steer.endpoint = Some(([192, 0, 2, 1], 1).into());
+        assert!(steer.leads_somewhere());
+    }
+
+    #[test]
+    fn it_is_told_at_once_and_then_each_half_second_and_relays_apart() {
         let stats = Stats::default();
         let start = Instant::now();
         assert!(stats.sent(1, start));
-        assert!(!stats.sent(1, start + Duration::from_millis(999)));
-        assert!(stats.sent(1, start + Duration::from_millis(1000)));
-        assert!(stats.received(1, start));
+        assert!(!stats.sent(1, start + Duration::from_millis(499)));
+        assert!(stats.sent(1, start + Duration::from_millis(500)));
+        let (udp, relay) = (
+            Origin::Endpoint(([192, 0, 2, 1], 1).into()),
+            Origin::Region(1),
+        );
+        assert!(stats.received(1, udp, start));
+        assert!(stats.received(1, relay, start));
+        assert!(!stats.received(1, udp, start));
         assert_eq!(stats.tx_bytes.load(Ordering::Relaxed), 3);
     }
 }

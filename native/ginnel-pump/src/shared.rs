@@ -17,7 +17,7 @@ use crate::Key;
 use crate::asides::{Aside, Asides, Origin};
 use crate::counters::{Count, Counters};
 use crate::filter::Filter;
-use crate::peer::{Peer, Steer};
+use crate::peer::{NEVER_BY_RELAY, Peer, Steer};
 use crate::prefix::Routes;
 use crate::relay::Relays;
 use crate::send::Sender;
@@ -108,13 +108,14 @@ impl Shared {
         for message in &*messages {
             self.note_index(peer, message);
         }
-        if steer.region != 0 {
-            self.relays.send(self, steer.region, &peer.key, messages);
+        let relay = steer.relay();
+        if let Some(region) = relay {
+            self.relays.send(self, region, &peer.key, messages);
         }
         match steer.endpoint {
             Some(endpoint) if steer.socket == 0 => sender.extend(endpoint, messages.drain(..)),
             Some(endpoint) => sender.extend_side(steer.socket, endpoint, messages.drain(..)),
-            None if steer.region == 0 => self.counters.many(Count::SteerNone, messages.len()),
+            None if relay.is_none() => self.counters.many(Count::SteerNone, messages.len()),
             None => {}
         }
         messages.clear();
@@ -177,21 +178,42 @@ fn remove_own(indices: &mut HashMap<u32, Arc<Peer>>, index: u32, peer: &Arc<Peer
 
 fn way(steer: Steer, answer_to: Option<Origin>) -> Steer {
     match answer_to {
-        Some(origin) if !steer.leads_somewhere() => match origin {
-            Origin::Endpoint(endpoint) => Steer {
-                endpoint: Some(endpoint),
-                ..Steer::default()
-            },
-            Origin::Side(endpoint, socket) => Steer {
-                endpoint: Some(endpoint),
-                socket,
-                region: 0,
-            },
-            Origin::Region(region) => Steer {
+        Some(Origin::Endpoint(endpoint)) if !steer.leads_somewhere() => Steer {
+            endpoint: Some(endpoint),
+            ..Steer::default()
+        },
+        Some(Origin::Side(endpoint, socket)) if !steer.leads_somewhere() => Steer {
+            endpoint: Some(endpoint),
+            socket,
+            region: 0,
+        },
+        Some(Origin::Region(region))
+            if !steer.leads_somewhere() && steer.region != NEVER_BY_RELAY =>
+        {
+            Steer {
                 region,
                 ..Steer::default()
-            },
-        },
+            }
+        }
         _ => steer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_goes_back_by_the_relay_unless_that_is_forbidden() {
+        let by_relay = Some(Origin::Region(3));
+        assert_eq!(way(Steer::default(), by_relay).relay(), Some(3));
+        let forbidden = Steer {
+            endpoint: None,
+            region: NEVER_BY_RELAY,
+        };
+        assert_eq!(way(forbidden, by_relay).relay(), None);
+        let endpoint = ([192, 0, 2, 1], 1).into();
+        let back = way(forbidden, Some(Origin::Endpoint(endpoint)));
+        assert_eq!(back.endpoint, Some(endpoint));
     }
 }

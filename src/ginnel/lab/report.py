@@ -14,7 +14,11 @@ Path = Literal["direct", "relay", "none"]
 
 class Pair(msgspec.Struct, frozen=True):
     """One pair's outcome. endpoint: the direct path's `ip:port`; region: the relay's code; seconds from the first
-    packet that the traffic wanted to send, None where it did not come to that."""
+    packet that the traffic wanted to send, None where it did not come to that.
+
+    The matrix tells more: the path's endpoint as b uses it, the seconds at each end, the limit of `expected`, and the
+    technique that made it direct beside the one that was expected to.
+    """
 
     a: str
     b: str
@@ -24,6 +28,12 @@ class Pair(msgspec.Struct, frozen=True):
     region: str
     seconds_to_first_byte: float | None
     seconds_to_direct: float | None
+    endpoint_at_b: str = ""
+    seconds_to_direct_a: float | None = None
+    seconds_to_direct_b: float | None = None
+    within: float | None = None
+    technique: str = ""
+    expected_technique: str = ""
 
 
 class Check(msgspec.Struct, frozen=True):

@@ -13,6 +13,8 @@ from ginnel.lab.line import Impairment
 from ginnel.lab.report import Path
 from ginnel.lab.topology import Topology
 
+Client = Literal["ginnel", "official", "official-daemon"]
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -21,7 +23,7 @@ class Member:
 
     name: str
     kind: str
-    client: Literal["ginnel", "official", "official-daemon"] = "ginnel"
+    client: Client = "ginnel"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET, SOCK_STREAM, socket
@@ -15,13 +16,12 @@ from types import TracebackType
 from typing import Protocol
 
 from ginnel.lab import LabError
-from ginnel.lab.members import OfficialNode
 from ginnel.lab.namespace import Inside
+from ginnel.lab.official_client import PEER_PAGES, OfficialNode
 from ginnel.lab.processes import until
 from ginnel.lab.traffic import Conversation
 
 Note = Callable[[str, bool, str], None]
-OUR_PAGES = 8000
 AGAIN = 0.1
 SHORT = 0.5  # a fresh connection each time: an old one would wait for its own retransmission
 
@@ -76,37 +76,62 @@ class Stream(Conversation):
             note("ping", True, f"{self.address} answers")
 
 
-class Pages:
-    """Our node fetches a page from the official client; the official client's proxy fetches one from our node."""
+@dataclass(frozen=True, slots=True)
+class OurSide:
+    space: Inside
+    address: str
 
-    def __init__(self, ours: Inside, our_address: str, official: OfficialNode, theirs: Inside, limit: float) -> None:
-        self.ours, self.our_address, self.official, self.theirs, self.limit = ours, our_address, official, theirs, limit
+
+@dataclass(frozen=True, slots=True)
+class TheirSide:
+    space: Inside
+    official: OfficialNode
+
+
+class Pages:
+    """Our node fetches a page from the official client; the official client's proxy fetches one from our node.
+
+    official_first: which of them begins, and goes on.
+    """
+
+    def __init__(self, ours: OurSide, theirs: TheirSide, limit: float, *, official_first: bool = False) -> None:
+        self.ours, self.our_address, self.limit = ours.space, ours.address, limit
+        self.official, self.theirs = theirs.official, theirs.space
         self.page = b"a page from our node"
+        self.begin = self.fetch_by_proxy if official_first else self.fetch
+        self.want = self.page if official_first else OfficialNode.PAGE.encode()
         self.started, self.first = 0.0, 0.0
         self.ending = threading.Event()
-        self.threads = [threading.Thread(target=self.serve, name="pages"), threading.Thread(target=self.keep_on)]
+        self.serving = threading.Thread(target=self.serve, name="pages")
+        self.going_on = threading.Thread(target=self.keep_on, name="fetches")
 
     def __enter__(self) -> Pages:
-        self.server = ThreadingHTTPServer((self.our_address, OUR_PAGES), handler(self), bind_and_activate=False)
+        self.server = ThreadingHTTPServer((self.our_address, PEER_PAGES), handler(self), bind_and_activate=False)
         self.server.socket.close()
-        self.server.socket = self.ours.socket(SOCK_STREAM, (self.our_address, OUR_PAGES))
+        self.server.socket = self.ours.socket(SOCK_STREAM, (self.our_address, PEER_PAGES))
         self.server.server_activate()
+        self.serving.start()
         self.started = time.monotonic()
-        page = until(self.fetch, self.limit, f"the page of {self.official.name}")
-        self.first = time.monotonic()
-        if page.decode() != OfficialNode.PAGE:
-            self.server.server_close()
-            raise LabError(f"{self.official.name} gave another page than it should: {page[:40]!r}")
-        for thread in self.threads:
-            thread.start()
+        try:
+            page = until(self.begin, self.limit, f"a page to or from {self.official.name}")
+            self.first = time.monotonic()
+            if page != self.want:
+                raise LabError(f"between {self.official.name} and us came another page than should: {page[:40]!r}")
+        except LabError:
+            self.stop_serving()
+            raise
+        self.going_on.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.ending.set()
+        self.going_on.join()
+        self.stop_serving()
+
+    def stop_serving(self) -> None:
         self.server.shutdown()
+        self.serving.join()
         self.server.server_close()
-        for thread in self.threads:
-            thread.join()
 
     @property
     def seconds_to_first_byte(self) -> float:
@@ -117,13 +142,13 @@ class Pages:
 
     def keep_on(self) -> None:
         while not self.ending.wait(AGAIN):
-            self.fetch(SHORT)
+            self.begin(SHORT)
 
     def fetch(self, limit: float | None = None) -> bytes | None:
         return page_of(self.ours, (self.official.address, 80), limit or self.limit)
 
     def fetch_by_proxy(self, limit: float | None = None) -> bytes | None:
-        return page_of(self.theirs, OfficialNode.PROXY, limit or self.limit)
+        return page_of(self.theirs, self.official.proxy_to(self.our_address), limit or self.limit)
 
     def alive(self) -> bool:
         return self.fetch(SHORT) is not None and self.fetch_by_proxy(SHORT) is not None
@@ -132,14 +157,14 @@ class Pages:
         """From our node to the official client, through its proxy."""
         self.page = payload
         started = time.monotonic()
-        if page_of(self.theirs, OfficialNode.PROXY, limit) != payload:
+        if page_of(self.theirs, self.official.proxy_to(self.our_address), limit) != payload:
             return None
         return time.monotonic() - started
 
     def check(self, note: Note) -> None:
         self.page = b"a page from our node"
         note("page-from-official", self.fetch() == OfficialNode.PAGE.encode(), f"http://{self.official.address}/")
-        note("page-to-official", self.fetch_by_proxy() == self.page, f"http://{self.our_address}:{OUR_PAGES}/")
+        note("page-to-official", self.fetch_by_proxy() == self.page, f"http://{self.our_address}:{PEER_PAGES}/")
 
 
 def page_of(space: Inside, address: tuple[str, int], limit: float) -> bytes | None:

@@ -69,7 +69,7 @@ class Tally:
 
     def listen(self) -> None:
         while not self.ending.is_set():
-            with suppress(TimeoutError):
+            with suppress(OSError):  # nothing came, or the interface went down; it may come up again
                 head, (_, ethertype, direction, *_) = self.socket.recvfrom(HEAD)
                 self.packets.append(packet_of(head, ethertype, direction == PACKET_OUTGOING, time.monotonic()))
 

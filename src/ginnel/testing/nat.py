@@ -1,19 +1,24 @@
-"""NATs and firewalls as tables: which mapping a packet gets on its way out, what is let in (RFC 4787 §4, §5).
+"""NATs as tables: which mapping a packet gets on its way out, what is let in (RFC 4787 §4 to §6).
 
-Room: testing. A NAT is one box between a private network and the outside; unsolicited packets to it are dropped, as
-home routers do.
+Room: testing. A NAT is one box between a private network and the outside; NATs stand behind each other where carriers
+have one as well. Timeouts are Linux's (kernel: Documentation/networking/nf_conntrack-sysctl.rst): 30 s until a flow has
+had an answer and has lived for 2 s, then `NatKind.idle`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from random import Random
 
 from ginnel.words import Endpoint, Instant, IpAddress
 
+UNANSWERED_IDLE = 30.0
+STREAM_AFTER = 2.0
 UDP_TIMEOUT = 120.0
+STUN_PORT = 3478
+LOWEST_PORT, HIGHEST_PORT = 1024, 65535
 
 
 class Depends(Enum):
@@ -24,31 +29,68 @@ class Depends(Enum):
     ADDRESS_AND_PORT = auto()
 
 
+class Ports(Enum):
+    """The outer port of a new mapping: the inner one where it is free, any, or the one after the last."""
+
+    KEPT = auto()
+    RANDOM = auto()
+    SEQUENTIAL = auto()
+
+
+class Udp(Enum):
+    """What gets out at all. STUN_ONLY: a strict company's, that lets voice calls find their address and no more."""
+
+    OPEN = auto()
+    STUN_ONLY = auto()
+    BLOCKED = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class NatKind:
-    """`keeps_port`: the outer port is the inner one where that is free; else it is random."""
+    """`hairpin`: inside hosts reach each other by outside addresses. `tracks_strays`: a plain Linux masquerade, which
+    notes an unsolicited packet as a flow of its own for 30 s, so that no mapping towards its sender can have the port
+    that it was sent to. `idle`: seconds after which a flow in both directions is forgotten."""
 
     name: str
     mapping: Depends
     filtering: Depends
-    keeps_port: bool = True
-    udp_blocked: bool = False
+    ports: Ports = Ports.KEPT
+    udp: Udp = Udp.OPEN
+    hairpin: bool = False
+    tracks_strays: bool = False
+    idle: float = UDP_TIMEOUT
 
 
-EASY = NatKind("easy", Depends.NOTHING, Depends.ADDRESS_AND_PORT)
+PORT_DEPENDENT = Depends.ADDRESS_AND_PORT
+
+EASY = NatKind("easy", Depends.NOTHING, PORT_DEPENDENT)
+EASY_OTHER_PORT = NatKind("easy-other-port", Depends.NOTHING, PORT_DEPENDENT, Ports.RANDOM)
+EASY_BARE = NatKind("easy-bare", PORT_DEPENDENT, PORT_DEPENDENT, tracks_strays=True)
 EASY_ADDRESS = NatKind("easy-address-dependent", Depends.NOTHING, Depends.ADDRESS)
 FULL_CONE = NatKind("full-cone", Depends.NOTHING, Depends.NOTHING)
-HARD = NatKind("hard-random", Depends.ADDRESS_AND_PORT, Depends.ADDRESS_AND_PORT, keeps_port=False)
-UDP_BLOCKED = NatKind("udp-blocked", Depends.NOTHING, Depends.ADDRESS_AND_PORT, udp_blocked=True)
+HARD = NatKind("hard-random", PORT_DEPENDENT, PORT_DEPENDENT, Ports.RANDOM)
+HARD_SEQUENTIAL = NatKind("hard-sequential", PORT_DEPENDENT, PORT_DEPENDENT, Ports.SEQUENTIAL)
+UDP_BLOCKED = NatKind("udp-blocked", Depends.NOTHING, PORT_DEPENDENT, udp=Udp.BLOCKED)
+STUN_ONLY = NatKind("stun-only", Depends.NOTHING, PORT_DEPENDENT, udp=Udp.STUN_ONLY)
+
+
+def with_hairpin(kind: NatKind) -> NatKind:
+    return replace(kind, hairpin=True)
+
+
+def with_idle(kind: NatKind, seconds: float) -> NatKind:
+    return replace(kind, idle=seconds)
+
 
 Scope = tuple[IpAddress | None, int]
 """The part of a destination that matters: nothing, an address, or address and port."""
+ANYWHERE: Scope = (None, 0)
 
 
 def scope(depends: Depends, remote: Endpoint) -> Scope:
     match depends:
         case Depends.NOTHING:
-            return None, 0
+            return ANYWHERE
         case Depends.ADDRESS:
             return remote.ip, 0
         case Depends.ADDRESS_AND_PORT:
@@ -56,86 +98,160 @@ def scope(depends: Depends, remote: Endpoint) -> Scope:
 
 
 @dataclass(slots=True)
+class Flow:
+    """Traffic between one inner endpoint and what one scope holds."""
+
+    began: Instant
+    last: Instant
+    answered: bool = False
+
+    def alive(self, now: Instant, idle: float) -> bool:
+        stream = self.answered and self.last - self.began >= STREAM_AFTER
+        return now - self.last < (idle if stream else UNANSWERED_IDLE)
+
+
+@dataclass(slots=True)
 class _Mapping:
+    """`flows`: by the scope of the filter; who is in one may send in."""
+
     inner: Endpoint
-    allowed: dict[Scope, Instant] = field(default_factory=dict)
+    port: int
+    flows: dict[Scope, Flow] = field(default_factory=dict)
+
+    def alive(self, now: Instant, idle: float) -> bool:
+        return any(flow.alive(now, idle) for flow in self.flows.values())
+
+    def sent(self, to: Scope, now: Instant, idle: float) -> None:
+        flow = self.flows.get(to)
+        if flow is None or not flow.alive(now, idle):
+            self.flows[to] = Flow(now, now)
+        else:
+            flow.last = now
 
 
 class Nat:
-    """`forwards`: outer port -> inner endpoint, set up by hand."""
+    """`upstream`: the NAT in whose network this one's `outer` address is. `forwards`: outer port -> inner endpoint, set
+    up by hand or asked for by a port-mapping protocol. `place`: as a host's (network.py)."""
 
     def __init__(
-        self, kind: NatKind, outer: IpAddress, random: Random, forwards: Mapping[int, Endpoint] | None = None
+        self,
+        kind: NatKind,
+        outer: IpAddress,
+        random: Random,
+        forwards: Mapping[int, Endpoint] | None = None,
+        upstream: Nat | None = None,
     ) -> None:
         self.kind = kind
         self.outer = outer
+        self.upstream = upstream
+        self.place = 0.0
         self.forwards = dict(forwards or {})
         self._random = random
-        self._port_of: dict[tuple[Endpoint, Scope], int] = {}
-        self._mappings: dict[int, _Mapping] = {}
+        self._next = random.randrange(LOWEST_PORT, HIGHEST_PORT)
+        self._by_inner: dict[tuple[Endpoint, Scope], _Mapping] = {}
+        self._by_port: dict[tuple[int, Scope], _Mapping] = {}
+        self._strays: dict[tuple[int, Endpoint], Instant] = {}
+        self._let_in: dict[tuple[Endpoint, Endpoint], tuple[int, Flow]] = {}  # (inner, remote), by a forwarded port
 
     def outward(self, inner: Endpoint, remote: Endpoint, now: Instant) -> Endpoint | None:
         """The source that the outside sees; None: dropped."""
-        if self.kind.udp_blocked:
+        kind = self.kind
+        if kind.udp is not Udp.OPEN and (kind.udp is Udp.BLOCKED or remote.port != STUN_PORT):
             return None
-        key = (inner, scope(self.kind.mapping, remote))
-        port = self._port_of.get(key)
-        if port is None or self._dead(port, now):
-            port = self._port_of[key] = self._new_port(inner, now)
-        mapping = self._mappings.setdefault(port, _Mapping(inner))
-        mapping.allowed[scope(self.kind.filtering, remote)] = now
-        return Endpoint(self.outer, port)
+        if (answer := self._let_in.get((inner, remote))) is not None and answer[1].alive(now, kind.idle):
+            answer[1].last, answer[1].answered = now, True
+            return Endpoint(self.outer, answer[0])
+        to = scope(kind.mapping, remote)
+        mapping = self._by_inner.get((inner, to))
+        if mapping is None or not mapping.alive(now, kind.idle):
+            mapping = self._new_mapping(inner, to, remote, now)
+        mapping.sent(scope(kind.filtering, remote), now, kind.idle)
+        return Endpoint(self.outer, mapping.port)
 
     def inward(self, port: int, remote: Endpoint, now: Instant) -> Endpoint | None:
         """Where a packet to our outer port goes; None: dropped."""
-        if self.kind.udp_blocked:
+        kind = self.kind
+        if kind.udp is Udp.BLOCKED:
             return None
-        mapping = self._mappings.get(port)
+        mapping = self._by_port.get((port, scope(kind.mapping, remote)))
         if mapping is not None:
-            last = mapping.allowed.get(scope(self.kind.filtering, remote))
-            if last is not None and now - last < UDP_TIMEOUT:
+            flow = mapping.flows.get(scope(kind.filtering, remote))
+            if flow is not None and flow.alive(now, kind.idle):
+                flow.last, flow.answered = now, True
                 return mapping.inner
-        return self._forwarded(port, remote, now)
+        if (inner := self.forwards.get(port)) is not None:
+            self._let_in[inner, remote] = (port, Flow(now, now))
+            return inner
+        if kind.tracks_strays:
+            self._strays[port, remote] = now
+        return None
 
     def reboot(self) -> None:
-        """Every mapping is lost."""
-        self._port_of.clear()
-        self._mappings.clear()
+        """Every mapping is lost; what was set up by hand is kept."""
+        self._by_inner.clear()
+        self._by_port.clear()
+        self._strays.clear()
+        self._let_in.clear()
 
-    def _forwarded(self, port: int, remote: Endpoint, now: Instant) -> Endpoint | None:
-        """By hand; what answers goes out by the same port, as connection tracking does it."""
-        inner = self.forwards.get(port)
-        if inner is not None:
-            self._port_of[inner, scope(self.kind.mapping, remote)] = port
-            mapping = self._mappings.setdefault(port, _Mapping(inner))
-            mapping.allowed[scope(self.kind.filtering, remote)] = now
-        return inner
+    def _new_mapping(self, inner: Endpoint, to: Scope, remote: Endpoint, now: Instant) -> _Mapping:
+        port = self._port(inner, to, remote, now)
+        mapping = self._by_inner[inner, to] = self._by_port[port, to] = _Mapping(inner, port)
+        return mapping
 
-    def _dead(self, port: int, now: Instant) -> bool:
-        mapping = self._mappings.get(port)
-        return mapping is None or all(now - at >= UDP_TIMEOUT for at in mapping.allowed.values())
-
-    def _new_port(self, inner: Endpoint, now: Instant) -> int:
-        port = inner.port if self.kind.keeps_port else self._random.randrange(1024, 65536)
-        while port in self.forwards or not self._dead(port, now):
-            port = self._random.randrange(1024, 65536)
-        self._mappings.pop(port, None)
+    def _port(self, inner: Endpoint, to: Scope, remote: Endpoint, now: Instant) -> int:
+        if self.kind.ports is Ports.SEQUENTIAL:
+            port = self._next
+        else:
+            port = inner.port if self.kind.ports is Ports.KEPT else self._any()
+        while self.forwards.get(port, inner) != inner or self._taken(port, to, remote, now):
+            port = self._after(port) if self.kind.ports is Ports.SEQUENTIAL else self._any()
+        self._next = self._after(port)
         return port
+
+    def _taken(self, port: int, to: Scope, remote: Endpoint, now: Instant) -> bool:
+        held = self._by_port.get((port, to))
+        stray = self._strays.get((port, remote))
+        return (held is not None and held.alive(now, self.kind.idle)) or (
+            stray is not None and now - stray < UNANSWERED_IDLE
+        )
+
+    def _any(self) -> int:
+        return self._random.randrange(LOWEST_PORT, HIGHEST_PORT + 1)
+
+    @staticmethod
+    def _after(port: int) -> int:
+        return port + 1 if port < HIGHEST_PORT else LOWEST_PORT
 
 
 class Firewall:
-    """A host's own: what it did not ask for does not come in. `closed`: nothing passes either way."""
+    """A host's own, or its IPv6 router's: what it did not ask for does not come in. `closed`: nothing passes either
+    way."""
 
     def __init__(self, *, stateful: bool = False) -> None:
         self.stateful = stateful
         self.closed = False
-        self._asked: dict[Endpoint, Instant] = {}
+        self._flows: dict[Endpoint, Flow] = {}
 
     def outward(self, remote: Endpoint, now: Instant) -> bool:
-        self._asked[remote] = now
+        if self.stateful:
+            flow = self._flows.get(remote)
+            if flow is None or not flow.alive(now, UDP_TIMEOUT):
+                self._flows[remote] = Flow(now, now)
+            else:
+                flow.last = now
         return not self.closed
 
     def inward(self, remote: Endpoint, now: Instant) -> bool:
         if self.closed:
             return False
-        return not self.stateful or now - self._asked.get(remote, Instant(float("-inf"))) < UDP_TIMEOUT
+        if not self.stateful:
+            return True
+        flow = self._flows.get(remote)
+        if flow is None or not flow.alive(now, UDP_TIMEOUT):
+            return False
+        flow.last, flow.answered = now, True
+        return True
+
+    def forget(self) -> None:
+        """Restarted."""
+        self._flows.clear()

@@ -1,6 +1,7 @@
-"""The UDP network between simulated hosts: addresses, NATs on the way, latency and loss.
+"""The UDP network between simulated hosts: addresses, NATs on the way, latency, loss, reordering, duplicates.
 
-Room: testing.
+Room: testing. IPv4 is planes in planes: the internet, and behind each NAT a plane of its own, whose addresses other
+planes may use as well. IPv6 is one plane.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from ginnel.words import Endpoint, IpAddress
 
 Deliver = Callable[[Endpoint, bytes], None]
 """(source, packet), to a bound socket."""
+LAN_DELAY = 0.0005
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Host:
-    """A machine with one IPv4 address and perhaps an IPv6 one, behind `nat` for IPv4 if there is one."""
+    """A machine with one IPv4 address and perhaps an IPv6 one, behind `nat` for IPv4 if there is one. `place`: where on
+    a line, in seconds: so much longer packets take one way between two places."""
 
     name: str
     v4: IpAddress | None
@@ -28,94 +31,149 @@ class Host:
     nat: Nat | None = None
     firewall: Firewall = field(default_factory=Firewall)
     sockets: dict[int, Deliver] = field(default_factory=dict)
+    place: float = 0.0
+    asleep: bool = False
 
     def address(self, version: int) -> IpAddress | None:
         return self.v4 if version == 4 else self.v6
 
 
+Plane = dict[IpAddress, Host | Nat]
+
+
 class Network:
-    """`latency`: one way, seconds; half of the hosts' random part is added. `loss`: of each packet."""
+    """`latency`: one way, seconds; a random part up to `jitter` is added, so packets overtake each other. `loss`,
+    `duplicates`: of each packet that crosses the internet. `holes`: pairs of host names, where nothing passes."""
 
     def __init__(
-        self, clock: VirtualClock, random: Random, *, latency: float, jitter: float = 0.0, loss: float = 0.0
+        self,
+        clock: VirtualClock,
+        random: Random,
+        *,
+        latency: float,
+        jitter: float = 0.0,
+        loss: float = 0.0,
+        duplicates: float = 0.0,
     ) -> None:
         self.latency = latency
         self.jitter = jitter
         self.loss = loss
+        self.duplicates = duplicates
+        self.holes: set[frozenset[str]] = set()
         self.counts: Counter[str] = Counter()
         self._clock = clock
         self._random = random
-        self._outside: dict[IpAddress, Host | Nat] = {}
-        self._lans: dict[tuple[int, IpAddress], Host] = {}
+        self._outside: Plane = {}
+        self._inside: dict[Nat, Plane] = {}
+
+    # --- who is where ---
 
     def add(self, host: Host) -> Host:
-        if host.v4 is not None and host.nat is None:
-            self._outside[host.v4] = host
-        elif host.v4 is not None and host.nat is not None:
-            self._outside[host.nat.outer] = host.nat
-            self._lans[id(host.nat), host.v4] = host
+        if host.v4 is not None:
+            if host.nat is not None:
+                self.add_nat(host.nat)
+            self._place(self._plane(host.nat), host.v4, host)
         if host.v6 is not None:
-            self._outside[host.v6] = host
+            self._place(self._outside, host.v6, host)
         return host
 
-    def move(self, host: Host, v4: IpAddress, nat: Nat | None) -> None:
+    def add_nat(self, nat: Nat) -> None:
+        """And those that it stands behind."""
+        if nat not in self._inside:
+            self._inside[nat] = {}
+            if nat.upstream is not None:
+                self.add_nat(nat.upstream)
+            self._place(self._plane(nat.upstream), nat.outer, nat)
+
+    def move(self, host: Host, v4: IpAddress | None, nat: Nat | None, v6: IpAddress | None = None) -> None:
         """The host changes its network; sockets stay."""
-        for table_key in [key for key, held in self._lans.items() if held is host]:
-            del self._lans[table_key]
-        for ip in [ip for ip, held in self._outside.items() if held is host]:
-            del self._outside[ip]
-        host.v4, host.nat = v4, nat
+        for plane in (self._outside, *self._inside.values()):
+            for ip in [ip for ip, held in plane.items() if held is host]:
+                del plane[ip]
+        host.v4, host.nat, host.v6 = v4, nat, v6
         self.add(host)
+
+    def free(self, nat: Nat | None, ip: IpAddress) -> bool:
+        """Whether the address is nobody's in the plane behind that NAT."""
+        return ip not in self._inside.get(nat, {}) if nat is not None else ip not in self._outside
+
+    def _plane(self, nat: Nat | None) -> Plane:
+        return self._outside if nat is None else self._inside[nat]
+
+    @staticmethod
+    def _place(plane: Plane, ip: IpAddress, held: Host | Nat) -> None:
+        if plane.setdefault(ip, held) is not held:
+            raise ValueError(f"two machines cannot share the address {ip} of one network")
+
+    # --- packets ---
 
     def send(self, host: Host, port: int, to: Endpoint, packet: bytes) -> bool:
         """False: the host has no address of that family."""
-        own = host.address(to.ip.version)
+        own = host.v4 if to.is_v4 else host.v6
         if own is None:
             return False
         self.counts["sent"] += 1
-        if not host.firewall.outward(to, self._clock.now) or self._random.random() < self.loss:
-            self.counts["lost"] += 1
-            return True
-        source = Endpoint(own, port)
-        nat = host.nat if to.is_v4 else None
-        neighbour = self._lans.get((id(nat), to.ip)) if nat is not None else None
-        if neighbour is not None:
-            self._arrive(neighbour, to.port, source, packet, 0.0005)
-            return True
-        if nat is not None:
-            outer = nat.outward(source, to, self._clock.now)
-            if outer is None:
-                self.counts["blocked"] += 1
-                return True
-            source = outer
-        self._clock.after(self._delay(), lambda: self._at_the_door(source, to, packet))
+        if host.firewall.outward(to, self._clock.now):
+            if to.is_v4:
+                self._up(host, host.nat, Endpoint(own, port), to, packet)
+            else:
+                self._cross(host, self._outside.get(to.ip), Endpoint(own, port), to, packet)
+        else:
+            self.counts["blocked"] += 1
         return True
 
-    def _delay(self) -> float:
-        return self.latency + self.jitter * self._random.random()
-
-    def _at_the_door(self, source: Endpoint, to: Endpoint, packet: bytes) -> None:
-        there = self._outside.get(to.ip)
-        if isinstance(there, Nat):
-            inner = there.inward(to.port, source, self._clock.now)
-            host = self._lans.get((id(there), inner.ip)) if inner is not None else None
-            if inner is not None and host is not None:
-                self._arrive(host, inner.port, source, packet, 0.0)
+    def _up(self, host: Host, nat: Nat | None, source: Endpoint, to: Endpoint, packet: bytes) -> None:
+        """From plane to plane until one knows the address; each NAT on the way puts its own in the source's place."""
+        now = self._clock.now
+        while nat is not None:
+            neighbour = self._inside[nat].get(to.ip)
+            if neighbour is not None:
+                self._clock.after(LAN_DELAY, self._down, host, neighbour, source, to, packet)
                 return
-        elif there is not None:
-            self._arrive(there, to.port, source, packet, 0.0)
+            outer = nat.outward(source, to, now)
+            if outer is None or (to.ip == nat.outer and not nat.kind.hairpin):
+                self.counts["blocked" if outer is None else "no_hairpin"] += 1
+                return
+            source = outer
+            if to.ip == nat.outer:
+                self._clock.after(LAN_DELAY, self._down, host, nat, source, to, packet)
+                return
+            nat = nat.upstream
+        self._cross(host, self._outside.get(to.ip), source, to, packet)
+
+    def _cross(self, host: Host, there: Host | Nat | None, source: Endpoint, to: Endpoint, packet: bytes) -> None:
+        """The internet: the only place where packets are late, lost or doubled."""
+        if there is None:
+            self.counts["nobody"] += 1
             return
-        self.counts["unsolicited"] += 1
+        if self.loss and self._random.random() < self.loss:
+            self.counts["lost"] += 1
+            return
+        self._clock.after(self._delay(host, there), self._down, host, there, source, to, packet)
+        if self.duplicates and self._random.random() < self.duplicates:
+            self.counts["doubled"] += 1
+            self._clock.after(self._delay(host, there), self._down, host, there, source, to, packet)
 
-    def _arrive(self, host: Host, port: int, source: Endpoint, packet: bytes, delay: float) -> None:
-        def deliver() -> None:
-            socket = host.sockets.get(port)
-            if socket is None or not host.firewall.inward(source, self._clock.now):
-                self.counts["refused"] += 1
+    def _delay(self, host: Host, there: Host | Nat) -> float:
+        return self.latency + abs(host.place - there.place) + self.jitter * self._random.random()
+
+    def _down(self, host: Host, there: Host | Nat | None, source: Endpoint, to: Endpoint, packet: bytes) -> None:
+        """Through the NATs to the host itself."""
+        now = self._clock.now
+        port = to.port
+        while isinstance(there, Nat):
+            inner = there.inward(port, source, now)
+            if inner is None:
+                self.counts["unsolicited"] += 1
                 return
-            socket(source, packet)
-
-        if delay:
-            self._clock.after(delay, deliver)
+            there, port = self._inside[there].get(inner.ip), inner.port
+        if there is None or there.asleep or (self.holes and frozenset((host.name, there.name)) in self.holes):
+            self.counts["lost"] += 1
+            return
+        deliver = there.sockets.get(port)
+        if not there.firewall.inward(source, now):
+            self.counts["unsolicited"] += 1
+        elif deliver is None:
+            self.counts["refused"] += 1
         else:
-            deliver()
+            deliver(source, packet)

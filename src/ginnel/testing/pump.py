@@ -1,28 +1,39 @@
-"""The data plane as the cores see it: a steer table, sessions, and the notices that the real pump gives.
+"""The data plane as the cores see it: steer, peer and filter tables, sessions, and the notices of the real pump.
 
-Room: testing. WireGuard is a model: a message names the processes of both ends, so a session dies with either.
+Room: testing. WireGuard is a model: a message names the processes of both ends, so a session dies with either; its
+counter lets it in once; what it carries is not readable outside. The times are the real tunnel's
+(native/ginnel-tunnel/src/tunnel.rs).
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ginnel.core.node.actions import NEVER_BY_RELAY, FilterRow
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.testing.clock import VirtualClock
+from ginnel.testing.inner import Inner, PacketFilter, covers
 from ginnel.words import Endpoint, Instant, NodeKey, RegionId
 
 MAGIC = b"\4sim"
 INITIATION, RESPONSE, DATA, KEEPALIVE = b"i", b"r", b"d", b"k"
-QUIET = 1.0  # notices about one peer come no closer
+HEAD = len(MAGIC) + 1 + 32 + 4 + 4 + 8
+QUIET = 0.5  # notices about one peer come no closer; what comes by UDP and by relays is told apart
 REKEY_TIMEOUT = 5.0
-RESTART_RETRIES = (0.5, 1.0, 2.0)
+ASK_AGAIN = (0.5, 1.0, 2.0)
+DOUBT = (1.0, 2.0, 4.0)
+LIVELY = 3.0  # an answer is due from a peer that spoke this lately
 NEW_HANDSHAKE_AFTER = 15.0  # of sending without hearing anything
 KEEPALIVE_AFTER = 10.0  # of hearing data without sending any
+REKEY_ATTEMPT_TIME = 90.0  # then what waits for a session is dropped
 QUEUE = 128
+WINDOW = 2048  # counters that may come late
 NEVER = Instant(float("-inf"))
+SEALING = bytes((value * 167 + 89) % 256 for value in range(256))  # a permutation: sealed bytes look like others
+OPENING = bytes(SEALING.index(value) for value in range(256))
 
 
 class Brain(Protocol):
@@ -36,17 +47,38 @@ class Brain(Protocol):
 
 @dataclass(slots=True)
 class _Peer:
+    allowed: tuple[str, ...] = ()
     endpoint: Endpoint | None = None
     region: RegionId = NO_REGION
     theirs: int | None = None  # the process that the session is with
     queue: deque[bytes] = field(default_factory=lambda: deque(maxlen=QUEUE))
-    initiated_at: Instant = NEVER
+    counter: int = 0
+    highest: int = -1  # counter that came in
+    seen: set[int] = field(default_factory=set)
+    asked_at: Instant = NEVER  # for a session
+    asking_since: Instant = NEVER
     noted_sent: Instant = NEVER
-    noted_received: Instant = NEVER
+    noted_received: dict[bool, Instant] = field(default_factory=dict)  # by UDP, or by a relay
     sent_at: Instant = NEVER
     heard_at: Instant = NEVER
     unanswered_since: Instant | None = None
+    doubts: int = 0
     keepalive_planned: bool = False
+
+    def begin(self, theirs: int) -> None:
+        if self.theirs != theirs:
+            self.theirs, self.highest = theirs, -1
+            self.seen.clear()
+
+    def fresh(self, counter: int) -> bool:
+        """Not seen before, nor older than the window."""
+        if counter in self.seen or counter <= self.highest - WINDOW:
+            return False
+        self.highest = max(self.highest, counter)
+        self.seen.add(counter)
+        if len(self.seen) > 2 * WINDOW:
+            self.seen = {seen for seen in self.seen if seen > self.highest - WINDOW}
+        return True
 
 
 class StubPump:
@@ -61,11 +93,12 @@ class StubPump:
         *,
         send_udp: Callable[[Endpoint, bytes], None],
         send_relay: Callable[[RegionId, NodeKey, bytes], bool],
-        deliver: Callable[[NodeKey, bytes], None],
+        deliver: Callable[[NodeKey, Inner], None],
     ) -> None:
         self.key = key
         self.process = process
         self.counts: Counter[str] = Counter()
+        self.filter = PacketFilter()
         self._clock = clock
         self._brain = brain
         self._send_udp = send_udp
@@ -75,8 +108,14 @@ class StubPump:
 
     # --- tables ---
 
-    def set_peer(self, key: NodeKey) -> None:
-        self._peers.setdefault(key, _Peer())
+    def set_peer(self, key: NodeKey, allowed: tuple[str, ...]) -> None:
+        self._peers.setdefault(key, _Peer()).allowed = allowed
+
+    def set_filter(self, rows: Sequence[FilterRow]) -> None:
+        self.filter.replace(rows)
+
+    def set_addresses(self, prefixes: Sequence[str]) -> None:
+        self.filter.local(prefixes)
 
     def reset_peer(self, key: NodeKey) -> None:
         """A peer that had a session is asked for another at once, and soon again while it does not answer."""
@@ -84,15 +123,8 @@ class StubPump:
         if peer is None or (peer.theirs is None and not peer.queue):
             return
         peer.theirs = None
-
-        def initiate() -> None:
-            if self._peers.get(key) is peer and peer.theirs is None:
-                peer.initiated_at = NEVER
-                self._initiate(key, peer)
-
-        initiate()
-        for delay in RESTART_RETRIES:
-            self._clock.after(delay, initiate)
+        peer.asking_since = self._clock.now
+        self._ask(key, peer)
 
     def remove_peer(self, key: NodeKey) -> None:
         self._peers.pop(key, None)
@@ -102,34 +134,49 @@ class StubPump:
         if (peer := self._peers.get(key)) is None:
             return
         before = (peer.endpoint, peer.region)
-        peer.endpoint, peer.region = endpoint, region
+        peer.endpoint, peer.region = endpoint, NO_REGION if region == NEVER_BY_RELAY else region
         found = endpoint is not None and endpoint != before[0]
         first = before == (None, NO_REGION) and (endpoint is not None or region != NO_REGION)
         if (found or first) and peer.theirs is None and peer.queue:
-            peer.initiated_at = NEVER
-            self._initiate(key, peer)
+            self._ask(key, peer)
 
     def steered(self, key: NodeKey) -> tuple[Endpoint | None, RegionId]:
-        peer = self._peers.get(key, _Peer())
-        return peer.endpoint, peer.region
+        peer = self._peers.get(key)
+        return (peer.endpoint, peer.region) if peer is not None else (None, NO_REGION)
 
     # --- packets ---
 
-    def send(self, to: NodeKey, payload: bytes) -> None:
+    def send(self, to: NodeKey, inner: Inner) -> None:
         """A packet from the TUN device."""
         peer = self._peers.get(to)
-        if peer is None:
+        if peer is None or not covers(peer.allowed, inner.destination):
             self.counts["no_peer"] += 1
             return
         now = self._clock.now
-        peer.unanswered_since = peer.unanswered_since or now
-        if peer.theirs is not None and now - peer.unanswered_since > NEW_HANDSHAKE_AFTER:
-            peer.theirs, peer.initiated_at = None, NEVER
+        self.filter.sent(inner)
+        self._doubt(to, peer, now)
         if peer.theirs is None:
-            peer.queue.append(payload)
-            self._initiate(to, peer)
+            peer.queue.append(inner.encode())
+            if now - peer.asked_at >= REKEY_TIMEOUT:
+                peer.asking_since = now
+                self._ask(to, peer)
         else:
-            self._send(to, peer, DATA, payload)
+            self._send(to, peer, DATA, inner.encode())
+
+    def _doubt(self, to: NodeKey, peer: _Peer, now: Instant) -> None:
+        """Data that brings no answer asks for another session beside the one there is, sooner when the peer spoke just
+        now."""
+        if peer.unanswered_since is None:
+            peer.unanswered_since, peer.doubts = now, 0 if now - peer.heard_at < LIVELY else len(DOUBT)
+            return
+        silent = now - peer.unanswered_since
+        due = silent > NEW_HANDSHAKE_AFTER and now - peer.asked_at >= REKEY_TIMEOUT
+        if peer.doubts < len(DOUBT) and silent >= DOUBT[peer.doubts]:
+            peer.doubts += 1
+            due = True
+        if due and peer.theirs is not None:
+            peer.asked_at = now
+            self._send(to, peer, INITIATION, b"")
 
     def received(self, by: Endpoint | RegionId, packet: bytes) -> None:
         """A WireGuard message. Its source only serves to answer a handshake, never to move the path."""
@@ -140,42 +187,66 @@ class StubPump:
             self.counts["unknown_peer"] += 1
             return
         if kind == INITIATION:
-            peer.theirs = theirs
+            peer.begin(theirs)
             self._heard(source, peer, by)
             self._brain.handshake(source)
-            self._send(source, peer, RESPONSE, b"")
+            self._respond(source, peer, by)
         elif ours != self.process:
             self.counts["dead_session"] += 1
         elif kind == RESPONSE:
-            peer.theirs = theirs
+            peer.begin(theirs)
             self._heard(source, peer, by)
             self._brain.handshake(source)
             while peer.queue:
                 self._send(source, peer, DATA, peer.queue.popleft())
         elif peer.theirs != theirs:
             self.counts["dead_session"] += 1
+        elif not peer.fresh(int.from_bytes(packet[45:HEAD], "big")):
+            self.counts["replay"] += 1
         else:
             self._heard(source, peer, by)
             if kind == DATA:
                 self._plan_keepalive(source, peer)
-                self._deliver(source, packet[45:])
+                self._inward(source, peer, packet[HEAD:].translate(OPENING))
 
-    def _initiate(self, to: NodeKey, peer: _Peer) -> None:
-        if self._clock.now - peer.initiated_at < REKEY_TIMEOUT:
-            return
-        peer.initiated_at = self._clock.now
+    def _respond(self, to: NodeKey, peer: _Peer, by: Endpoint | RegionId) -> None:
+        """By the steered path; without one, back where the initiation came from."""
+        if peer.endpoint is not None or peer.region:
+            self._send(to, peer, RESPONSE, b"")
+        elif isinstance(by, Endpoint):
+            self._send_udp(by, self._packet(peer, RESPONSE, b""))
+        else:
+            self._send_relay(by, to, self._packet(peer, RESPONSE, b""))
+
+    def _inward(self, key: NodeKey, peer: _Peer, plain: bytes) -> None:
+        inner = Inner.decode(plain)
+        if not covers(peer.allowed, inner.source):
+            self.counts["spoofed"] += 1
+        elif not self.filter.admits(inner):
+            self.counts["filtered"] += 1
+        else:
+            self._deliver(key, inner)
+
+    def _ask(self, to: NodeKey, peer: _Peer) -> None:
+        """For a session: now, some times more soon, then each REKEY_TIMEOUT while something waits."""
+        asked = peer.asked_at = self._clock.now
         self._send(to, peer, INITIATION, b"")
+        for delay in (*ASK_AGAIN, REKEY_TIMEOUT):
+            self._clock.after(delay, self._ask_again, to, peer, asked, delay == REKEY_TIMEOUT)
 
-        def again() -> None:
-            if self._peers.get(to) is peer and peer.theirs is None and peer.queue:
-                self._initiate(to, peer)
-
-        self._clock.after(REKEY_TIMEOUT, again)
+    def _ask_again(self, to: NodeKey, peer: _Peer, asked: Instant, last: bool) -> None:
+        if self._peers.get(to) is not peer or peer.theirs is not None or peer.asked_at != asked:
+            return
+        if not last:
+            self._send(to, peer, INITIATION, b"")
+        elif self._clock.now - peer.asking_since > REKEY_ATTEMPT_TIME:
+            peer.queue.clear()
+        elif peer.queue:
+            self._ask(to, peer)
 
     def _send(self, to: NodeKey, peer: _Peer, kind: bytes, payload: bytes) -> None:
         now = self._clock.now
-        ends = self.process.to_bytes(4, "big") + (peer.theirs or 0).to_bytes(4, "big")
-        packet = MAGIC + kind + self.key.raw + ends + payload
+        packet = self._packet(peer, kind, payload)
         peer.sent_at = now
         if kind != KEEPALIVE and now - peer.noted_sent >= QUIET:
             peer.noted_sent = now
@@ -190,22 +261,26 @@ class StubPump:
         if peer.endpoint is None and not peer.region:
             self.counts["no_path"] += 1
 
+    def _packet(self, peer: _Peer, kind: bytes, payload: bytes) -> bytes:
+        peer.counter += 1
+        ends = self.process.to_bytes(4, "big") + (peer.theirs or 0).to_bytes(4, "big") + peer.counter.to_bytes(8, "big")
+        return MAGIC + kind + self.key.raw + ends + payload.translate(SEALING)
+
     def _heard(self, key: NodeKey, peer: _Peer, by: Endpoint | RegionId) -> None:
         now = self._clock.now
         peer.heard_at, peer.unanswered_since = now, None
-        if now - peer.noted_received >= QUIET:
-            peer.noted_received = now
+        direct = isinstance(by, Endpoint)
+        if now - peer.noted_received.get(direct, NEVER) >= QUIET:
+            peer.noted_received[direct] = now
             self._brain.received(key, by)
 
     def _plan_keepalive(self, key: NodeKey, peer: _Peer) -> None:
-        if peer.keepalive_planned:
-            return
-        peer.keepalive_planned = True
+        if not peer.keepalive_planned:
+            peer.keepalive_planned = True
+            self._clock.after(KEEPALIVE_AFTER, self._keepalive, key, peer)
 
-        def keepalive() -> None:
-            peer.keepalive_planned = False
-            silent = self._clock.now - peer.sent_at >= KEEPALIVE_AFTER
-            if self._peers.get(key) is peer and peer.theirs is not None and silent:
-                self._send(key, peer, KEEPALIVE, b"")
-
-        self._clock.after(KEEPALIVE_AFTER, keepalive)
+    def _keepalive(self, key: NodeKey, peer: _Peer) -> None:
+        peer.keepalive_planned = False
+        silent = self._clock.now - peer.sent_at >= KEEPALIVE_AFTER
+        if self._peers.get(key) is peer and peer.theirs is not None and silent:
+            self._send(key, peer, KEEPALIVE, b"")

@@ -43,7 +43,7 @@ def expected_response(challenge: str) -> str:
     return f"response {challenge}"
 
 
-def head_is_there(answer: bytes) -> bool:
+def head_is_there(answer: bytes | bytearray) -> bool:
     """Whether reading on can bring nothing but content."""
     return HEAD_END.search(answer) is not None or len(answer) >= ANSWER_LIMIT
 

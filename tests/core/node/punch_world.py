@@ -168,6 +168,11 @@ class Side:
     def look(self) -> None:
         self.do(self.puncher.look(self.peer, self.world.now))
 
+    def keep_alive(self) -> None:
+        """The heartbeat of a path."""
+        if self.direct and self.peer.path.endpoint is not None:
+            self.ping(self.peer.path.socket, self.peer.path.endpoint)
+
     def wants(self) -> None:
         self.peer.path.sent(self.world.now)
 
@@ -212,6 +217,7 @@ class World:
                 look_at = Instant(self.now + 1.0)
                 for side in self.sides:
                     side.wants()
+                    side.keep_alive()
                     side.look()
             for side in self.sides:
                 side.do(side.puncher.tick(self.now))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ginnel.core.node.home_region import choose_home
 from ginnel.words import RegionId
@@ -47,3 +49,44 @@ def test_an_avoided_region_stays_home_but_does_not_become_it() -> None:
 def test_home_is_kept_while_its_connection_stands() -> None:
     now = at(r2=10)
     assert choose_home(now, [now], RegionId(1), home_alive=True) == 1
+
+
+BAND = st.lists(st.lists(st.floats(0.0, 0.0099), min_size=3, max_size=3), min_size=2, max_size=30)
+ANY = st.lists(
+    st.dictionaries(st.sampled_from([RegionId(n) for n in (1, 2, 3)]), st.floats(0.001, 0.4)), min_size=1, max_size=30
+)
+
+
+@given(st.floats(0.001, 0.2), BAND)
+def test_latencies_that_wander_within_ten_milliseconds_never_move_home(base: float, rounds: list[list[float]]) -> None:
+    history: list[Latencies] = []
+    homes = set()
+    home = RegionId(0)
+    for extra in rounds:
+        history.append({RegionId(n + 1): base + more for n, more in enumerate(extra)})
+        home = choose_home(history[-1], history, home)
+        homes.add(home)
+    assert len(homes) == 1
+
+
+@given(ANY)
+def test_home_moves_only_to_a_region_that_answers_and_is_clearly_better(rounds: list[Latencies]) -> None:
+    history: list[Latencies] = []
+    home = RegionId(0)
+    for now in rounds:
+        history.append(now)
+        before, home = home, choose_home(now, history, home)
+        if home == before:
+            continue
+        assert home in now
+        if before in now:
+            best = {r: min(held[r] for held in history if r in held) for r in (home, before)}
+            assert best[before] - best[home] >= 0.010
+            assert best[home] <= best[before] * 2 / 3
+
+
+@given(ANY)
+def test_the_same_reports_again_move_nothing(rounds: list[Latencies]) -> None:
+    history = list(rounds)
+    home = choose_home(history[-1], history, RegionId(0))
+    assert choose_home(history[-1], history, home) == home

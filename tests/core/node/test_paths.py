@@ -103,7 +103,7 @@ def test_heartbeats_go_every_three_seconds_while_something_is_sent() -> None:
     beats: list[float] = []
     while (at := path.next_timeout()) is not None and at < T0 + 200:
         for action in path.tick(at):
-            if isinstance(action, Probe):
+            if isinstance(action, Probe) and not action.size:
                 beats.append(at - T0)
                 path.ponged(Proven(action.endpoint, 0.001), Instant(at + 0.001))
     assert beats == [HEARTBEAT_INTERVAL * n for n in range(1, 15)]
@@ -156,8 +156,10 @@ def test_any_pong_replaces_a_path_that_lost_its_trust() -> None:
 
 def test_a_flow_that_falls_silent_is_asked_and_loses_trust_without_an_answer() -> None:
     path = direct()
+    path.sent(Instant(T0 + 0.8))
     path.received(PUBLIC, Instant(T0 + 1))
     path.sent(Instant(T0 + 1.5))
+    path.sent(Instant(T0 + 2.0))
     events = run(path, T0 + 1 + SILENCE_IS_SUSPECT + 0.3)
     assert events[0][1] == Probe(PUBLIC, Purpose.HEARTBEAT)
     assert Steer(BOB, PUBLIC, HOME) in [action for _, action in events]
@@ -169,7 +171,7 @@ def test_data_by_another_way_does_not_vouch_for_the_path_in_use() -> None:
     path.sent(Instant(T0 + 0.1))
     path.received(LAN, Instant(T0 + 1.0))
     path.received(None, Instant(T0 + 1.0))
-    assert probed(path.sent(Instant(T0 + 1.3))) == [PUBLIC]
+    assert set(probed(path.sent(Instant(T0 + 1.31)))) == {PUBLIC}
 
 
 def test_silence_is_no_news_where_nothing_is_sent() -> None:

@@ -168,3 +168,17 @@ def test_a_relay_known_by_name_is_looked_up_first() -> None:
 
     names.resolved("a.example", [ip_address("203.0.113.1")], T0)
     assert opened(made.resolved(T0)) == ["a.example"]
+
+
+def test_every_connection_is_made_anew_at_once_when_the_network_is_another_one() -> None:
+    """One that stands, one that is being dialed, and one that waits after failures."""
+    made = at_home()
+    made.wanted(AWAY, T0)
+    actions = made.links_moved(Instant(T0 + 1))
+    assert [type(action) for action in actions] == [RelayClose, RelayOpen, RelayClose, RelayOpen]
+    assert (made.up(HOME), made.last_up(HOME, Instant(T0 + 2))) == (False, T0 + 1)
+    for _ in range(6):
+        made.went_down(HOME, "refused", Instant(T0 + 2))
+    assert opened(made.links_moved(Instant(T0 + 3))) == ["a.example", "c.example"]
+    made.went_up(HOME)
+    assert made.up(HOME)

@@ -227,6 +227,21 @@ async def test_a_client_that_was_stopped_takes_nothing_and_tells_nothing(server)
         assert member.client._connection.closed
 
 
+async def test_a_connection_from_an_address_that_is_gone_is_made_anew_at_once(server) -> None:
+    control, url = server
+    async with Member(url).running(auth_key=await auth_key(control)) as member:
+        await member.until(lambda: member.of(Merge))
+        first = member.client._connection
+        assert first is not None
+        member.client.link_changed({"127.0.0.1", "::1"})
+        assert not first.closed
+        member.told.clear()
+        member.client.link_changed({"192.0.2.7"})
+        assert first.closed
+        await member.until(lambda: member.of(Merge))
+        assert member.client._connection is not first
+
+
 async def test_a_server_that_is_down_is_told_and_tried_again() -> None:
     async with Member("http://127.0.0.1:1").running(auth_key="x") as member:
         await member.until(lambda: isinstance(member.session.login.state, Waiting))

@@ -179,7 +179,7 @@ async def test_what_the_pump_sets_aside_reaches_the_mesh() -> None:
 async def test_a_question_that_a_closing_engine_leaves_open_is_answered() -> None:
     told = Told(Pump())
     told.engine.start(0)
-    told.engine.mesh.netcheck_requested = lambda number, now: []  # one that takes its time
+    told.engine.mesh.netcheck_requested = lambda number, now, **_: []  # one that takes its time
     asking = asyncio.ensure_future(told.engine.netcheck())
     await asyncio.sleep(0)
     told.engine.close()

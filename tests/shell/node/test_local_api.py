@@ -54,7 +54,7 @@ class Daemon:
     def derp_map(self):
         return {"Regions": {}}
 
-    async def netcheck(self):
+    async def netcheck(self, *, full, verbose):
         return {"UDP": True}
 
     async def watch(self) -> AsyncIterator[dict]:

@@ -192,7 +192,7 @@ class Client:
     def report(self, report: Any) -> None:
         self.input(lambda s: s.update(report))
 
-    def link_changed(self) -> None: ...
+    def link_changed(self, own: Any) -> None: ...
 
     async def leave(self, call: Any) -> None:
         self.input(call)

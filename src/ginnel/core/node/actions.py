@@ -39,6 +39,10 @@ class RemovePeer:
     peer: NodeKey
 
 
+NEVER_BY_RELAY = RegionId(0xFFFF_FFFF)
+"""The region of a `Steer` that forbids relays even to answers, which else go back the way that the question came."""
+
+
 @dataclass(frozen=True, slots=True)
 class Steer:
     """Send this peer's packets to the endpoint, and by the region's relay too where `region` is not 0. `socket`: the

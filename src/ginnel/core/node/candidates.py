@@ -105,6 +105,11 @@ class Candidates:
         for candidate in self._held.values():
             candidate.last_ping = candidate.last_pong = candidate.proven = None
 
+    def forget_history_of(self, endpoint: Endpoint) -> None:
+        """It answered, and is not to be counted on."""
+        if (candidate := self._held.get(endpoint)) is not None:
+            candidate.last_ping = candidate.last_pong = candidate.proven = None
+
     def best_since(self, since: Instant) -> tuple[Proven, Instant] | None:
         """The best of those whose pong came after `since`, and when it came."""
         best: tuple[Proven, Instant] | None = None

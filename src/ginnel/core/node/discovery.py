@@ -15,7 +15,7 @@ from ginnel.core.node.constants import CALL_ME_MAYBE_ENDPOINTS, ENDPOINTS_FRESH_
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.path_actions import NEVER, Invite, PathAction, Probe, Purpose
 from ginnel.core.node.peers import Peer, PeerTable
-from ginnel.core.node.scoring import Proven
+from ginnel.core.node.scoring import Proven, wire_size
 from ginnel.core.node.session import DiscoSession, Dropped, Opened, OpenPings, SentPing
 from ginnel.wire.derpmap import magic_endpoint
 from ginnel.wire.disco import PING_SIZE, CallMeMaybe, Ping, Pong
@@ -71,8 +71,8 @@ class Discovery:
         actions: list[Action] = []
         for each in wanted:
             match each:
-                case Probe(endpoint, purpose, socket, ttl):
-                    actions += self._ping(peer, endpoint, purpose, now, socket=socket, ttl=ttl)
+                case Probe(endpoint, purpose, socket, size, ttl):
+                    actions += self._ping(peer, endpoint, purpose, now, socket=socket, size=size, ttl=ttl)
                 case Invite():
                     actions += self._invite(peer, each, now)
                 case Steer():
@@ -113,7 +113,7 @@ class Discovery:
         if peer.disco is None or self.own_key is None:
             return []
         tx_id = self.session.new_tx_id()
-        self.open_pings.add(tx_id, SentPing(peer.key, to, now, purpose, request, socket))
+        self.open_pings.add(tx_id, SentPing(peer.key, to, now, purpose, request, socket, size))
         padding = min(max(0, size - PING_SIZE), MAX_PING_SIZE)
         return self._send(peer.disco, peer.key, to, Ping(tx_id, self.own_key, padding), socket, ttl=ttl)
 
@@ -197,8 +197,11 @@ class Discovery:
             return self._on_relayed_ping(opened, ping, by, relayed_from, now) if relayed_from else []
         if not by.port or by.ip.is_multicast:
             return self._drop("disco.bad_source")
-        actions = self._send(opened.sender, NodeKey.zero(), by, Pong(ping.tx_id, by), arrival.socket)
         speaker = self.session.node_of(opened.sender, ping.node_key)
+        said_by = self._peers.get(speaker) if speaker is not None else None
+        if said_by is not None and (why := said_by.path.deaf_to(by, now)):
+            return self._drop(why)
+        actions = self._send(opened.sender, NodeKey.zero(), by, Pong(ping.tx_id, by), arrival.socket)
         for key in [speaker] if speaker is not None else sorted(nodes):
             if (peer := self._peers.get(key)) is not None:
                 actions += self._heard_at(peer, arrival, now)
@@ -235,7 +238,8 @@ class Discovery:
         latency = now - asked.at
         actions: list[Action] = []
         if isinstance(asked.to, Endpoint):
-            proven = Proven(asked.to, latency, socket=asked.socket)
+            wire_mtu = wire_size(asked.to, asked.size) if asked.size else 0
+            proven = Proven(asked.to, latency, wire_mtu, asked.socket)
             actions += self.perform(peer, peer.path.ponged(proven, now), now)
         if asked.purpose is Purpose.CLI and self._questions.pop(asked.request, None) is not None:
             actions.append(_answer(asked, latency))

@@ -143,14 +143,14 @@ class Mesh(MeshParts):
     # --- what the pump notices ---
 
     def sent(self, key: NodeKey, now: Instant) -> list[Action]:
-        """The tunnel sent for this peer: the first time after 1 s of silence, then once a second."""
+        """The tunnel sent for this peer: the first time after 0.5 s of silence, then each half second."""
         peer = self._peers.get(key)
         if peer is None or peer.node.is_wire_guard_only:
             return []
         self._own.active(now)
         actions = self._discovery.perform(peer, peer.path.sent(now), now)
-        if not peer.path.trusted(now) and peer.path.region:
-            self._relays.wrote(peer.path.region, now)
+        if region := peer.path.relay_in_use:
+            self._relays.wrote(region, now)
         return self._settle(actions, now)
 
     def received(self, key: NodeKey, by: Endpoint | RegionId, now: Instant) -> list[Action]:
@@ -171,8 +171,8 @@ class Mesh(MeshParts):
         return self._settle([], now)
 
     def unsendable(self, to: Endpoint, error: int, now: Instant, socket: int = 0) -> list[Action]:
-        """A UDP send failed: there is no way, a firewall of this machine refused it, or the socket is dead. A packet
-        too big for its link (EMSGSIZE) counts as lost."""
+        """A UDP send failed: there is no way, a firewall of this machine refused it, the packet is too large for its
+        link, or the socket is dead."""
         self._own.unsendable(to)
         actions: list[Action] = []
         if (peer := self._discovery.peer_at(to)) is not None and peer.path.socket == socket:
@@ -180,6 +180,8 @@ class Mesh(MeshParts):
                 actions += self._discovery.perform(peer, peer.path.unsendable(to, now), now)
             elif error in REFUSED:
                 actions += self._discovery.perform(peer, peer.path.refused(to, now), now)
+            elif error == errno.EMSGSIZE:
+                actions += self._discovery.perform(peer, peer.path.too_large(to, now), now)
         if error in DEAD_SOCKET and now - self._rebound_at >= UDP_REBIND_GAP:
             actions += self._rebind(now)
         return self._settle(actions, now)

@@ -34,6 +34,7 @@ from ginnel.core.node.punch import Puncher
 from ginnel.core.node.punch_session import Fire, PunchAction, Tell
 from ginnel.core.node.relays import Relays
 from ginnel.core.node.session import DiscoSession
+from ginnel.wire.punch import Punch, Step
 from ginnel.words import DiscoPrivate, Endpoint, Instant, NodeKey, RegionId
 
 
@@ -60,7 +61,7 @@ class MeshParts:
         self._peers = PeerTable(session, ProbeBudget())
         self._discovery = Discovery(session, self._peers, self.drops, self._relays.up)
         self._puncher = Puncher(entropy, self._own.stun_servers, self._socket_in_use, self.drops)
-        self._discovery.punched = lambda peer, message, now: self._punch(self._puncher.told(peer, message, now), now)
+        self._discovery.punched = self._punched
         self._deadlines: Deadlines[NodeKey] = Deadlines()
         self._questions: Deadlines[int] = Deadlines()
         self._netmap = NetMap()
@@ -103,6 +104,12 @@ class MeshParts:
             actions += self._reroute(peer, now)
         return actions
 
+    def _punched(self, peer: Peer, message: Punch, now: Instant) -> list[Action]:
+        """A peer's word about getting through NATs together. Its offer means that it has no path."""
+        actions = self._punch(self._puncher.told(peer, message, now), now)
+        missed = peer.path.missed(now) if message.step is Step.OFFER else []
+        return [*actions, *self._discovery.perform(peer, missed, now)]
+
     def _punch(self, wanted: Iterable[PunchAction], now: Instant) -> list[Action]:
         """What a search beyond the ordinary wants."""
         actions: list[Action] = []
@@ -112,7 +119,7 @@ class MeshParts:
                     packet = self._discovery.session.seal(peer.disco, message)
                     actions += [SendRelay(peer.path.region, key, packet)] if packet and peer.path.region else []
                 case Fire(key, shot) if (peer := self._peers.get(key)) is not None:
-                    probe = Probe(shot.to, Purpose.PUNCH, shot.socket, shot.ttl)
+                    probe = Probe(shot.to, Purpose.PUNCH, shot.socket, ttl=shot.ttl)
                     actions += self._discovery.perform(peer, [probe], now)
                 case SendUdp() | OpenSides() | CloseSides():
                     actions.append(each)

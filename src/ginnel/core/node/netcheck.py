@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from ginnel.core.node.actions import Action, MeasureHttps, MeasureIcmp, SendUdp
+from ginnel.core.node.addresses import in_tailnet
 from ginnel.core.node.names import Names, verify_of
 from ginnel.core.node.netcheck_plan import (
     Probe,
@@ -32,6 +33,7 @@ from ginnel.words import Endpoint, Instant, IpAddress, RegionId
 REPORT_LIMIT = 5.0
 STUN_LIMIT = 3.0
 ENOUGH_REGIONS = 3
+VERBOSE_REGIONS = 100
 FULL_REPORT_INTERVAL = 300.0
 HISTORY_KEPT = 305.0
 # ours
@@ -145,7 +147,7 @@ class Netcheck:
         except WireError:
             return None
         asked = check.open.get(answer.transaction_id) if check is not None else None
-        if check is None or asked is None or asked[1] != source or answer.mapped.ip.is_unspecified:
+        if check is None or asked is None or asked[1] != source or not _plausible(answer.mapped, source):
             return None
         del check.open[answer.transaction_id]
         probe, server, sent_at = asked
@@ -272,3 +274,11 @@ class Netcheck:
         if aside is not None and asked_all and (aside.https or not check.full) and now >= check.began + UDP_DEAD_AFTER:
             return True
         return now >= check.began + REPORT_LIMIT or (asked_all and now >= check.began + STUN_LIMIT)
+
+
+def _plausible(mapped: Endpoint, server: Endpoint) -> bool:
+    """An address that we can have for that server: peers will be told it."""
+    ip = mapped.ip
+    if not mapped.port or ip.version != server.ip.version or ip.is_multicast or ip.is_unspecified:
+        return False
+    return (not ip.is_loopback or server.ip.is_loopback) and (ip.version == 4 or not in_tailnet(ip))

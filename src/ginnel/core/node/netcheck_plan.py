@@ -18,6 +18,7 @@ STEADY_RETRANSMIT = 0.2
 FASTEST_REGIONS = 3
 HOME_TRIES = 4
 NODES_PER_REGION = 2  # a full check asks two of a region, so that two destinations tell what the NAT does
+REGIONS_MAX = 256  # of a map, by number: a broken one must not make us flood the world
 RETRANSMIT_FACTOR = 1.2
 RETRANSMIT_STEP = 0.05
 
@@ -38,7 +39,8 @@ def asked_regions(derp_map: DERPMap) -> list[DERPRegion]:
     """Those that may be measured, by number. One of STUN servers alone cannot be home, yet it is one more destination
     by which to tell what the NAT does."""
     regions = (region for region in (derp_map.regions or {}).values() if region is not None)
-    return sorted((r for r in regions if not r.no_measure_no_home and r.nodes), key=lambda r: r.region_id)
+    asked = sorted((r for r in regions if not r.no_measure_no_home and r.nodes), key=lambda r: r.region_id)
+    return asked[:REGIONS_MAX]
 
 
 def measured_regions(derp_map: DERPMap) -> list[DERPRegion]:

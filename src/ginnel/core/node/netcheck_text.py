@@ -6,7 +6,7 @@ Room: core. Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ginnel.core.node.netcheck_report import Report
 from ginnel.wire.tailcfg import DERPMap
@@ -16,13 +16,16 @@ NANOSECONDS = 1_000_000_000
 EASY_NAT = "easy NAT (one port for all destinations: direct paths need no open port)"
 HARD_NAT = "hard NAT (another port for each destination: open one UDP port, or one side's must be easy)"
 
+NAT_UNKNOWN = "not known: it takes STUN answers from two addresses, one relay alone cannot tell easy from hard"
+PORT80_FILTERED = "unavailable: no relay could be asked on TCP port 80"
+
 
 def nat_word(report: Report) -> str:
     """One line on what the NAT means for direct paths; "" while that is unknown."""
     if not report.udp:
         return "UDP is blocked: all traffic goes by relays, over TCP 443"
     if report.mapping_varies_by_dest_ip is None:
-        return ""
+        return NAT_UNKNOWN if report.ipv4 else ""
     return HARD_NAT if report.mapping_varies_by_dest_ip else EASY_NAT
 
 
@@ -33,12 +36,13 @@ def report_text(report: Report, derp_map: DERPMap, when: datetime, *, verbose: b
         "Report:",
         f"\t* Time: {_go_time(when)}",
         f"\t* UDP: {_boolean(report.udp)}",
-        f"\t* IPv4: {_address(report.ipv4, report.global_v4)}",
+        f"\t* IPv4: {_address(report.global_v4)}",
         f"\t* IPv6: {_ipv6(report)}",
         f"\t* MappingVariesByDestIP: {_boolean(report.mapping_varies_by_dest_ip)}",
         *([f"\t* NAT: {word}"] if (word := nat_word(report)) else []),
         f"\t* PortMapping: {_port_mapping(report)}",
         *([f"\t* CaptivePortal: {_boolean(report.captive_portal)}"] if report.captive_portal is not None else []),
+        *([f"\t* Captive portal detection: {PORT80_FILTERED}"] if report.captive_filtered else []),
         f"\t* Nearest DERP: {_nearest(report, derp_map)}",
         *(_latency_lines(report, derp_map, verbose=verbose) if report.region_latency else []),
     ]
@@ -48,7 +52,7 @@ def report_text(report: Report, derp_map: DERPMap, when: datetime, *, verbose: b
 def report_json(report: Report, when: datetime) -> dict[str, object]:
     """The members of `netcheck --format=json`, in Go's names and nanoseconds."""
     return {
-        "Now": when.isoformat(),
+        "Now": _go_time(when),
         "UDP": report.udp,
         "IPv6": report.ipv6,
         "IPv4": report.ipv4,
@@ -72,26 +76,59 @@ def report_json(report: Report, when: datetime) -> dict[str, object]:
     }
 
 
+def report_line(report: Report) -> str:
+    """The line for logs (tailscale: net/netcheck/netcheck.go logConciseReport)."""
+    words = [f"udp={_boolean(report.udp)}"]
+    words += [] if report.ipv4 else ["v4=false"]
+    words += [] if report.udp else [f"icmpv4={_boolean(report.icmpv4)}"]
+    words += [f"v6={_boolean(report.ipv6)}"]
+    words += [] if report.ipv6 else [f"v6os={_boolean(report.os_has_ipv6)}"]
+    words += [f"mapvarydest={_boolean(report.mapping_varies_by_dest_ip)}", f"portmap={_portmap(report)}"]
+    words += [f"v4a={report.global_v4}"] if report.global_v4 is not None else []
+    words += [f"v6a={report.global_v6}"] if report.global_v6 is not None else []
+    words += [f"captiveportal={_boolean(report.captive_portal)}"] if report.captive_portal is not None else []
+    words += [f"derp={report.preferred_derp}"]
+    if report.preferred_derp:
+        words.append("derpdist=" + ",".join(_distances(report)))
+    return "report: " + " ".join(words)
+
+
+def _portmap(report: Report) -> str:
+    """A letter for each kind that works, `_` before one that was not looked for."""
+    kinds = (("U", report.upnp), ("M", report.pmp), ("C", report.pcp))
+    if all(works is None for _, works in kinds):
+        return "?"
+    return "".join(letter if works else "_" if works is None else "" for letter, works in kinds)
+
+
+def _distances(report: Report) -> list[str]:
+    pairs = (("v4", report.region_v4_latency), ("v6", report.region_v6_latency))
+    return [
+        f"{region}{family}:{go_duration(round(known[region], 3))}"
+        for region in sorted(report.region_latency)
+        for family, known in pairs
+        if region in known
+    ]
+
+
 def _boolean(value: bool | None) -> str:
     return "" if value is None else str(value).lower()
 
 
 def _go_time(when: datetime) -> str:
+    """RFC 3339 in UTC, without zeros at the end."""
+    when = when.astimezone(UTC)
     fraction = f".{when.microsecond:06d}".rstrip("0") if when.microsecond else ""
-    offset = when.strftime("%z") or "+0000"
-    zone = "Z" if offset == "+0000" else f"{offset[:3]}:{offset[3:5]}"
-    return f"{when:%Y-%m-%d %H:%M:%S}{fraction}{zone}"
+    return f"{when:%Y-%m-%dT%H:%M:%S}{fraction}Z"
 
 
-def _address(works: bool, seen: Endpoint | None) -> str:
-    return f"yes, {seen}" if works and seen is not None else "(no addr found)"
+def _address(seen: Endpoint | None) -> str:
+    return f"yes, {seen}" if seen is not None else "(no addr found)"
 
 
 def _ipv6(report: Report) -> str:
-    if report.ipv6:
-        return _address(True, report.global_v6)
-    if report.ipv6_can_send:
-        return "(no addr found)"
+    if report.ipv6 or report.global_v6 is not None:
+        return _address(report.global_v6)
     return "no, but OS has support" if report.os_has_ipv6 else "no, unavailable in OS"
 
 

@@ -158,6 +158,7 @@ class OwnNetwork:
 
     def requested(self, request: int, now: Instant, *, full: bool = True, enough: int = ENOUGH_REGIONS) -> list[Action]:
         """`ginnel netcheck`. `enough`: regions whose answers end the check."""
+        full = full or (self.report is not None and not self.report.udp)  # a short one would find nothing to say
         self._asked.append(request)
         self._enough = max(enough, self._enough if len(self._asked) > 1 else 0)
         if self._netcheck.running_full or (self._netcheck.running and not full):

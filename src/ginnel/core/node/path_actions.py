@@ -23,12 +23,13 @@ class Purpose(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Ping the peer at this endpoint, from the tunnel's own socket or the auxiliary one of that number. `ttl`: hops
-    that the ping may go, 0: the system's."""
+    """Ping the peer at this endpoint, from the tunnel's own socket or the auxiliary one of that number. `size`: of the
+    UDP payload; 0: as small as can be. `ttl`: hops that the ping may go, 0: the system's."""
 
     endpoint: Endpoint
     purpose: Purpose
     socket: int = 0
+    size: int = 0
     ttl: int = 0
 
 

@@ -16,6 +16,7 @@ from ginnel.core.node.actions import CloseSides
 from ginnel.core.node.addresses import is_candidate, is_private
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.path_actions import NEVER
+from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.peers import Peer
 from ginnel.core.node.punch_session import End, Fire, PunchAction, Session, Tell, nat_of
 from ginnel.core.node.punch_shots import Technique
@@ -24,6 +25,7 @@ from ginnel.wire.tailcfg import Node
 from ginnel.words import Endpoint, Instant, NodeKey
 
 BEGINS_AFTER = 1.8  # seconds of fruitless search by ordinary means: their quick rounds are through
+BEGINS_AGAIN_AFTER = 0.5  # where such a path was found before, so that ordinary means are known to fail
 AT_ONCE = 2  # sessions
 PACE = 100.0  # packets a second of all sessions together
 BURST = 2
@@ -31,9 +33,9 @@ TTLS = (2, 3, 4, 6, 0)  # of openers, one for each attempt: past the own NATs, n
 SEARCHES = 2  # of these may be birthday searches, and no peer makes us search more often than that in SEARCHES_IN
 SEARCHES_IN = 300.0
 OFFERS, OFFERS_IN = 12, 60.0  # of one peer that are looked at
-FIRST_PAUSE = {End.NO_ANSWER: 10.0, End.REFUSED: 60.0, End.HOPELESS: 300.0, End.MISSED: 300.0}
+FIRST_PAUSE = {End.NO_ANSWER: 5.0, End.REFUSED: 60.0, End.HOPELESS: 300.0, End.MISSED: 300.0}
 PAUSE_MAX = 3600.0  # each pause is twice the last
-AFTER_SUCCESS = 10.0
+AFTER_SUCCESS = 2.0
 LINGER = 2.0  # of sockets that nothing came to
 KEPT = 15.0  # of those that the peer's disco came to: it may send there, whichever we send from
 OURS = "-ginnel"  # the end of IPNVersion
@@ -48,6 +50,7 @@ class Record:
     not_before: Instant = NEVER
     failures: int = 0
     attempt: int = 0
+    found: bool = False
     offers: deque[Instant] = field(default_factory=lambda: deque(maxlen=OFFERS))
     searches: deque[Instant] = field(default_factory=lambda: deque(maxlen=SEARCHES))
 
@@ -93,23 +96,26 @@ class Puncher:
         if peer.path.trusted(now):
             return self._found(session, now) if session is not None else []
         since = peer.path.searching_since
-        if session is not None or since is None or now - since < BEGINS_AFTER or not self._may_begin(peer, now):
+        if session is not None or since is None or now - since < BEGINS_AGAIN_AFTER or not self._may_begin(peer, now):
             return []
-        self._record(peer.key).attempt = 0
+        record = self._record(peer.key)
+        if not record.found and now - since < BEGINS_AFTER:
+            return []
+        record.attempt = 0
         return self._begin(peer.key, now)
 
     def _may_begin(self, peer: Peer, now: Instant) -> bool:
         record = self._records.get(peer.key)
         if record is not None and now < record.not_before:
             return False
-        room = len(self._sessions) < AT_ONCE
+        room = len(self._sessions) < AT_ONCE and peer.path.policy is not PathPolicy.RELAY
         return room and peer.path.active(now) and peer.path.region != NO_REGION and is_ginnel(peer)
 
     def _found(self, session: Session, now: Instant) -> list[PunchAction]:
         """There is a path, by this session or otherwise."""
         del self._sessions[session.peer]
         record = self._record(session.peer)
-        record.failures, record.not_before = 0, Instant(now + AFTER_SUCCESS)
+        record.failures, record.not_before, record.found = 0, Instant(now + AFTER_SUCCESS), session.shooting
         for socket in session.sockets:
             self._kept.setdefault(socket, Kept(session.peer, Instant(now + LINGER)))
         return []
@@ -199,17 +205,17 @@ class Puncher:
         return self._after(session, session.told(message, now), now)
 
     def _offered(self, peer: Peer, offer: Punch, session: Session | None, now: Instant) -> list[PunchAction]:
+        if peer.path.trusted(now):
+            return []  # the mesh has the path asked; if it is dead, the peer's next word finds us ready
         record = self._record(peer.key)
         if too_many(record.offers, OFFERS_IN, now) or too_many(self._offers, ALL_OFFERS_IN, now):
             return self._refuse_silently("punch.offers")
         record.offers.append(now)
         self._offers.append(now)
-        if peer.path.trusted(now):
-            return []
         if session is not None and session.begins and not session.shooting and self._yields(peer.key):
             return []
         closed = self._drop(peer.key)
-        if len(self._sessions) >= AT_ONCE:
+        if len(self._sessions) >= AT_ONCE or peer.path.policy is PathPolicy.RELAY:
             refusal = Punch(Step.REFUSED, offer.session, NatKind.UNKNOWN, offer.endpoint)
             return [*closed, Tell(peer.key, refusal)]
         answering = self._new(peer.key, offer.session, offer.ttl, now, offer)

@@ -151,13 +151,16 @@ class Relays:
             link.again_at = Instant(now + min(max(reconnect_in, 0.0), DERP_BACKOFF_MAX))
 
     def links_moved(self, now: Instant) -> list[Action]:
-        """Another network: what was wrong before says nothing. Open connections are judged by the pump."""
+        """Another network: every connection is made anew, at once. One from an address that is gone would be found dead
+        only by its silence, and one that still works has been waiting for its own retransmission."""
         actions: list[Action] = []
         for region, link in self._links.items():
-            link.failures = 0
-            if link.again_at is not None:
-                link.again_at = None
-                actions += self._dial(region, now)
+            if link.up:
+                link.last_up = now
+            if link.opened is not None:
+                actions.append(RelayClose(region))
+            link.up, link.opened, link.again_at, link.failures = False, None, None, 0
+            actions += self._dial(region, now)
         return actions
 
     def resolved(self, now: Instant) -> list[Action]:

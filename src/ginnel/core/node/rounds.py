@@ -17,16 +17,20 @@ from ginnel.core.node.constants import (
 from ginnel.core.node.path_actions import NEVER, Invite, PathAction, Probe, Purpose
 from ginnel.core.node.probe_budget import ProbeBudget
 from ginnel.core.node.scoring import Proven
+from ginnel.core.node.shunned import Shunned
 from ginnel.words import Endpoint, Instant
 
 
 class Rounds:
-    """`next_at`: when `next_of_burst` is due; None: no burst runs. `last_full`: when all candidates were last asked."""
+    """`next_at`: when `next_of_burst` is due; None: no burst runs. `last_full`: when all candidates were last asked.
+    `silent`: the user wants neither pings nor calls."""
 
     def __init__(self, budget: ProbeBudget) -> None:
         self.candidates = Candidates()
         self.next_at: Instant | None = None
         self.last_full = NEVER
+        self.shunned = Shunned()
+        self.silent = False
         self._budget = budget
         self._burst_began = NEVER
         self._burst_gap = FIRST_ROUNDS_AGAIN
@@ -69,6 +73,7 @@ class Rounds:
     def forget(self) -> None:
         """What was tried and proven says nothing any more: the next search is a first one."""
         self.candidates.forget_history()
+        self.shunned.clear()
         self._burst_began = self._last_invite = NEVER
         self.hope_again()
 
@@ -95,14 +100,16 @@ class Rounds:
 
     def may_probe(self, endpoint: Endpoint, now: Instant) -> bool:
         """Whether a ping may go there now; if so it is counted."""
-        if not self._budget.spend(endpoint, now):
+        if self.silent or self.shunned.now(endpoint, now) or not self._budget.spend(endpoint, now):
             return False
         if (candidate := self.candidates.get(endpoint)) is not None:
             candidate.last_ping = now
         return True
 
-    def probe(self, endpoint: Endpoint, purpose: Purpose, now: Instant, *, socket: int = 0) -> list[PathAction]:
-        return [Probe(endpoint, purpose, socket)] if self.may_probe(endpoint, now) else []
+    def probe(
+        self, endpoint: Endpoint, purpose: Purpose, now: Instant, *, socket: int = 0, size: int = 0
+    ) -> list[PathAction]:
+        return [Probe(endpoint, purpose, socket, size)] if self.may_probe(endpoint, now) else []
 
     def answered(self, proven: Proven, now: Instant) -> None:
         candidate = self.candidates.get(proven.endpoint)
@@ -113,7 +120,7 @@ class Rounds:
 
     def invite(self, now: Instant, *, gap: float = DISCO_PING_INTERVAL, though_found: bool = False) -> list[PathAction]:
         """A peer without a known candidate is invited too: it may be the only one who can begin."""
-        if now - self._last_invite < gap:
+        if self.silent or now - self._last_invite < gap:
             return []
         self._last_invite = now
         return [Invite(though_found)]

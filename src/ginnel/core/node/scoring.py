@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ginnel.core.node.addresses import is_private
-from ginnel.core.node.constants import DEFAULT_WIRE_MTU
+from ginnel.core.node.constants import DEFAULT_WIRE_MTU, FULL_SIZE
 from ginnel.words import Endpoint
 
 POINTS_LOOPBACK, POINTS_LINK_LOCAL, POINTS_PRIVATE, POINTS_IPV6 = 50, 30, 20, 10
@@ -17,8 +17,8 @@ HYSTERESIS_PERCENT = 1
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """An endpoint that answered; latency in seconds, there and back. `socket`: the one that it answers; 0: the
-    tunnel's own."""
+    """An endpoint that answered; latency in seconds, there and back. `wire_mtu`: of the largest ping that it answered,
+    IP header included; 0: none but small ones. `socket`: the one that it answers; 0: the tunnel's own."""
 
     endpoint: Endpoint
     latency: float
@@ -28,6 +28,16 @@ class Proven:
     @property
     def way(self) -> tuple[Endpoint, int]:
         return self.endpoint, self.socket
+
+    @property
+    def full_size(self) -> bool:
+        """Whether it is proven that the tunnel's largest datagrams get through."""
+        return self.wire_mtu >= wire_size(self.endpoint, FULL_SIZE)
+
+
+def wire_size(endpoint: Endpoint, payload: int) -> int:
+    """Of a UDP datagram, with its headers."""
+    return payload + 8 + (20 if endpoint.is_v4 else 40)
 
 
 def better(a: Proven, b: Proven | None) -> bool:

@@ -34,7 +34,7 @@ class Opened:
 @dataclass(frozen=True, slots=True)
 class SentPing:
     """`to`: an endpoint, or the region of a relay. `request`: the question that it answers, for Purpose.CLI.
-    `socket`: from which it was sent."""
+    `socket`: from which it was sent. `size`: of its UDP payload."""
 
     peer: NodeKey
     to: Endpoint | RegionId
@@ -42,6 +42,7 @@ class SentPing:
     purpose: Purpose
     request: int = 0
     socket: int = 0
+    size: int = 0
 
 
 class DiscoSession:

@@ -11,9 +11,11 @@ from ginnel.core.node.actions import EndpointType
 from ginnel.core.node.netcheck_report import Report
 from ginnel.core.node.own_network import OwnNetwork
 from ginnel.core.node.path_actions import NEVER
-from ginnel.core.node.paths import Direct
+from ginnel.core.node.path_policy import PathPolicy
+from ginnel.core.node.path_state import Direct
 from ginnel.core.node.peers import Peer, PeerTable
 from ginnel.core.node.relays import Relays
+from ginnel.core.node.shunned import Fault
 from ginnel.words import Endpoint, Instant, NodeKey, RegionId
 
 
@@ -21,7 +23,9 @@ from ginnel.words import Endpoint, Instant, NodeKey, RegionId
 class PeerStatus:
     """A peer as `ginnel status` shows it.
 
-    `cur_addr`: the endpoint in use while it is trusted, else None (traffic goes by the relay, perhaps by both).
+    `cur_addr`: the endpoint in use while nothing speaks against it, else None (traffic goes by the relay, perhaps by
+    both). `wire_mtu`: of the largest packet that is proven to get there, 0: unknown. `shunned`: endpoints that answer
+    and are not used for a while, and why.
     `relay`: code of its home region, "" if it has none. `active`: we sent to it within the last 45 s.
     """
 
@@ -34,6 +38,9 @@ class PeerStatus:
     last_received: Instant | None
     last_handshake: Instant | None
     candidates: tuple[Endpoint, ...]
+    policy: PathPolicy = PathPolicy.AUTO
+    wire_mtu: int = 0
+    shunned: tuple[tuple[Endpoint, Fault], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +55,20 @@ class MeshStatus:
 
 def peer_status(peer: Peer, relays: Relays, now: Instant) -> PeerStatus:
     path = peer.path
-    trusted = path.trusted(now)
+    found = path.path.proven if path.direct(now) and isinstance(path.path, Direct) else None
     return PeerStatus(
-        cur_addr=path.endpoint if trusted else None,
+        cur_addr=found.endpoint if found else None,
         relay=relays.code(peer.home),
         region=peer.home,
         active=path.active(now),
-        latency=path.path.proven.latency if trusted and isinstance(path.path, Direct) else None,
+        latency=found.latency if found else None,
         last_sent=_known(path.last_sent),
         last_received=_known(path.last_received),
         last_handshake=_known(peer.last_handshake),
         candidates=tuple(path.candidates),
+        policy=path.policy,
+        wire_mtu=found.wire_mtu if found else 0,
+        shunned=tuple((endpoint, held.fault) for endpoint, held in path.shunned.each(now)),
     )
 
 

@@ -14,8 +14,9 @@ import msgspec
 
 from ginnel.core.node.actions import PingFailed
 from ginnel.core.node.login import Refused
+from ginnel.core.node.netcheck import ENOUGH_REGIONS, VERBOSE_REGIONS
 from ginnel.core.node.netcheck_report import Report
-from ginnel.core.node.netcheck_text import report_json, report_text
+from ginnel.core.node.netcheck_text import report_json, report_line, report_text
 from ginnel.shell.node import status_json
 from ginnel.shell.node.engine import EngineClosed
 from ginnel.shell.node.hostinfo import host_name
@@ -123,14 +124,14 @@ class NodeBackend:
         members: dict[str, Any] = msgspec.json.decode(encode(self._node.netmap.derp_map))
         return members
 
-    async def netcheck(self) -> dict[str, Any]:
+    async def netcheck(self, *, full: bool, verbose: bool) -> dict[str, Any]:
         if self._node.engine is None or not self._node.netmap.derp_map.regions:
             raise Refusal(409, "there is no DERP map yet: run `ginnel up` first")
         try:
-            done = await self._node.engine.netcheck()
+            done = await self._node.engine.netcheck(full=full, enough=VERBOSE_REGIONS if verbose else ENOUGH_REGIONS)
         except EngineClosed as error:
             raise Refusal(503, str(error)) from None
-        return netcheck_answer(done.report, self._node.netmap.derp_map)
+        return netcheck_answer(done.report, self._node.netmap.derp_map, verbose=verbose)
 
     async def watch(self) -> AsyncIterator[dict[str, Any]]:
         """A line at once, at each change, and each second."""
@@ -173,7 +174,11 @@ class NodeBackend:
         }
 
 
-def netcheck_answer(report: Report, derp_map: DERPMap) -> dict[str, Any]:
-    """The report in words and in Tailscale's JSON."""
+def netcheck_answer(report: Report, derp_map: DERPMap, *, verbose: bool = False) -> dict[str, Any]:
+    """The report in words, in Tailscale's JSON, and in its one line for logs."""
     now = datetime.now().astimezone()
-    return {"Text": report_text(report, derp_map, now), "Report": report_json(report, now)}
+    return {
+        "Text": report_text(report, derp_map, now, verbose=verbose),
+        "Report": report_json(report, now),
+        "Line": report_line(report),
+    }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from ginnel.core.node.control_session import (
@@ -112,10 +112,15 @@ class ControlClient:
     def report(self, report: Report) -> None:
         self.input(lambda session: session.update(report))
 
-    def link_changed(self) -> None:
-        """The way out may have moved: find out now whether the connection still works."""
+    def link_changed(self, own: Collection[str]) -> None:
+        """The way out may have moved. own: this machine's addresses. A connection from one that is gone is dead; about
+        another one we find out now."""
         connection = self._connection
-        if connection is not None and not connection.closed:
+        if connection is None or connection.closed:
+            return
+        if connection.local_address not in own:
+            connection.close("this machine's address is another one now")
+        else:
             self._spawn(self._check(connection))
 
     async def leave(self, call: Callable[[ControlSession], list[ControlAction]]) -> None:

@@ -10,9 +10,9 @@ import base64
 import logging
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import h11
@@ -67,6 +67,12 @@ class ControlConnection:
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._reading: asyncio.Task[None] | None = None
         self.closed = False
+
+    @property
+    def local_address(self) -> str:
+        """Ours, as text."""
+        name: Sequence[Any] = self._streams.writer.get_extra_info("sockname") or ("",)
+        return str(name[0]).partition("%")[0]
 
     async def start(self) -> None:
         """Finish the handshake. Raises ControlError."""

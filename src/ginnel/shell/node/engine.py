@@ -1,6 +1,6 @@
 """Joins the mesh core to the pump: what the pump notices goes in, what the core decides is performed, one to one.
 
-Room: shell. No packet passes here: only disco, STUN and a peer's first and each second's traffic come up.
+Room: shell. No packet passes here: only disco, STUN and twice a second word of a peer's traffic come up.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from typing import Any, Protocol
 from ginnel.core.node import actions as act
 from ginnel.core.node.actions import Action
 from ginnel.core.node.mesh import Mesh
+from ginnel.core.node.netcheck import ENOUGH_REGIONS
 from ginnel.core.node.routing import MARK
 from ginnel.shell.node.dial import resolve
+from ginnel.shell.node.icmp import echo
 from ginnel.shell.node.latency import measure
+from ginnel.shell.node.port80 import ask
 from ginnel.words import Endpoint, Instant, NodeKey, RegionId
 
 log = logging.getLogger(__name__)
@@ -207,6 +210,10 @@ class Engine:
                 self._spawn(self._measure(action))
             case act.OpenSides(request, count):
                 asyncio.get_running_loop().call_soon(self._open_sides, request, count)
+            case act.MeasureIcmp():
+                self._spawn(self._echo(action))
+            case act.AskPort80():
+                self._spawn(self._ask_port80(action))
             case act.Rebind(port):
                 asyncio.get_running_loop().call_soon(self._rebind, port)
             case act.PingAnswered(id=number) | act.PingFailed(id=number):
@@ -227,8 +234,16 @@ class Engine:
         self.input(lambda mesh, now: mesh.resolved(host, found, now))
 
     async def _measure(self, action: act.MeasureHttps) -> None:
-        seconds = await measure(action, mark=MARK)
-        self.input(lambda mesh, now: mesh.latency_measured(action.region, seconds, now))
+        seconds, version = await measure(action, mark=MARK) or (None, 0)
+        self.input(lambda mesh, now: mesh.latency_measured(action.region, seconds, now, version=version))
+
+    async def _echo(self, action: act.MeasureIcmp) -> None:
+        seconds = await echo(action, mark=MARK)
+        self.input(lambda mesh, now: mesh.icmp_measured(action.region, seconds, now))
+
+    async def _ask_port80(self, action: act.AskPort80) -> None:
+        answer = await ask(action, mark=MARK)
+        self.input(lambda mesh, now: mesh.port80_answered(action.number, answer, now))
 
     def _open_sides(self, request: int, count: int) -> None:
         if not self._open:
@@ -283,12 +298,12 @@ class Engine:
         finally:
             del self._pings[number]
 
-    async def netcheck(self) -> act.NetcheckDone:
+    async def netcheck(self, *, full: bool = True, enough: int = ENOUGH_REGIONS) -> act.NetcheckDone:
         number = self._next_id()
         answer: asyncio.Future[act.NetcheckDone] = asyncio.get_running_loop().create_future()
         self._netchecks[number] = answer
         try:
-            self.input(lambda mesh, now: mesh.netcheck_requested(number, now))
+            self.input(lambda mesh, now: mesh.netcheck_requested(number, now, full=full, enough=enough))
             return await answer
         finally:
             del self._netchecks[number]

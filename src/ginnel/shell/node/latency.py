@@ -22,8 +22,8 @@ PIN = "sha256-raw:"
 NAME = "name:"
 
 
-async def measure(action: MeasureHttps, *, mark: int) -> float | None:
-    """Seconds of the request alone; None: it failed."""
+async def measure(action: MeasureHttps, *, mark: int) -> tuple[float, int] | None:
+    """Seconds of the request alone, and the version of IP that it went by; None: it failed."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(MEASURE_TIME):
@@ -33,7 +33,8 @@ async def measure(action: MeasureHttps, *, mark: int) -> float | None:
             try:
                 began = loop.time()
                 page = await exchange(streams, "GET", "/derp/latency-check", action.server_name)
-                return loop.time() - began if page.status <= 299 else None
+                took = loop.time() - began
+                return (took, _version(streams)) if page.status <= 299 else None
             finally:
                 streams.writer.close()
     except (DialError, WebError, TimeoutError) as error:
@@ -52,6 +53,10 @@ async def open_relay(server_name: str, addresses: list[tuple[str, int]], verify:
         streams.writer.close()
         raise DialError(f"the certificate of {server_name} is not the one that the DERP map pins")
     return streams
+
+
+def _version(streams: Streams) -> int:
+    return 6 if ":" in streams.writer.get_extra_info("peername")[0] else 4
 
 
 def _pinned(streams: Streams, wanted: str) -> bool:

@@ -293,7 +293,7 @@ class MeshNode:
             self._tell_links(self.engine)
             self.engine.input(lambda mesh, now: mesh.link_changed(major, now))
         if major and self.client is not None:
-            self.client.link_changed()
+            self.client.link_changed({str(local.address.ip) for local in self._host.links.addresses})
 
     def _tell_links(self, engine: Engine) -> None:
         links = self._host.links

@@ -1,0 +1,200 @@
+"""Let a plan happen, and check it all the while.
+
+Room: testing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from ginnel.testing.conversation import PORT as CONVERSATION_PORT
+from ginnel.testing.memory import held
+from ginnel.testing.mesh import SimMesh
+from ginnel.testing.nat import EASY, HARD, Nat, NatKind
+from ginnel.testing.plan import Machine, Plan, Talk, plan
+from ginnel.testing.plan_faults import Fault
+from ginnel.testing.watch import Broken
+
+LOW_PORT, OTHER_PORT = 22, 9000
+STARTED_IN = 6.0  # a net check where packets are lost
+REGION_MOVED_IN = 25.0  # several dials, a net check, and word by way of the control server
+OBJECTS, OBJECTS_OF_A_PEER = 1500, 1500
+"""What a core may hold. A peer of a quiet network takes some 150 objects."""
+STORM_LOSS = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`digest`: of all packets. `direct`, `relayed`: conversations that were ever direct at both ends, and the rest."""
+
+    digest: int
+    packets: int
+    direct: int
+    relayed: int
+    seconds: float
+
+
+class Player:
+    """One run of a plan."""
+
+    def __init__(self, plan: Plan, *, trace: bool = False) -> None:
+        self.plan = plan
+        weather = plan.weather
+        self.mesh = SimMesh(
+            plan.seed,
+            regions=len(plan.places),
+            latency=weather.latency,
+            jitter=weather.jitter,
+            loss=weather.loss,
+            duplicates=weather.duplicates,
+            relay_leg=weather.relay_leg,
+            trace=trace,
+        )
+        for region, place in enumerate(plan.places, 1):
+            self.mesh.relays.place(region, place)
+        for line in plan.describe():
+            self.mesh.watch.note(f"# {line}")
+        self.mesh.watch.stir("everybody starts", STARTED_IN)
+        self._build()
+        self._schedule()
+
+    def run(self) -> Outcome:
+        """Raises `Broken`."""
+        clock = self.mesh.clock
+        began = clock.now
+        for _ in range(2):
+            clock.run(self.plan.seconds / 2)
+            self._check_memory()
+        talks = self.mesh.conversations
+        direct = sum(talk.direct_after is not None for talk in talks)
+        return Outcome(
+            self.mesh.watch.digest, self.mesh.network.counts["sent"], direct, len(talks) - direct, clock.now - began
+        )
+
+    def _check_memory(self) -> None:
+        limit = OBJECTS + OBJECTS_OF_A_PEER * len(self.mesh.nodes)
+        for node in list(self.mesh.nodes.values())[:2]:
+            if (count := held(node.mesh)) > limit:
+                self.mesh.watch.broken(f"the core of {node.name} holds {count} objects, more than {limit}")
+
+    # --- building ---
+
+    def _build(self) -> None:
+        nats: list[Nat] = []
+        for router in self.plan.routers:
+            behind = nats[router.carrier] if router.carrier is not None else None
+            nats.append(self.mesh.nat(router.kind, behind=behind, place=router.place))
+        for machine in self.plan.machines:
+            nat = nats[machine.router] if machine.router is not None else None
+            self._node(machine, nat)
+        nodes = self.mesh.nodes
+        self.mesh.control.denied = {(nodes[a].number, nodes[b].number) for a, b in self.plan.denied}
+        self.mesh.control.low_ports_closed = {nodes[name].number for name in self.plan.low_ports_closed}
+
+    def _node(self, machine: Machine, nat: Nat | None) -> None:
+        self.mesh.node(
+            machine.name,
+            behind=nat,
+            port=machine.port,
+            stateful_firewall=machine.firewall,
+            forward=machine.opened == "by hand",
+            port_mapped=machine.opened == "mapped",
+            v4=machine.v4,
+            v6=machine.v6,
+            lan=IPv4Address(f"192.168.1.{machine.last}"),
+            place=machine.place,
+            rate=machine.rate,
+        )
+
+    def _schedule(self) -> None:
+        clock = self.mesh.clock
+        for talk in self.plan.talks:
+            clock.after(talk.begins, self._talk, talk)
+        for a, b in self.plan.denied:
+            clock.after(9.0, self._intrude, a, b)
+        for fault in self.plan.faults:
+            clock.after(fault.at, getattr(self, fault.kind), fault)
+
+    def _talk(self, talk: Talk) -> None:
+        a, b = self.mesh.nodes[talk.a], self.mesh.nodes[talk.b]
+        permitted = self.mesh.control.permits(a, b, CONVERSATION_PORT)
+        self.mesh.talk(talk.a, talk.b, every=talk.every, for_seconds=talk.seconds, expect=permitted)
+
+    def _intrude(self, a: str, b: str) -> None:
+        """What the policy forbids is tried; the watch sees to it that nothing comes of it."""
+        self.mesh.send(a, b, b"may I?", port=OTHER_PORT)
+        self.mesh.send(a, b, b"may I?", port=LOW_PORT)
+
+    # --- faults: the names in a plan ---
+
+    def reboot_nat(self, fault: Fault) -> None:
+        self.mesh.reboot_nat(fault.who[0])
+        self.mesh.watch.stir("", 10.0)
+
+    def hole(self, fault: Fault) -> None:
+        a, b = fault.who
+        self.mesh.hole(a, b)
+        self.mesh.clock.after(fault.lasts, self.mesh.close_hole, a, b)
+
+    def region_down(self, fault: Fault) -> None:
+        region = int(fault.who[0])
+        self.mesh.kill_region(region)
+        self.mesh.watch.stir("", REGION_MOVED_IN)
+        self.mesh.clock.after(fault.lasts, self._region_back, region)
+
+    def _region_back(self, region: int) -> None:
+        self.mesh.revive_region(region)
+        self.mesh.watch.stir("", REGION_MOVED_IN)
+
+    def control_away(self, fault: Fault) -> None:
+        self.mesh.control_away()
+        self.mesh.clock.after(fault.lasts, self.mesh.control_back)
+
+    def restart(self, fault: Fault) -> None:
+        self.mesh.restart(fault.who[0])
+
+    def sleep(self, fault: Fault) -> None:
+        self.mesh.sleep(fault.who[0], fault.lasts)
+
+    def move_to_easy(self, fault: Fault) -> None:
+        self._move(fault, EASY)
+
+    def move_to_hard(self, fault: Fault) -> None:
+        self._move(fault, HARD)
+
+    def move_to_open(self, fault: Fault) -> None:
+        self._move(fault, None)
+
+    def move_to_v6(self, fault: Fault) -> None:
+        self._move(fault, None, v4=False)
+
+    def _move(self, fault: Fault, kind: NatKind | None, *, v4: bool = True) -> None:
+        self.mesh.move(fault.who[0], kind, v4=v4, v6=not v4)
+        self.mesh.watch.stir("", 10.0)
+
+    def storm(self, fault: Fault) -> None:
+        """Most packets are lost for a while."""
+        before = self.mesh.network.loss
+        self.mesh.network.loss = STORM_LOSS
+        self.mesh.watch.stir("most packets are lost", fault.lasts + 10.0)
+        self.mesh.clock.after(fault.lasts, self._calm, before)
+
+    def _calm(self, loss: float) -> None:
+        self.mesh.network.loss = loss
+        self.mesh.watch.stir("the storm is over", 10.0)
+
+    def deny(self, fault: Fault) -> None:
+        """The policy changes under traffic: what flows goes on, nothing new comes in."""
+        a, b = fault.who
+        self.mesh.deny(a, b)
+        self.mesh.clock.after(5.0, self._intrude, a, b)
+
+
+def play(seed: int, *, trace: bool = False) -> Outcome:
+    """Run one seed. Raises `Broken`, with the command that repeats the run and shows it."""
+    player = Player(plan(seed), trace=trace)
+    try:
+        return player.run()
+    except Broken as broken:
+        raise Broken(f"seed {seed}: {broken}; replay: python -m ginnel.testing --seed {seed} --trace") from None

@@ -1,0 +1,194 @@
+"""What must hold at every step of a simulation, whatever befalls the network; the first breach ends the run.
+
+Room: testing. What is checked here belongs to single packets; what belongs to stretches of time is checked by the
+conversations (conversation.py).
+
+    nothing in the clear   each packet that leaves a machine is STUN to a STUN server, sealed disco, or WireGuard
+    no packet against policy   what comes out of a tunnel was permitted, or answers what went in at this end
+    no storm               packets of discovery to one endpoint, and of one node for each of its contacts, in a minute
+    the idle are silent    no discovery by a node that nobody has talked to or from for a while
+    steered by sense       no path leads into the tailnet itself, to a multicast group or to port 0
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from typing import TYPE_CHECKING, NoReturn
+from zlib import crc32
+
+from ginnel.core.node.addresses import is_candidate
+from ginnel.testing.clock import VirtualClock
+from ginnel.testing.inner import CANARY, Inner
+from ginnel.testing.nat import STUN_PORT
+from ginnel.testing.pump import MAGIC
+from ginnel.wire import disco, stun
+from ginnel.wire.address import ADDRESS_SIZE
+from ginnel.words import Endpoint, Instant, NodeKey, RegionId
+
+if TYPE_CHECKING:
+    from ginnel.testing.node import SimNode
+
+MINUTE = 60.0
+TO_ONE_ENDPOINT = 150  # a minute: 8 + 60 probes to one that is silent, as many answers, some slack
+OF_ONE_CONTACT = 300  # a minute
+OF_A_NODE = 60  # a minute, beside its contacts
+IDLE_AFTER = 150.0  # 45 s of activity after the last packet, 90 s of asking for a session, some slack
+RECOVERS_IN = 5.0  # from what befalls the network, if nothing else is said
+TOLD_WITHIN = 2.0  # a change of policy
+NEVER = Instant(float("-inf"))
+
+
+class Broken(AssertionError):
+    """An invariant does not hold. The message says which, when and of whom."""
+
+
+class Watch:
+    """`digest` sums up all packets in their order: two runs of one seed end with the same. `trace`: a line for each
+    packet and decision, if it is wanted."""
+
+    def __init__(self, clock: VirtualClock, *, trace: bool = False) -> None:
+        self.digest = 0
+        self.trace: list[str] | None = [] if trace else None
+        self.probes: Counter[tuple[str, Endpoint]] = Counter()
+        self._clock = clock
+        self._to_endpoint: dict[tuple[int, Endpoint], deque[Instant]] = {}
+        self._minutes: dict[int, tuple[Instant, int]] = {}  # began, packets since
+        self._active: dict[int, Instant] = {}
+        self._contacts: dict[int, set[int]] = {}
+        self._stirred = NEVER
+        self._policy_at = NEVER
+        self.settled_at = NEVER
+        self._said: set[tuple[int, int, int, int]] = set()
+
+    # --- what befalls the world ---
+
+    def stir(self, what: str, recovers_in: float = RECOVERS_IN) -> None:
+        """Something happened to the network, so everybody may look for paths anew, and find them in that time."""
+        self._stirred = self._clock.now
+        self.settled_at = max(self.settled_at, Instant(self._clock.now + recovers_in))
+        if what:
+            self.note(f"# {what}")
+
+    def policy_changed(self) -> None:
+        """Or somebody who had not heard of the last change is told of it only now."""
+        self._policy_at = self._clock.now
+
+    # --- packets that leave a machine ---
+
+    def udp(self, node: SimNode, to: Endpoint, packet: bytes) -> None:
+        if packet.startswith(disco.MAGIC):
+            self._discovery(node)
+            self._count_endpoint(node, to)
+        elif stun.is_stun(packet):
+            if to.port != STUN_PORT:
+                self.broken(f"{node.name} asks {to} for its address, no STUN server")
+        elif not packet.startswith(MAGIC):
+            self.broken(f"{node.name} sends {to} what is neither STUN, disco nor WireGuard")
+        self._leaves(node, packet)
+        if self.trace is not None:
+            self.note(f"{node.name} -> {to}: {_kind(packet)}")
+
+    def relayed(self, node: SimNode, region: RegionId, to: NodeKey, packet: bytes) -> None:
+        if packet.startswith(disco.MAGIC):
+            self._discovery(node)
+        elif not packet.startswith(MAGIC):
+            self.broken(f"{node.name} relays what is neither disco nor WireGuard")
+        self._leaves(node, packet)
+        if self.trace is not None:
+            self.note(f"{node.name} -> {self._name(node, to)} by relay {region}: {_kind(packet)}")
+
+    def _leaves(self, node: SimNode, packet: bytes) -> None:
+        if CANARY in packet:
+            self.broken(f"{node.name} sends an application's bytes in the clear")
+        self.digest = crc32(packet, self.digest ^ node.number)
+
+    # --- decisions ---
+
+    def steered(self, node: SimNode, peer: NodeKey, endpoint: Endpoint | None, region: RegionId) -> None:
+        if endpoint is not None and not is_candidate(endpoint):
+            self.broken(f"{node.name} steers {self._name(node, peer)} to {endpoint}")
+        if self.trace is not None:
+            self.note(f"{node.name} steers {self._name(node, peer)}: endpoint {endpoint}, relay {region}")
+
+    # --- the application ---
+
+    def asked(self, node: SimNode, to: SimNode, source_port: int, port: int) -> None:
+        """Something goes into the tunnel, not as an answer."""
+        self.said(node, to, source_port, port)
+        self.contact(node, to)
+
+    def said(self, node: SimNode, to: SimNode, source_port: int, port: int) -> None:
+        """Packets the other way are answers from now on, whatever the policy says (tailscale: wgengine/filter keeps the
+        flows when the rules change)."""
+        self._said.add((node.number, source_port, to.number, port))
+
+    def contact(self, node: SimNode, to: SimNode) -> None:
+        """The two have a reason to look for each other."""
+        for one, other in ((node, to), (to, node)):
+            self._active[one.number] = self._clock.now
+            self._contacts.setdefault(one.number, set()).add(other.number)
+
+    def delivered(self, node: SimNode, source: SimNode, inner: Inner) -> None:
+        """Something came out."""
+        if inner.source != source.address:
+            self.broken(f"{source.name} speaks as {inner.source}, to {node.name}")
+        if (node.number, inner.port, source.number, inner.source_port) in self._said:
+            return
+        told = self._clock.now - self._policy_at > TOLD_WITHIN
+        if told and not node.world.control.permits(source, node, inner.port):
+            self.broken(f"{source.name} reaches port {inner.port} of {node.name} against policy")
+
+    # --- counting ---
+
+    def _discovery(self, node: SimNode) -> None:
+        now = self._clock.now
+        active = max(self._stirred, self._active.get(node.number, NEVER))
+        if now - active > IDLE_AFTER:
+            self.broken(f"{node.name} probes for a path, idle for {now - active:.0f} s")
+        began, count = self._minutes.get(node.number, (now, 0))
+        if now - began > MINUTE:
+            began, count = now, 0
+        self._minutes[node.number] = (began, count + 1)
+        contacts = len(self._contacts.get(node.number, ()))
+        if count >= OF_A_NODE + OF_ONE_CONTACT * contacts:
+            self.broken(f"{node.name} sent {count} packets of discovery in a minute, with {contacts} contacts")
+
+    def _count_endpoint(self, node: SimNode, to: Endpoint) -> None:
+        self.probes[node.name, to] += 1
+        now = self._clock.now
+        times = self._to_endpoint.get((node.number, to))
+        if times is None:
+            times = self._to_endpoint[node.number, to] = deque(maxlen=TO_ONE_ENDPOINT)
+        elif len(times) == TO_ONE_ENDPOINT and now - times[0] <= MINUTE:
+            self.broken(f"{node.name} sent {TO_ONE_ENDPOINT} probes to {to} in a minute")
+        times.append(now)
+
+    # --- words ---
+
+    def broken(self, breach: str) -> NoReturn:
+        self.note(f"# broken: {breach}")
+        raise Broken(f"at {self._clock.now:.3f} s: {breach}")
+
+    def note(self, line: str) -> None:
+        if self.trace is not None:
+            self.trace.append(f"{self._clock.now:.6f} {line}")
+
+    @staticmethod
+    def _name(node: SimNode, peer: NodeKey) -> str:
+        known = node.world.relays.by_key.get(peer)
+        return known.name if known is not None else peer.short()
+
+
+PONG_SIZE = disco.OVERHEAD + disco.TX_ID_SIZE + ADDRESS_SIZE
+
+
+def _kind(packet: bytes) -> str:
+    """A box tells its message by its size: a call-me-maybe's is never a ping's or a pong's."""
+    if packet.startswith(disco.MAGIC):
+        size = len(packet)
+        if size in (disco.PING_SIZE, PONG_SIZE):
+            return "ping" if size == disco.PING_SIZE else "pong"
+        return f"call-me-maybe with {(size - disco.OVERHEAD) // ADDRESS_SIZE} endpoints"
+    if stun.is_stun(packet):
+        return "STUN request"
+    return {b"i": "initiation", b"r": "response", b"d": "data", b"k": "keepalive"}.get(packet[4:5], "?")

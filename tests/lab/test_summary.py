@@ -1,0 +1,60 @@
+import pytest
+
+from ginnel.lab.report import Outcome, Pair
+from ginnel.lab.summary import grid_of, holds, summary, tally
+
+
+def outcome(
+    name: str, seconds: float | None, want: str = "punch", found: str = "punch", *, passed: bool = True
+) -> Outcome:
+    path = "relay" if seconds is None else "direct"
+    technique = found if seconds is not None else "relay"
+    pair = Pair(
+        "a", "b", path, path, "", "", 0.01, seconds, technique=technique, expected_technique=want, within=5.0
+    )  # fmt: skip
+    return Outcome(name, seconds is not None or want == "relay", 1.0, [pair], [])
+
+
+def test_what_goes_by_chance_holds_if_it_goes_nine_times_in_ten():
+    good, bad = (
+        outcome("easy/hard-random", 3.0, "birthday"),
+        outcome("easy/hard-random", None, "birthday", passed=False),
+    )
+    assert holds([good] * 9 + [bad])
+    assert not holds([good] * 8 + [bad] * 2)
+
+
+def test_what_goes_always_may_not_fail_once():
+    assert holds([outcome("easy/easy", 0.1)] * 10)
+    assert not holds([*[outcome("easy/easy", 0.1)] * 9, outcome("easy/easy#10", None)])
+
+
+def test_a_pair_that_failed_before_anything_was_measured_does_not_hold():
+    assert not holds([Outcome("easy/easy", False, 0.0, [], [])])
+
+
+def test_all_runs_of_a_pair_are_one_tally():
+    found = tally([outcome("easy/easy", 0.1), outcome("easy/easy#2", 0.3), outcome("easy/none", 0.2)])
+    assert {name: one.runs for name, one in found.items()} == {"easy/easy": 2, "easy/none": 1}
+
+
+def test_the_measured_grid_has_the_technique_and_the_median_and_marks_what_does_not_hold():
+    found = [
+        outcome("easy/easy", 0.25),
+        outcome("easy/pcp", None, "mapping"),
+        outcome("pcp/easy", 0.5, "mapping", "mapping"),
+        outcome("pcp/pcp", 0.125, "mapping", "mapping"),
+    ]
+    assert grid_of(found).splitlines() == [
+        "| speaks first \\ answers | easy | pcp |",
+        "| --- | --- | --- |",
+        "| easy | P 0.25 | !r |",
+        "| pcp | M 0.5 | M 0.12 |",
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_figures_are_told_by_technique(count):
+    lines = summary([outcome(f"easy/easy#{number}", number / 100) for number in range(count)])
+    assert lines[0].startswith(f"punch        direct {count} of {count}: p50 ")
+    assert any(line.startswith("ordinary") for line in lines)
