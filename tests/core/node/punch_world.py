@@ -163,6 +163,7 @@ class Side:
 
     def ponged(self, socket: int, endpoint: Endpoint) -> None:
         self.peer.path.ponged(Proven(endpoint, 2 * LEG, socket=socket), self.world.now)
+        self.peer.path.received(endpoint, self.world.now)  # data flows as well
         self.look()
 
     def look(self) -> None:
