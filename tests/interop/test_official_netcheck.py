@@ -20,7 +20,7 @@ import pytest
 
 from ginnel.lab import LabError
 from ginnel.lab.daemon import official
-from tests.shell.node.networks import EASY, HARD, Network, to_portal
+from tests.lab.router import EASY, HARD, Network, to_portal
 
 LOGIN_PAGE = "HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\nContent-Length: 0\r\n\r\n"
 NO_UDP6 = """

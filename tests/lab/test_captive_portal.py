@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.router import FALSE_PAGE
 from tests.lab.test_two_nodes import Host, Mesh, ip, pytestmark, run, until
-from tests.shell.node.networks import FALSE_PAGE
 
 __all__ = ["pytestmark"]
 LOGIN_PAGE = r"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\nContent-Length: 0\r\n\r\n"

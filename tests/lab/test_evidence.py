@@ -9,6 +9,8 @@ from ginnel.lab.evidence import deduced, flow_of
         ("none", "hard-random", (True, False), "answer"),
         ("full-cone", "pcp", (True, True), "answer"),
         ("hard-random", "upnp", (False, True), "mapping"),
+        ("easy-address-dependent", "upnp", (True, False), "punch"),
+        ("easy", "upnp", (True, False), "birthday"),
         ("easy-address-dependent", "hard-random", (True, False), "punch"),
         ("easy", "double-nat", (True, True), "punch"),
         ("easy", "hard-random", (True, False), "birthday"),

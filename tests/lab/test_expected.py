@@ -53,6 +53,11 @@ def test_a_pair_with_an_official_end_comes_to_what_was_measured_between_official
         ("hard-random", "hard-random", "relay", None),
         ("hard-sequential", "hard-random", "relay", None),
         ("udp-blocked", "none", "relay", None),
+        ("v6-stateful", "v6-only", "punch", 5),
+        ("dual-hard", "dual-hard", "punch", 5),
+        ("dual-hard", "none", "answer", 5),
+        ("dual-hard", "easy", "birthday", 20),
+        ("v6-only", "none", "relay", None),
     ],
 )
 def test_two_of_our_nodes_come_to_what_the_page_reasons(a, b, technique, within):

@@ -93,6 +93,13 @@ class TestInTheLab:
         assert len(direct) == 9
         assert all(pair.seconds_to_direct_a is not None and pair.seconds_to_direct_b is not None for pair in direct)
 
+    def test_ipv6_makes_direct_what_ipv4_cannot(self, monkeypatch):
+        monkeypatch.setattr(cell, "RELAY_HOLD", 1.0)
+        outcomes = run_matrix(Matrix(("v6-only", "dual-hard")), lambda line: None, jobs=4)
+        assert [(o.name, [check for check in o.checks if not check.passed]) for o in outcomes if not o.passed] == []
+        assert {(o.pairs[0].path, o.pairs[0].technique) for o in outcomes} == {("direct", "punch")}
+        assert all(o.pairs[0].endpoint.startswith("[2001:db8:") for o in outcomes)
+
     def test_a_network_that_is_not_what_it_claims_fails_every_pair(self, monkeypatch):
         from ginnel.lab import nats
 

@@ -51,3 +51,17 @@ def test_bridges_have_fixed_macs_of_their_own():
 def test_more_sites_than_addresses_are_refused():
     with pytest.raises(ValueError, match="at most 126 such links"):
         plan(Topology((), tuple(Host(f"h{number}") for number in range(127))))
+
+
+def test_ipv6_is_where_somebody_has_it_and_nowhere_else():
+    made = plan(network(a="v6-only", b="dual-hard", c="easy"))
+    assert set(made.addresses6) == {"server", OBSERVER, "nat-a", "a", "nat-b", "b"}
+    assert not {"a", "nat-a"} & set(made.addresses)
+    assert {"nat-b", "b", "nat-c", "c"} <= set(made.addresses)
+    assert all(ip_address(address) in ip_network("2001:db8::/32") for address in made.addresses6.values())
+    assert plan(network(c="easy")).addresses6 == {}
+
+
+def test_addresses_of_ipv6_are_written_as_programs_show_them():
+    made = plan(network(a="v6-stateful"))
+    assert all(str(ip_address(address)) == address for address in (*made.addresses6.values(), *made.observer6))

@@ -58,3 +58,11 @@ def test_figures_are_told_by_technique(count):
     lines = summary([outcome(f"easy/easy#{number}", number / 100) for number in range(count)])
     assert lines[0].startswith(f"punch        direct {count} of {count}: p50 ")
     assert any(line.startswith("ordinary") for line in lines)
+
+
+def test_each_pair_of_clients_has_a_grid_of_its_own():
+    found = [outcome("easy/easy:official", 0.5), outcome("easy:official/easy", 0.25)]
+    assert grid_of(found).split("\n\n") == [
+        "| speaks first \\ answers | easy:official |\n| --- | --- |\n| easy | P 0.5 |",
+        "| speaks first \\ answers | easy |\n| --- | --- |\n| easy:official | P 0.25 |\n",
+    ]

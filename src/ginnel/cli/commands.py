@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "logout": ("ginnel.cli.node:logout", "Log out: this machine's key is expired"),
     "status": ("ginnel.cli.status_command:status", "Show who is on the mesh and how each is reached"),
     "ping": ("ginnel.cli.ping:ping", "Ping a peer and say which path the answer took"),
+    "path": ("ginnel.cli.path:path", "Show or limit the ways to peers: auto, direct or relay"),
     "ip": ("ginnel.cli.node:ip", "Show mesh addresses"),
     "netcheck": ("ginnel.cli.netcheck:netcheck", "Say what this network lets through"),
     "version": ("ginnel.cli.node:version", "Show the version"),

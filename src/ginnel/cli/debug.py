@@ -1,4 +1,4 @@
-"""`ginnel debug derp-map | derp | ts2021`: look inside (tailscale: cmd/tailscale/cli/debug.go).
+"""`ginnel debug derp-map | derp | portmap | ts2021`: look inside (tailscale: cmd/tailscale/cli/debug.go).
 
 Room: cli.
 """
@@ -12,8 +12,10 @@ from typing import Any
 
 import click
 
-from ginnel.cli.local import ApiError, fail, local
+from ginnel.cli.local import ApiError, fail, local, plain
 from ginnel.cli.options import socket_option
+
+PORTMAP_TIME = 30.0
 
 
 @click.group()
@@ -55,6 +57,24 @@ def derp(region: str, *, socket: str | None) -> None:
     found = asyncio.run(probe_region(wanted[0], only_region=len(regions) == 1))
     print(json.dumps({"Info": found.info, "Warnings": found.warnings, "Errors": found.errors}, indent=1))
     sys.exit(1 if found.errors else 0)
+
+
+@debug.command("portmap")
+@click.option("--json", "as_json", is_flag=True, help="Instead of text.")
+@socket_option
+def portmap(*, as_json: bool, socket: str | None) -> None:
+    """Ask the home router for a port now, and say what came of it."""
+    try:
+        got = local(socket).post("debug-portmap", timeout=PORTMAP_TIME)
+    except ApiError as error:
+        fail(str(error))
+    if as_json:
+        print(json.dumps(got["Report"], indent=1))
+    elif not got["Report"]["External"]:
+        fail(plain(got["Text"].splitlines()[-1]))
+    else:
+        for line in got["Text"].splitlines():
+            print(plain(line))
 
 
 @debug.command("ts2021")

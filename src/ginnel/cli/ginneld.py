@@ -22,8 +22,11 @@ DEFAULT_STATE = "/var/lib/ginnel"
 @click.option("--socket", default=DEFAULT_SOCKET, show_default=True, help="Unix socket of the local API.")
 @click.option("--port", default=41641, show_default=True, help="UDP port; 0, or one that is taken: any.")
 @click.option("--tun", default="ginnel0", show_default=True, help="Name of the TUN device.")
+@click.option(
+    "--no-port-mapping", is_flag=True, envvar="GINNEL_NO_PORT_MAPPING", help="Never ask the home router for a port."
+)
 @click.option("--verbose", "-v", count=True, help="Say more in the log; twice: everything.")
-def main(*, state: str, socket: str, port: int, tun: str, verbose: int) -> None:
+def main(*, state: str, socket: str, port: int, tun: str, no_port_mapping: bool, verbose: int) -> None:
     """The ginnel node: carries this machine's traffic to its mesh."""
     if not 0 <= port <= 0xFFFF:
         fail(f"--port {port}: expected 0 to 65535")
@@ -31,7 +34,9 @@ def main(*, state: str, socket: str, port: int, tun: str, verbose: int) -> None:
         fail(f"--tun {tun!r}: expected a name of at most 15 bytes")
     from ginnel.shell.node.daemon import Options, StartError, run
 
-    options = Options(state=Path(state), socket=Path(socket), port=port, tun=tun, verbose=verbose)
+    options = Options(
+        state=Path(state), socket=Path(socket), port=port, tun=tun, port_mapping=not no_port_mapping, verbose=verbose
+    )
     try:
         run(options)
     except StartError as error:

@@ -173,6 +173,8 @@ def _path(machine: dict[str, Any]) -> str:
         return f"peer-relay {machine['PeerRelay']}"
     if machine.get("CurAddr"):
         return f"direct {machine['CurAddr']}"
+    if machine.get("PathPolicy") == "direct":
+        return "no direct path, and relays are forbidden for it (`ginnel path`)"
     return f'relay "{machine["Relay"]}"' if machine.get("Relay") else "no path yet"
 
 

@@ -32,6 +32,8 @@ class Wish:
     hostname: str | None = None
     accept_routes: bool | None = None
     advertise_tags: str | None = None
+    path: str | None = None
+    port_mapping: bool | None = None
     force_reauth: bool = False
     reset: bool = False
 
@@ -55,7 +57,8 @@ def wishes(before: dict[str, Any], wish: Wish) -> tuple[dict[str, Any], str]:
     """The prefs to set and the auth key to use. What is not mentioned stays, or is default after `--reset`."""
     prefs = dict(before)
     if wish.reset:
-        prefs |= {"Hostname": "", "RouteAll": False, "AdvertiseTags": []}
+        prefs |= {"Hostname": "", "RouteAll": False, "AdvertiseTags": [], "NoPortMapping": False}
+        prefs |= {"PathPolicy": "auto", "PathPolicies": {}}
     prefs |= {"WantRunning": True, "LoggedOut": False}
     auth_key = read_auth_key(wish.auth_key)
     if wish.invite is not None:
@@ -71,8 +74,12 @@ def wishes(before: dict[str, Any], wish: Wish) -> tuple[dict[str, Any], str]:
         prefs["Hostname"] = wish.hostname
     if wish.accept_routes is not None:
         prefs["RouteAll"] = wish.accept_routes
+    if wish.port_mapping is not None:
+        prefs["NoPortMapping"] = not wish.port_mapping
     if wish.advertise_tags is not None:
         prefs["AdvertiseTags"] = check_tags(wish.advertise_tags)
+    if wish.path is not None:
+        prefs["PathPolicy"] = wish.path
     return prefs, auth_key
 
 

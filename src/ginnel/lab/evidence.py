@@ -34,7 +34,7 @@ def deduced(kinds: tuple[str, str], told: tuple[bool, bool]) -> Technique:
     roles = [role(side) for side in traits]
     if any(map(opens_by_itself, traits)):
         return "answer"
-    if "open" in roles:
+    if any(known and side.maps_by for side, known in zip(traits, told, strict=True)):
         return "mapping"
     if "address" in roles:
         return "punch"
@@ -43,7 +43,7 @@ def deduced(kinds: tuple[str, str], told: tuple[bool, bool]) -> Technique:
     found = {name for name, known in zip(roles, told, strict=True) if not known}
     if "sequential" in found:
         return "prediction"
-    return "birthday" if "hard" in found else "quiet-punch" if "bare" in found else "punch"
+    return "birthday" if found & {"hard", "open"} else "quiet-punch" if "bare" in found else "punch"
 
 
 def address_of(endpoint: str) -> object:
@@ -64,17 +64,24 @@ def deciding_facts(mesh: Mesh, pair: Expect) -> str:
         facts.append(f"{end} advertises {', '.join(advertised(mesh, end)) or 'nothing known'}")
         routers = mesh.lab.topology.path_to_internet(end)
         if routers:
-            facts.append(f"{routers[-1]} maps towards it {mappings(mesh, routers[-1], mesh.outside(other))}")
+            facts.append(f"{routers[-1]} maps towards it {mappings(mesh, routers[-1], outsides(mesh, other))}")
     return "; ".join(facts)
 
 
-def mappings(mesh: Mesh, router: str, towards: str) -> str:
+def outsides(mesh: Mesh, name: str) -> list[str]:
+    """By what the internet knows a host: its outermost router's IPv4 address, its own of IPv6."""
+    known = (mesh.lab.addresses.get(mesh.lab.topology.edge(name)), mesh.lab.plan.addresses6.get(name))
+    return [address for address in known if address is not None]
+
+
+def mappings(mesh: Mesh, router: str, towards: list[str]) -> str:
     """`inside port>outside port` of each tracked flow, answered or not."""
     try:
-        tracked = mesh.lab.spaces[router].run(["conntrack", "-L", "-p", "udp"])
+        families = ("ipv4", "ipv6") if mesh.lab.topology.has_v6 else ("ipv4",)
+        tracked = "".join(mesh.lab.spaces[router].run(["conntrack", "-L", "-p", "udp", "-f", f]) for f in families)
     except LabError as error:
         return str(error)
-    flows = [flow_of(line) for line in tracked.splitlines() if f"={towards} " in line]
+    flows = [flow_of(line) for line in tracked.splitlines() if any(f"={address} " in line for address in towards)]
     more = f" and {len(flows) - SHOWN} more" if len(flows) > SHOWN else ""
     return (", ".join(flows[:SHOWN]) or "nothing") + more
 

@@ -15,6 +15,7 @@ from ginnel.lab.traits import Traits
 Role = Literal["open", "address", "easy", "bare", "sequential", "hard", "blocked"]
 Technique = Literal["local", "answer", "mapping", "punch", "quiet-punch", "prediction", "birthday", "relay"]
 
+BY_CHANCE: tuple[Technique, ...] = ("quiet-punch", "prediction", "birthday")  # both ends must take part
 LETTERS: dict[Technique, str] = {
     "local": "L",
     "answer": "A",
@@ -25,8 +26,10 @@ LETTERS: dict[Technique, str] = {
     "birthday": "B",
     "relay": "r",
 }
-MATRIX = [kind for kind in KINDS if kind != "443-only"]  # to a node, that is udp-blocked
+MATRIX = [kind for kind in KINDS if kind != "443-only" and not kind_named(kind).traits.v6]  # 443-only is udp-blocked
+MATRIX_V6 = [*(kind for kind in KINDS if kind_named(kind).traits.v6), "none", "easy", "hard-random"]
 ORDINARY, PROBING, BARE = 5.0, 20.0, 35.0  # seconds to direct, at both ends
+OFFICIAL = 12.0  # its next round comes after 5 s, and one round may fail (tailscale: wgengine/magicsock/endpoint.go)
 
 # Who is in reach of whom. Rows and columns are symmetric, so half of it says all.
 TABLE: dict[tuple[Role, Role], Technique] = {
@@ -82,7 +85,14 @@ def role(side: Traits) -> Role:
 
 
 def expected(a: Traits, b: Traits) -> Expected:
-    """For two of our nodes."""
+    """For two of our nodes, by whichever family gives the better path."""
+    found = expected_v4(a, b)
+    if found.technique in ("relay", *BY_CHANCE) and a.v6 and b.v6:
+        return Expected("punch", ORDINARY)
+    return found
+
+
+def expected_v4(a: Traits, b: Traits) -> Expected:
     roles = role(a), role(b)
     if "blocked" in roles:
         return Expected("relay", None)
@@ -101,7 +111,7 @@ def opens_by_itself(side: Traits) -> bool:
 
 
 def limit(technique: Technique, roles: tuple[Role, Role]) -> float:
-    if technique in ("quiet-punch", "prediction", "birthday"):
+    if technique in BY_CHANCE:
         return BARE if "bare" in roles else PROBING
     return ORDINARY
 
@@ -109,9 +119,9 @@ def limit(technique: Technique, roles: tuple[Role, Role]) -> float:
 def expected_with_official(a: Traits, b: Traits) -> Expected:
     """Where one end is Tailscale's: what needs both ends to do something that theirs does not stays relayed."""
     found = expected(a, b)
-    if found.technique in ("quiet-punch", "prediction", "birthday"):
+    if found.technique in BY_CHANCE:
         return Expected("relay", None)
-    return found
+    return found if found.within is None else Expected(found.technique, OFFICIAL)
 
 
 def grid(kinds: list[str]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ginnel.lab import LabError
+from ginnel.lab.kinds import SERVER
 from ginnel.lab.line import Impairment
 from ginnel.lab.mapper import start_mapper
 from ginnel.lab.namespace import Inside, enter_host, enter_network, furnish, run
@@ -35,6 +36,7 @@ BRIDGES = {  # br_netfilter would translate addresses in the bridge, before the 
     "net/bridge/bridge-nf-call-iptables": "0",
     "net/bridge/bridge-nf-call-ip6tables": "0",
 }
+SERVER_NAME = "server.example"
 MAPPER = ".mapper"  # no name of a host ends so; a router's directory is no home to step into
 FORWARDING = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"}
 
@@ -58,7 +60,8 @@ def look_in_sbin() -> None:
 class Lab:
     """A context: what it built is gone when the block ends, unless `leave_standing` was called.
 
-    hosts and routers are reached by their topology's names; `addresses` are their outside IPv4 addresses.
+    hosts and routers are reached by their topology's names; `addresses` are their outside IPv4
+    addresses, `plan.addresses6` IPv6.
     lengths: which names' links upwards are no plain cable, and what each does both ways (`wires` changes it).
     """
 
@@ -130,7 +133,19 @@ class Lab:
         if name not in self.host_names():
             return partial(enter_network, f"{self.name}-{name}")
         furnish(self.directory / name, name)
+        self.name_the_server(name)
         return partial(enter_host, f"{self.name}-{name}", self.directory / name, name)
+
+    def name_the_server(self, host: str) -> None:
+        """Where it has addresses of both families it needs a name, by which a host finds the one it can reach."""
+        if self.topology.has_v6:
+            with (self.directory / host / "etc/hosts").open("a") as hosts:
+                hosts.writelines(f"{address} {SERVER_NAME}\n" for address in self.server_addresses)
+
+    @property
+    def server_addresses(self) -> list[str]:
+        known = (self.plan.addresses.get(SERVER), self.plan.addresses6.get(SERVER))
+        return [address for address in known if address is not None]
 
     def host_names(self) -> list[str]:
         return [host.name for host in self.topology.hosts]
@@ -140,6 +155,8 @@ class Lab:
         space, want = self.spaces[name], self.plan.namespaces[name]
         bridges = BRIDGES if Path("/proc/sys/net/bridge").exists() else {}
         space.sysctls(ALL_NAMESPACES | bridges | (FORWARDING if want.forwards else {}))
+        if self.topology.has_v6:
+            space.sysctls({f"net/ipv6/conf/{device}/accept_dad": "0" for device in self.plan.devices(name)})
         space.run(["nft", "-f", "-"], want.rules)
         space.run(["ip", "-batch", "-"], "\n".join(want.lines) + "\n")
 
@@ -150,6 +167,8 @@ class Lab:
                 continue
             self.spaces[name].run(["nft", "-f", "-"], want.rules)
             self.spaces[name].run(["conntrack", "-F"])
+            if name in self.plan.addresses6:
+                self.spaces[name].run(["conntrack", "-F", "-f", "ipv6"])
         self.start_mappers()
 
     def block(self, where: str, *statements: str) -> None:

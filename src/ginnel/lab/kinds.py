@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ginnel.lab import LabError
-from ginnel.lab.topology import CORE, INTERNET, Host, MappingProtocol, Opened, Router, Topology
-from ginnel.lab.traits import SILENT, Traits
+from ginnel.lab.topology import CORE, INTERNET, Family, Host, MappingProtocol, Opened, Router, Topology
+from ginnel.lab.traits import NO_V4, SILENT, Filtering, Traits
 
 NODE_PORT = 41641
-SERVER = "server"
+SERVER = "server"  # by this name a host is the coordination server
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,14 @@ def beside_a_neighbour(name: str) -> Site:
     return Site((Router(LAN, "easy"),), Host(name, on=LAN), (Host(NEIGHBOUR, on=LAN),))
 
 
+def behind_v6_firewall(nat: str, *families: Family) -> Callable[[str], Site]:
+    """nat: of its IPv4, where it has any."""
+    return lambda name: Site(
+        (Router(f"nat-{name}", nat, families=families),), Host(name, on=f"nat-{name}", families=families)
+    )
+
+
+STATEFUL: Filtering = "address-and-port-dependent"
 LAN, NEIGHBOUR = "nat-lan", "next-door"
 EASY = Traits(mapping="endpoint-independent", ports="kept", filtering="address-and-port-dependent", hairpin=False)
 HARD = replace(EASY, mapping="address-and-port-dependent", ports="random", early_probe_steals_port=None)
@@ -108,6 +116,24 @@ KINDS: dict[str, Kind] = {
         "a public address, a firewall on the host that lets in only answers",
         replace(PUBLIC, filtering="address-and-port-dependent", open_port=False),
         lambda name: Site((), Host(name, on=INTERNET, default_deny=True)),
+    ),
+    "v6-stateful": Kind(
+        "v6",
+        "IPv6 behind a firewall that lets in only answers; of IPv4, UDP is dropped",
+        replace(SILENT, v6=STATEFUL),
+        behind_v6_firewall("udp-blocked", 4, 6),
+    ),
+    "v6-only": Kind(
+        "v6only",
+        "no IPv4 at all; IPv6 behind a firewall that lets in only answers",
+        replace(NO_V4, v6=STATEFUL),
+        behind_v6_firewall("easy", 6),
+    ),
+    "dual-hard": Kind(
+        "dual",
+        "hard-random for IPv4; IPv6 behind a firewall that lets in only answers",
+        replace(HARD, v6=STATEFUL),
+        behind_v6_firewall("hard-random", 4, 6),
     ),
     "443-only": Kind("tcp443", "only TCP to 443 and 80 gets out", replace(SILENT, other_tcp=False), behind("443-only")),
 }

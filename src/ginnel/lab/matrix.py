@@ -19,7 +19,7 @@ from pathlib import Path
 from ginnel.lab import LabError
 from ginnel.lab.cell import Cell, judge_cell
 from ginnel.lab.daemon import OfficialDaemon
-from ginnel.lab.expected import MATRIX, Expected, expected, expected_with_official
+from ginnel.lab.expected import MATRIX, MATRIX_V6, Expected, expected, expected_with_official
 from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import kind_named
 from ginnel.lab.members import GinnelNode
@@ -29,7 +29,7 @@ from ginnel.lab.probe import probe
 from ginnel.lab.processes import until
 from ginnel.lab.report import Check, Outcome
 from ginnel.lab.scenario import Client, Expect, Member, Scenario
-from ginnel.lab.topology import OBSERVER
+from ginnel.lab.topology import OBSERVER, Family
 
 MEET_LIMIT = 30.0
 OFFICIAL_KINDS = ["easy", "hard-random", "udp-blocked", "double-nat"]
@@ -73,10 +73,16 @@ class Matrix:
 
 
 def matrices(
-    kinds: Sequence[str] | None = None, *, official: bool = False, one_way: float = 0.0, runs: int = 1
+    kinds: Sequence[str] | None = None,
+    *,
+    family: Family = 4,
+    official: bool = False,
+    one_way: float = 0.0,
+    runs: int = 1,
 ) -> list[Matrix]:
     """All that is to be run. kinds: what is left out is everything that makes sense. LabError for an unknown one."""
-    chosen = tuple(kinds or (OFFICIAL_KINDS if official else MATRIX))
+    usual = MATRIX_V6 if family == 6 else OFFICIAL_KINDS if official else MATRIX
+    chosen = tuple(kinds or usual)
     for kind in chosen:
         kind_named(kind)
     sides = WITH_OFFICIAL if official else (BOTH_OURS,)

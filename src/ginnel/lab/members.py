@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from ginnel.lab import LabError
 from ginnel.lab import report as words
-from ginnel.lab.instance import Lab
+from ginnel.lab.instance import SERVER_NAME, Lab
 from ginnel.lab.kinds import NODE_PORT, SERVER
 from ginnel.lab.processes import Process, until
 from ginnel.words import NodeKey
@@ -74,13 +74,22 @@ class Server:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.url = f"https://{lab.addresses[SERVER]}"
+        self.url = f"https://{SERVER_NAME if lab.topology.has_v6 else lab.addresses[SERVER]}"
         self.process: Process | None = None
 
     def start(self) -> None:
         """Returns when it answers on 443."""
-        self.process = ginnel(self.lab, SERVER, "server", "server", "run", "--state", self.state, "--url", self.url)
+        words = ["--state", self.state, "--url", self.url, *self.settings()]
+        self.process = ginnel(self.lab, SERVER, "server", "server", "run", *words)
         until(lambda: self.answers() or None, START_LIMIT, f"the server at {self.url}", self.process)
+
+    def settings(self) -> list[str]:
+        """Clients that know a relay by name dial the addresses that the DERP map has."""
+        if not self.lab.topology.has_v6:
+            return []
+        addresses = json.dumps(self.lab.server_addresses)
+        (self.lab.directory / SERVER / "server.toml").write_text(f"[relay]\naddresses = {addresses}\n")
+        return ["--config", self.lab.inside_path("server.toml")]
 
     @property
     def state(self) -> str:

@@ -97,7 +97,21 @@ def router_rules(router: Router, wan: str, inside: Callable[[str], str]) -> str:
             *chain("post", "nat hook postrouting priority srcnat", post),
         ],
     )
-    return lab if router.maps_by is None else lab + mapper_table()
+    six = firewall_v6() if 6 in router.families else ""
+    return lab + six + (mapper_table() if router.maps_by is not None else "")
+
+
+def firewall_v6() -> str:
+    """What homes have before their IPv6: everything gets out, only answers come in; and the router's neighbours."""
+    answers = ('iifname "wan0" ct state established,related accept',)
+    neighbours = ('iifname "wan0" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept',)
+    drop = ('iifname "wan0" drop',)
+    lines = [
+        *chain("faults", "filter hook forward priority -20", ()),
+        *chain("input", "filter hook input priority filter", answers + neighbours + drop),
+        *chain("forward", "filter hook forward priority filter", answers + drop),
+    ]
+    return table("ip6 lab", lines, flush=False)
 
 
 def one_protocol(router: Router) -> tuple[str, ...]:
@@ -122,7 +136,10 @@ def forward(opened: Opened, inside: Callable[[str], str]) -> str:
 
 def host_rules(default_deny: bool) -> str:
     """A host's own firewall: it looks at `eth0` alone, so what comes out of the mesh's tunnel is not its business."""
-    deny = ('iifname "eth0" ct state established,related accept', 'iifname "eth0" drop') if default_deny else ()
+    deny: tuple[str, ...] = ()
+    if default_deny:
+        neighbours = 'iifname "eth0" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept'
+        deny = ('iifname "eth0" ct state established,related accept', neighbours, 'iifname "eth0" drop')
     return table("inet lab", chain("input", "filter hook input priority filter", deny))
 
 

@@ -18,8 +18,8 @@ from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import NODE_PORT, SERVER
 from ginnel.lab.namespace import Inside
 from ginnel.lab.probe_mapping import ASKED, MappingProbe
-from ginnel.lab.topology import OBSERVER
-from ginnel.lab.traits import SILENT, Filtering, Mapping, Ports, Traits
+from ginnel.lab.topology import OBSERVER, Family
+from ginnel.lab.traits import NO_V4, SILENT, Filtering, Mapping, Ports, Traits
 
 STUN_PORTS = (3478, 3479)
 PATIENCE = 2.0  # for what must come; on an idle machine it takes 0.1 ms
@@ -39,9 +39,10 @@ class Ends:
     seen_from: list[socket.socket]
     addresses: tuple[str, str]
     open_sockets: ExitStack
+    family: socket.AddressFamily = socket.AF_INET
 
     def udp(self, port: int = 0) -> socket.socket:
-        return self.open_sockets.enter_context(self.host.socket(socket.SOCK_DGRAM, (self.address, port)))
+        return self.open_sockets.enter_context(self.host.socket(socket.SOCK_DGRAM, (self.address, port), self.family))
 
     def tcp(self) -> socket.socket:
         return self.host.socket(socket.SOCK_STREAM, (self.address, 0))
@@ -53,41 +54,55 @@ class Ends:
         inner.sendto(question, there.getsockname())
         for packet, source in arrivals(there, PATIENCE):
             if packet == question:
-                return source
+                return source[:2]  # IPv6 tells a flow and a scope as well
         return None
 
 
 def probe(lab: Lab, host: str) -> Traits:
     """Ask a host's network everything. Leaves tracked flows behind: `lab.reset_nats()` afterwards."""
     with ExitStack() as opened:
-        observer = lab.spaces[OBSERVER]
-        sockets = [
-            opened.enter_context(observer.socket(socket.SOCK_DGRAM, (address, port)))
-            for address in lab.plan.observer
-            for port in STUN_PORTS
-        ]
-        ends = Ends(lab.spaces[host], lab.addresses[host], observer, sockets, lab.plan.observer, opened)
-        tcp_443 = tcp_gets_out(ends)
-        other_tcp = other_tcp_gets_out(ends)
-        if not udp_gets_out(ends):
-            return replace(SILENT, tcp_443=tcp_443, other_tcp=other_tcp)
-        opens = port_is_open(ends)
-        mapping, ports = mapping_of(ends)
-        filtering, steals = filtering_of(ends)
-        return Traits(
-            udp=True,
-            mapping=mapping,
-            ports=ports,
-            filtering=filtering,
-            hairpin=hairpin_of(ends) if mapping != "none" else None,
-            early_probe_steals_port=steals if mapping in ("none", "endpoint-independent") else None,
-            open_port=opens,
-            tcp_443=tcp_443,
-            other_tcp=other_tcp,
-            routers=routers_of(ends),
-            maps_by=mapped_by(ends),
-            same_lan=has_neighbour(lab, host, ends),
-        )
+        seen = probe_v4(lab, host, ends_of(lab, host, 4, opened)) if host in lab.plan.addresses else NO_V4
+        if host not in lab.plan.addresses6:
+            return seen
+        six = ends_of(lab, host, 6, opened)
+        return replace(seen, v6=filtering_of(six)[0] if mapping_of(six)[0] == "none" else None)
+
+
+def ends_of(lab: Lab, host: str, version: Family, opened: ExitStack) -> Ends:
+    four = version == 4
+    addresses = lab.plan.observer if four else lab.plan.observer6
+    observer, family = lab.spaces[OBSERVER], socket.AF_INET if four else socket.AF_INET6
+    sockets = [
+        opened.enter_context(observer.socket(socket.SOCK_DGRAM, (address, port), family))
+        for address in addresses
+        for port in STUN_PORTS
+    ]
+    ours = (lab.plan.addresses if four else lab.plan.addresses6)[host]
+    return Ends(lab.spaces[host], ours, observer, sockets, (addresses[0], addresses[1]), opened, family)
+
+
+def probe_v4(lab: Lab, host: str, ends: Ends) -> Traits:
+    tcp_443 = tcp_gets_out(ends)
+    other_tcp = other_tcp_gets_out(ends)
+    if not udp_gets_out(ends):
+        return replace(SILENT, tcp_443=tcp_443, other_tcp=other_tcp)
+    opens = port_is_open(ends)
+    mapping, ports = mapping_of(ends)
+    filtering, steals = filtering_of(ends)
+    return Traits(
+        udp=True,
+        mapping=mapping,
+        ports=ports,
+        filtering=filtering,
+        hairpin=hairpin_of(ends) if mapping != "none" else None,
+        early_probe_steals_port=steals if mapping in ("none", "endpoint-independent") else None,
+        open_port=opens,
+        tcp_443=tcp_443,
+        other_tcp=other_tcp,
+        routers=routers_of(ends),
+        maps_by=mapped_by(ends),
+        same_lan=has_neighbour(lab, host, ends),
+    )
 
 
 def arrivals(there: socket.socket, limit: float) -> list[tuple[bytes, Address]]:
@@ -116,7 +131,7 @@ def until_control(inner: socket.socket, control: bytes) -> set[bytes]:
 def mapping_of(ends: Ends) -> tuple[Mapping | None, Ports | None]:
     """One socket, four destinations: does the outside address depend on where the packet goes?"""
     inner = ends.udp()
-    local = inner.getsockname()
+    local = inner.getsockname()[:2]
     seen = [ends.outside_of(inner, server) for server in range(4)]
     if any(address is None for address in seen):
         return None, None
@@ -207,7 +222,7 @@ def mapped_by(ends: Ends) -> str | None:
 
 def has_neighbour(lab: Lab, host: str, ends: Ends) -> bool:
     """Whether a packet that no router passes on reaches somebody."""
-    others = [other for other in lab.host_names() if other not in (host, SERVER)]
+    others = [other for other in lab.host_names() if other not in (host, SERVER) and other in lab.plan.addresses]
     with ExitStack() as opened:
         ears = []
         for other in others:

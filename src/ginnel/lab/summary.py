@@ -9,11 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import quantiles
 
-from ginnel.lab.expected import LETTERS, Technique
+from ginnel.lab.expected import BY_CHANCE, LETTERS, Technique
 from ginnel.lab.kinds import KINDS
 from ginnel.lab.report import Outcome, Pair
 
-BY_CHANCE = ("quiet-punch", "prediction", "birthday")
 OFTEN_ENOUGH = 0.9  # of the runs, for what goes by chance; everything else goes always
 ORDINARY = ("local", "answer", "mapping", "punch")
 
@@ -84,11 +83,18 @@ def figures(pairs: list[Pair]) -> str:
 
 
 def grid_of(outcomes: list[Outcome]) -> str:
-    """The measured table in Markdown, as the expected one."""
-    tallies = tally(outcomes)
+    """The measured table in Markdown, as the expected one; one for each pair of clients."""
+    by_clients: dict[tuple[str, str], dict[str, Tally]] = {}
+    for name, one in tally(outcomes).items():
+        a, b = name.split("/")
+        by_clients.setdefault((a.partition(":")[2], b.partition(":")[2]), {})[name] = one
+    return "\n".join(map(one_grid, by_clients.values()))
+
+
+def one_grid(tallies: dict[str, Tally]) -> str:
     rows = list(dict.fromkeys(name.partition("/")[0] for name in tallies))
     columns = list(dict.fromkeys(name.partition("/")[2] for name in tallies))
-    lines = [["speaks first \\ answers", *(short(column) for column in columns)], ["---"] * (len(columns) + 1)]
+    lines = [["speaks first \\ answers", *map(short, columns)], ["---"] * (len(columns) + 1)]
     lines += [[row, *(tallies[f"{row}/{column}"].cell() for column in columns)] for row in rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 

@@ -15,6 +15,8 @@ Room: lab. Nothing here touches the kernel; `plan` turns it into addresses and c
           LAN     router                 a carrier's NAT, 100.64.n.0/24 behind it
                      |
                     LAN                  192.168.n.0/24
+
+Where any site has IPv6, so has the core, 2001:db8::/64, and each such site a 2001:db8:n::/48.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ EDGE = re.compile(r"edge[0-9]*\Z")  # access routers are no part of a topology
 NAME = re.compile(r"[a-z][a-z0-9-]{0,12}\Z")  # 13 characters: `p-NAME` must fit an interface name
 
 
+Family = Literal[4, 6]
 MappingProtocol = Literal["nat-pmp", "pcp", "upnp"]
 
 
@@ -45,7 +48,8 @@ class Opened:
 class Router:
     """A box with an outside (`wan0`) and an inside (`lan0`); `nat` names its rules in `nats`.
 
-    maps_by: the one protocol by which its hosts may have a port forwarded to them.
+    maps_by: the one protocol by which its hosts may have a port forwarded to them. families: of its outside and its
+    inside; IPv6 is routed, and a stateful firewall lets in only answers.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Router:
     hairpin: bool = False
     opened: tuple[Opened, ...] = ()
     maps_by: MappingProtocol | None = None
+    families: tuple[Family, ...] = (4,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ class Host:
     name: str
     on: str = INTERNET
     default_deny: bool = False  # a firewall on the host itself: nothing comes in that was not asked for
+    families: tuple[Family, ...] = (4,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,10 @@ class Topology:
             if any(name == router.name for router in self.routers):
                 above.append(name)
         object.__setattr__(self, "links", tuple(links))
+
+    @property
+    def has_v6(self) -> bool:
+        return any(6 in router.families for router in self.routers) or any(6 in host.families for host in self.hosts)
 
     def path_to_internet(self, name: str) -> list[str]:
         """The routers between a host and the internet, nearest first."""

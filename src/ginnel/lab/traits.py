@@ -21,7 +21,7 @@ class Traits:
     early_probe_steals_port: an unsolicited packet makes the later mapping towards its sender another one.
     open_port: UDP 41641 of the outside address comes in from anybody. other_tcp: TCP to a port that is not 443 or 80.
     maps_by: by which protocol a host can have a port forwarded, from anybody. same_lan: it has a neighbour that is
-    reached without a router.
+    reached without a router. v6: who may answer by IPv6, whose addresses nobody translates; None without it.
     """
 
     udp: bool | None = True
@@ -36,6 +36,7 @@ class Traits:
     routers: int | None = 3  # hops that a packet to the core crosses, two of the internet's own included
     maps_by: str | None = None
     same_lan: bool = False
+    v6: Filtering | None = None
 
     def differences(self, seen: Traits) -> list[str]:
         """What this claims and `seen` denies, a line each."""
@@ -44,3 +45,4 @@ class Traits:
 
 
 SILENT = Traits(udp=False, early_probe_steals_port=None, open_port=None, routers=None)  # no UDP: nothing to be learnt
+NO_V4 = Traits(udp=None, early_probe_steals_port=None, open_port=None, tcp_443=None, other_tcp=None, routers=None)

@@ -3,7 +3,7 @@
 Room: testing. Each step asks one question and looks back:
 
     connected   while a path exists, answers come: not SILENCE and a dozen questions without one
-    direct      while a direct path is possible, both ends use one: not DIRECT_WITHIN without it
+    direct      while a direct path is possible, both ends use one, or the one that speaks: not DIRECT_WITHIN without it
     honest      no path counts as direct where none can be
 
 Both times begin anew when something befalls the network (`Watch.settled_at`).
@@ -25,7 +25,8 @@ PORT = 7000
 FIRST_SOURCE_PORT = 20000
 SILENCE = 8.0
 QUESTIONS = 12  # of which at least one is answered, were one in ten packets lost
-DIRECT_WITHIN = 30.0
+TRUSTED_ON = 6.5  # a path that gives no more answers
+DIRECT_WITHIN, DIRECT_WITHIN_UNDER_LOSS = 3.0, 20.0
 
 
 class Conversation:
@@ -81,12 +82,13 @@ class Conversation:
         self._last_answer = self._world.clock.now
 
     def _look_back(self, facts: Facts, now: Instant) -> None:
-        direct = facts.both_direct(self.a, self.b)
+        direct = facts.direct(self.a, self.b) and (self._body == STATEMENT or facts.direct(self.b, self.a))
         if direct and self.direct_after is None:
             self.direct_after = now - self._began
         if facts.relayed(self.a, self.b):
             self._were_direct = direct
-        self._connected(facts, now)
+        if self._body == QUESTION:
+            self._connected(facts, now)
         self._is_direct(facts, now, direct=direct)
 
     def _connected(self, facts: Facts, now: Instant) -> None:
@@ -101,12 +103,13 @@ class Conversation:
 
     def _is_direct(self, facts: Facts, now: Instant, *, direct: bool) -> None:
         must = facts.awake(self.a, self.b) and facts.must_be_direct(self.a, self.b)
-        if direct and not facts.may_be_direct(self.a, self.b) and now > self._world.watch.settled_at:
+        late = now > self._world.watch.settled_at + TRUSTED_ON
+        if direct and late and not facts.may_be_direct(self.a, self.b):
             self._world.watch.broken(f"{self.a.name} and {self.b.name} are direct, where no packet can pass")
         if direct or not must:
             self._direct_at = now
         since = now - max(self._direct_at, self._world.watch.settled_at)
-        if since > DIRECT_WITHIN:
+        if since > (DIRECT_WITHIN_UNDER_LOSS if self._world.network.loss else DIRECT_WITHIN):
             self._world.watch.broken(
                 f"{self.a.name} and {self.b.name} are relayed for {since:.0f} s, though a direct path is possible"
             )

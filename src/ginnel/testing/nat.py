@@ -129,6 +129,15 @@ class _Mapping:
             flow.last = now
 
 
+@dataclass(slots=True)
+class _LetIn:
+    """What came in by a forwarded port, from `remote`; held by (inner, remote as the inner host sees it)."""
+
+    remote: Endpoint
+    port: int
+    flow: Flow
+
+
 class Nat:
     """`upstream`: the NAT in whose network this one's `outer` address is. `forwards`: outer port -> inner endpoint, set
     up by hand or asked for by a port-mapping protocol. `place`: as a host's (network.py)."""
@@ -151,25 +160,27 @@ class Nat:
         self._by_inner: dict[tuple[Endpoint, Scope], _Mapping] = {}
         self._by_port: dict[tuple[int, Scope], _Mapping] = {}
         self._strays: dict[tuple[int, Endpoint], Instant] = {}
-        self._let_in: dict[tuple[Endpoint, Endpoint], tuple[int, Flow]] = {}  # (inner, remote), by a forwarded port
+        self._let_in: dict[tuple[Endpoint, Endpoint], _LetIn] = {}
+        self._let_out: dict[tuple[Endpoint, Endpoint], tuple[int, Instant]] = {}  # (inner, remote), by a mapping
 
-    def outward(self, inner: Endpoint, remote: Endpoint, now: Instant) -> Endpoint | None:
-        """The source that the outside sees; None: dropped."""
+    def outward(self, inner: Endpoint, remote: Endpoint, now: Instant) -> tuple[Endpoint, Endpoint] | None:
+        """The source and the destination that the outside sees; None: dropped."""
         kind = self.kind
         if kind.udp is not Udp.OPEN and (kind.udp is Udp.BLOCKED or remote.port != STUN_PORT):
             return None
-        if (answer := self._let_in.get((inner, remote))) is not None and answer[1].alive(now, kind.idle):
-            answer[1].last, answer[1].answered = now, True
-            return Endpoint(self.outer, answer[0])
+        if (let_in := self._let_in.get((inner, remote))) is not None and let_in.flow.alive(now, kind.idle):
+            let_in.flow.last, let_in.flow.answered = now, True
+            return Endpoint(self.outer, let_in.port), let_in.remote
         to = scope(kind.mapping, remote)
         mapping = self._by_inner.get((inner, to))
         if mapping is None or not mapping.alive(now, kind.idle):
             mapping = self._new_mapping(inner, to, remote, now)
         mapping.sent(scope(kind.filtering, remote), now, kind.idle)
-        return Endpoint(self.outer, mapping.port)
+        self._let_out[inner, remote] = (mapping.port, now)
+        return Endpoint(self.outer, mapping.port), remote
 
-    def inward(self, port: int, remote: Endpoint, now: Instant) -> Endpoint | None:
-        """Where a packet to our outer port goes; None: dropped."""
+    def inward(self, port: int, remote: Endpoint, now: Instant) -> tuple[Endpoint, Endpoint] | None:
+        """Where a packet to our outer port goes, and from where it seems to come there; None: dropped."""
         kind = self.kind
         if kind.udp is Udp.BLOCKED:
             return None
@@ -178,13 +189,29 @@ class Nat:
             flow = mapping.flows.get(scope(kind.filtering, remote))
             if flow is not None and flow.alive(now, kind.idle):
                 flow.last, flow.answered = now, True
-                return mapping.inner
+                return mapping.inner, remote
         if (inner := self.forwards.get(port)) is not None:
-            self._let_in[inner, remote] = (port, Flow(now, now))
-            return inner
+            return inner, self._forward(inner, port, remote, now)
         if kind.tracks_strays:
             self._strays[port, remote] = now
         return None
+
+    def _forward(self, inner: Endpoint, port: int, remote: Endpoint, now: Instant) -> Endpoint:
+        """The source that the inner host sees. Between two endpoints there is one flow: where one goes out by another
+        port already, the remote gets another port in the eyes of the host (Linux: net/netfilter/nf_nat_core.c)."""
+        for (to, seen), let_in in self._let_in.items():
+            if (
+                to == inner
+                and (let_in.remote, let_in.port) == (remote, port)
+                and let_in.flow.alive(now, self.kind.idle)
+            ):
+                let_in.flow.last = now
+                return seen
+        out = self._let_out.get((inner, remote))
+        clash = out is not None and out[0] != port and now - out[1] < UNANSWERED_IDLE
+        seen = Endpoint(remote.ip, self._any()) if clash else remote
+        self._let_in[inner, seen] = _LetIn(remote, port, Flow(now, now))
+        return seen
 
     def reboot(self) -> None:
         """Every mapping is lost; what was set up by hand is kept."""
@@ -192,6 +219,7 @@ class Nat:
         self._by_port.clear()
         self._strays.clear()
         self._let_in.clear()
+        self._let_out.clear()
 
     def _new_mapping(self, inner: Endpoint, to: Scope, remote: Endpoint, now: Instant) -> _Mapping:
         port = self._port(inner, to, remote, now)

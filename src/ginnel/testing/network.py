@@ -130,11 +130,11 @@ class Network:
             if neighbour is not None:
                 self._clock.after(LAN_DELAY, self._down, host, neighbour, source, to, packet)
                 return
-            outer = nat.outward(source, to, now)
-            if outer is None or (to.ip == nat.outer and not nat.kind.hairpin):
-                self.counts["blocked" if outer is None else "no_hairpin"] += 1
+            passed = nat.outward(source, to, now)
+            if passed is None or (to.ip == nat.outer and not nat.kind.hairpin):
+                self.counts["blocked" if passed is None else "no_hairpin"] += 1
                 return
-            source = outer
+            source, to = passed
             if to.ip == nat.outer:
                 self._clock.after(LAN_DELAY, self._down, host, nat, source, to, packet)
                 return
@@ -162,10 +162,11 @@ class Network:
         now = self._clock.now
         port = to.port
         while isinstance(there, Nat):
-            inner = there.inward(port, source, now)
-            if inner is None:
+            passed = there.inward(port, source, now)
+            if passed is None:
                 self.counts["unsolicited"] += 1
                 return
+            inner, source = passed
             there, port = self._inside[there].get(inner.ip), inner.port
         if there is None or there.asleep or (self.holes and frozenset((host.name, there.name)) in self.holes):
             self.counts["lost"] += 1

@@ -251,6 +251,10 @@ class SimNode:
                 way = relays.way(self, region)
                 seconds = 2 * way if relays.reachable(self, region) else None
                 self.later(ESTABLISHED_IN * way, self._measured, region, seconds)
+            case act.MeasureIcmp(region):
+                self.later(2 * relays.way(self, region), self._echoed, region)
+            case act.AskPort80(number):
+                self.later(relays.leg, self._port80_refused, number)
             case act.Rebind(port):
                 self._rebind(port)
             case act.PingAnswered() | act.PingFailed():
@@ -266,6 +270,14 @@ class SimNode:
 
     def _measured(self, region: RegionId, seconds: float | None) -> None:
         self.input(self.mesh.latency_measured, region, seconds)
+
+    def _echoed(self, region: RegionId) -> None:
+        """Routers answer pings even where UDP is blocked."""
+        self.input(self.mesh.icmp_measured, region, 2 * self.world.relays.way(self, region))
+
+    def _port80_refused(self, number: int) -> None:
+        """No relay of the simulation listens there."""
+        self.input(self.mesh.port80_answered, number, b"")
 
     def _rebind(self, port: int) -> None:
         """The port that is in use already keeps its sockets."""

@@ -41,6 +41,7 @@ CARRIERS = (EASY, FULL_CONE, HARD, EASY_ADDRESS)
 SIZES = (2, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8, 12)
 IDLES = (30.0, 120.0, 180.0)
 SHARED = 0.2  # of the machines sit behind the router of another one
+BEGINS = (0.2, 2.0, 7.0, 20.0, 20.0, 240.0)
 TALK_BUDGET = 240.0  # seconds of all conversations together, so that a seed stays cheap
 
 
@@ -77,6 +78,7 @@ class Talk:
     begins: float
     every: float
     seconds: float
+    one_way: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +139,14 @@ def plan(seed: int) -> Plan:
 
 
 def _weather(random: Random) -> Weather:
+    latency = random.choice((0.002, 0.02, 0.02, 0.08))
+    jitter = random.choice((0.0, 0.002, 0.01, 0.05))
     return Weather(
-        latency=random.choice((0.002, 0.02, 0.02, 0.08)),
-        jitter=random.choice((0.0, 0.002, 0.01, 0.05)),
+        latency=latency,
+        jitter=jitter,
         loss=random.choice((0.0, 0.0, 0.01, 0.05, 0.1)),
         duplicates=random.choice((0.0, 0.0, 0.02)),
-        relay_leg=random.choice((0.005, 0.02, 0.05)),
+        relay_leg=max(random.choice((0.005, 0.02, 0.05)), (latency + jitter) / 2 + 0.001),
     )
 
 
@@ -200,7 +204,9 @@ def _talks(random: Random, names: list[str]) -> list[Talk]:
         if seconds < 20.0 or any({a, b} == {talk.a, talk.b} for talk in talks):
             continue
         budget -= seconds
-        talks.append(Talk(a, b, random.choice((0.2, 2.0, 7.0, 20.0)), random.choice((0.5, 1.0, 2.0, 3.0)), seconds))
+        talks.append(
+            Talk(a, b, random.choice(BEGINS), random.choice((0.5, 1.0, 2.0, 3.0)), seconds, random.random() < 0.2)
+        )
     return talks
 
 

@@ -18,6 +18,8 @@ from ginnel.testing.watch import Broken
 
 LOW_PORT, OTHER_PORT = 22, 9000
 STARTED_IN = 6.0  # a net check where packets are lost
+NAT_PASSED_IN = 7.0
+MOVED_IN = 5.0
 REGION_MOVED_IN = 25.0  # several dials, a net check, and word by way of the control server
 OBJECTS, OBJECTS_OF_A_PEER = 1500, 1500
 """What a core may hold. A peer of a quiet network takes some 150 objects."""
@@ -119,7 +121,9 @@ class Player:
     def _talk(self, talk: Talk) -> None:
         a, b = self.mesh.nodes[talk.a], self.mesh.nodes[talk.b]
         permitted = self.mesh.control.permits(a, b, CONVERSATION_PORT)
-        self.mesh.talk(talk.a, talk.b, every=talk.every, for_seconds=talk.seconds, expect=permitted)
+        self.mesh.talk(
+            talk.a, talk.b, every=talk.every, for_seconds=talk.seconds, one_way=talk.one_way, expect=permitted
+        )
 
     def _intrude(self, a: str, b: str) -> None:
         """What the policy forbids is tried; the watch sees to it that nothing comes of it."""
@@ -130,7 +134,7 @@ class Player:
 
     def reboot_nat(self, fault: Fault) -> None:
         self.mesh.reboot_nat(fault.who[0])
-        self.mesh.watch.stir("", 10.0)
+        self.mesh.watch.stir("", NAT_PASSED_IN)
 
     def hole(self, fault: Fault) -> None:
         a, b = fault.who
@@ -171,7 +175,7 @@ class Player:
 
     def _move(self, fault: Fault, kind: NatKind | None, *, v4: bool = True) -> None:
         self.mesh.move(fault.who[0], kind, v4=v4, v6=not v4)
-        self.mesh.watch.stir("", 10.0)
+        self.mesh.watch.stir("", MOVED_IN)
 
     def storm(self, fault: Fault) -> None:
         """Most packets are lost for a while."""

@@ -59,11 +59,12 @@ class _Peer:
     asking_since: Instant = NEVER
     noted_sent: Instant = NEVER
     noted_received: dict[bool, Instant] = field(default_factory=dict)  # by UDP, or by a relay
-    sent_at: Instant = NEVER
-    heard_at: Instant = NEVER
     unanswered_since: Instant | None = None
+    doubted_since: Instant | None = None
     doubts: int = 0
-    keepalive_planned: bool = False
+    spoke_at: Instant = NEVER
+    unheard: bool = True
+    keepalive_at: Instant | None = None
 
     def begin(self, theirs: int) -> None:
         if self.theirs != theirs:
@@ -164,16 +165,18 @@ class StubPump:
             self._send(to, peer, DATA, inner.encode())
 
     def _doubt(self, to: NodeKey, peer: _Peer, now: Instant) -> None:
-        """Data that brings no answer asks for another session beside the one there is, sooner when the peer spoke just
-        now."""
+        """Data that brings no answer asks for another session beside the one there is; sooner, and a few times, when
+        the peer spoke just now."""
         if peer.unanswered_since is None:
-            peer.unanswered_since, peer.doubts = now, 0 if now - peer.heard_at < LIVELY else len(DOUBT)
-            return
+            peer.unanswered_since = now
+        if peer.doubted_since is None and (peer.unheard or now - peer.spoke_at < LIVELY):
+            peer.doubted_since, peer.doubts = now, 0
         silent = now - peer.unanswered_since
         due = silent > NEW_HANDSHAKE_AFTER and now - peer.asked_at >= REKEY_TIMEOUT
-        if peer.doubts < len(DOUBT) and silent >= DOUBT[peer.doubts]:
-            peer.doubts += 1
-            due = True
+        if peer.doubted_since is not None and peer.doubts < len(DOUBT):
+            soon = now - peer.doubted_since >= DOUBT[peer.doubts]
+            peer.doubts += soon
+            due |= soon
         if due and peer.theirs is not None:
             peer.asked_at = now
             self._send(to, peer, INITIATION, b"")
@@ -205,7 +208,9 @@ class StubPump:
             self.counts["replay"] += 1
         else:
             self._heard(source, peer, by)
+            peer.unheard, peer.doubted_since = False, None
             if kind == DATA:
+                peer.spoke_at = self._clock.now
                 self._plan_keepalive(source, peer)
                 self._inward(source, peer, packet[HEAD:].translate(OPENING))
 
@@ -247,7 +252,7 @@ class StubPump:
     def _send(self, to: NodeKey, peer: _Peer, kind: bytes, payload: bytes) -> None:
         now = self._clock.now
         packet = self._packet(peer, kind, payload)
-        peer.sent_at = now
+        peer.keepalive_at = None
         if kind != KEEPALIVE and now - peer.noted_sent >= QUIET:
             peer.noted_sent = now
             self._brain.sent(to)
@@ -268,19 +273,18 @@ class StubPump:
 
     def _heard(self, key: NodeKey, peer: _Peer, by: Endpoint | RegionId) -> None:
         now = self._clock.now
-        peer.heard_at, peer.unanswered_since = now, None
+        peer.unanswered_since = None
         direct = isinstance(by, Endpoint)
         if now - peer.noted_received.get(direct, NEVER) >= QUIET:
             peer.noted_received[direct] = now
             self._brain.received(key, by)
 
     def _plan_keepalive(self, key: NodeKey, peer: _Peer) -> None:
-        if not peer.keepalive_planned:
-            peer.keepalive_planned = True
-            self._clock.after(KEEPALIVE_AFTER, self._keepalive, key, peer)
+        """Data was heard: something goes back within that time, and if it is nothing (WireGuard paper §6.5)."""
+        if peer.keepalive_at is None:
+            peer.keepalive_at = Instant(self._clock.now + KEEPALIVE_AFTER)
+            self._clock.at(peer.keepalive_at, self._keepalive, key, peer, peer.keepalive_at)
 
-    def _keepalive(self, key: NodeKey, peer: _Peer) -> None:
-        peer.keepalive_planned = False
-        silent = self._clock.now - peer.sent_at >= KEEPALIVE_AFTER
-        if self._peers.get(key) is peer and peer.theirs is not None and silent:
+    def _keepalive(self, key: NodeKey, peer: _Peer, planned: Instant) -> None:
+        if self._peers.get(key) is peer and peer.theirs is not None and peer.keepalive_at == planned:
             self._send(key, peer, KEEPALIVE, b"")

@@ -33,7 +33,7 @@ TO_ONE_ENDPOINT = 150  # a minute: 8 + 60 probes to one that is silent, as many 
 OF_ONE_CONTACT = 300  # a minute
 OF_A_NODE = 60  # a minute, beside its contacts
 IDLE_AFTER = 150.0  # 45 s of activity after the last packet, 90 s of asking for a session, some slack
-RECOVERS_IN = 5.0  # from what befalls the network, if nothing else is said
+RECOVERS_IN = 4.0  # from what befalls the network, if nothing else is said
 TOLD_WITHIN = 2.0  # a change of policy
 NEVER = Instant(float("-inf"))
 

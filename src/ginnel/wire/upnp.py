@@ -93,7 +93,9 @@ def port_and_path(url: str, *, base_port: int = 80, base_path: str = "/") -> tup
         raise Malformed("expected a URL of http")
     if not parts.netloc:
         port = base_port
-    path = parts.path if parts.path.startswith("/") else base_path.rpartition("/")[0] + "/" + parts.path
+    path = parts.path or ("/" if parts.netloc else "")
+    if not path.startswith("/"):
+        path = base_path.rpartition("/")[0] + "/" + path
     if port == 0:
         raise Malformed("the URL has port 0")
     return port or 80, path + (f"?{parts.query}" if parts.query else "")

@@ -49,8 +49,45 @@ def test_a_changed_port_adds_the_public_address_with_the_local_port_even_with_on
 def test_configured_endpoints_and_a_mapped_port_are_advertised() -> None:
     endpoints = OwnEndpoints([Endpoint.parse("192.0.2.9:9")])
     endpoints.port_bound(1, 1, 1)
-    endpoints.port_mapped = Endpoint.parse("192.0.2.8:8")
+    endpoints.port_mapped_to(Endpoint.parse("192.0.2.8:8"))
     assert texts(endpoints) == [("192.0.2.8:8", EndpointType.PORTMAPPED), ("192.0.2.9:9", EndpointType.EXPLICIT)]
+
+
+def test_a_mapped_port_comes_first_and_is_gone_the_moment_it_is_withdrawn() -> None:
+    endpoints = own(MAPPED)
+    forwarded = Endpoint.parse("198.51.100.1:2000")
+    endpoints.port_mapped_to(forwarded)
+    assert texts(endpoints)[0] == (str(forwarded), EndpointType.PORTMAPPED)
+    endpoints.port_mapped_to(None)
+    assert str(forwarded) not in dict(texts(endpoints))
+
+
+def test_a_mapped_port_outlives_what_stun_said_but_not_our_own_port() -> None:
+    endpoints = own(MAPPED)
+    forwarded = Endpoint.parse("198.51.100.1:2000")
+    endpoints.port_mapped_to(forwarded)
+    endpoints.forget_mappings()
+    assert texts(endpoints)[0][0] == str(forwarded)
+    endpoints.port_bound(7777, 7777, 0)
+    assert str(forwarded) not in dict(texts(endpoints))
+
+
+def test_a_mapped_address_that_no_stun_server_sees_us_at_is_not_advertised_and_counted_once() -> None:
+    endpoints = own()
+    strange = Endpoint.parse("203.0.113.66:2000")
+    endpoints.port_mapped_to(strange)
+    assert texts(endpoints)[0][0] == str(strange)
+    endpoints.seen(MAPPED, T0)
+    assert str(strange) not in dict(texts(endpoints))
+    assert str(strange) not in dict(texts(endpoints))
+    assert endpoints.believed_port_map() is None
+    assert endpoints.drops == {"portmap.foreign_address": 1}
+
+
+def test_a_private_mapped_address_stays_whatever_stun_says() -> None:
+    endpoints = own(MAPPED)
+    endpoints.port_mapped_to(Endpoint.parse("10.9.9.9:2000"))
+    assert texts(endpoints)[0] == ("10.9.9.9:2000", EndpointType.PORTMAPPED)
 
 
 def test_the_report_decides_between_the_answers_of_a_check() -> None:

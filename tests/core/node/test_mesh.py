@@ -16,6 +16,7 @@ from ginnel.core.node.constants import PING_TIMEOUT
 from ginnel.core.node.endpoints import LocalAddress
 from ginnel.core.node.mesh import Mesh
 from ginnel.core.node.netmap import NetMap, apply_frame, first_frame
+from ginnel.core.node.path_policy import PathPolicies, PathPolicy
 from ginnel.wire import disco
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion, FilterRule, MapResponse, NetPortRange, Node, PeerChange
 from ginnel.words import DiscoPrivate, Endpoint, Instant, NodePrivate, RegionId, WallTime
@@ -419,3 +420,37 @@ def test_a_thousand_silent_peers_are_not_looked_at() -> None:
         member.mesh.tick(now)
     assert member.mesh.next_timeout() is None
     assert member.mesh.tick(Instant(now + 1)) == []
+
+
+def test_a_policy_holds_for_peers_that_come_later_and_changes_for_those_that_are_there() -> None:
+    member = alice()
+    only_bob = PathPolicies(peers={"n2": PathPolicy.DIRECT, "n3": PathPolicy.RELAY})
+    actions = member.mesh.path_policies_changed(only_bob, T0)
+    assert steers(actions) == [act.Steer(BOB.key.public(), None, act.NEVER_BY_RELAY)]
+    added = member.frame(peers_changed=[EVE.node(endpoints=[str(ELSEWHERE)])])
+    assert steers(added) == [act.Steer(EVE.key.public(), None, REGION)]
+    assert udp(member.mesh.sent(EVE.key.public(), T0)) == []
+    back = member.mesh.path_policies_changed(PathPolicies(), T0)
+    assert steers(back) == [act.Steer(BOB.key.public(), None, REGION)]
+
+
+def test_a_peer_for_the_relay_alone_gets_no_pong_by_udp() -> None:
+    member = alice()
+    member.mesh.path_policies_changed(PathPolicies(PathPolicy.RELAY), T0)
+    ping = BOB.seal(ALICE, disco.Ping(bytes(12), BOB.key.public()))
+    assert member.mesh.disco_received(BOB_AT, ping, T0) == []
+    assert member.mesh.drops["disco.path_policy"] == 1
+    assert member.mesh.relayed_disco_received(REGION, BOB.key.public(), ping, T0) != []
+
+
+def test_a_ping_of_people_does_not_take_a_way_that_is_forbidden_and_says_so() -> None:
+    member = alice()
+    member.mesh.relay_up(REGION, T0)
+    member.mesh.path_policies_changed(PathPolicies(PathPolicy.DIRECT), T0)
+    actions = member.mesh.ping_requested(8, BOB.key.public(), 0, T0)
+    assert [BOB.open(ALICE, a.packet).kind for a in actions if isinstance(a, act.SendRelay)] in ([], [3])
+    while (at := member.mesh.next_timeout()) is not None and at <= T0 + PING_TIMEOUT + 0.01:
+        actions += member.mesh.tick(at)
+    assert [a.reason for a in actions if isinstance(a, act.PingFailed)] == [
+        "no direct path was found, and `ginnel path` forbids relays for this peer"
+    ]

@@ -10,6 +10,7 @@ import pytest
 from ginnel.core.node.actions import (
     Action,
     AskPort80,
+    EndpointType,
     Health,
     HealthCode,
     MeasureHttps,
@@ -22,6 +23,7 @@ from ginnel.core.node.captive import NO_DETECTION
 from ginnel.core.node.endpoints import LocalAddress
 from ginnel.core.node.names import Names
 from ginnel.core.node.own_network import KEEP_ALIVE_KEPT, OwnNetwork
+from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.relays import Relays
 from ginnel.wire import stun
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion, Node
@@ -329,3 +331,49 @@ def test_a_short_report_that_is_asked_for_where_udp_is_blocked_is_a_full_one() -
     (answer,) = member.done(NetcheckDone)
     assert isinstance(answer, NetcheckDone)
     assert answer.report.region_latency.keys() == {1, 2}
+
+
+def last_report(member: Member) -> ReportToControl:
+    last = member.done(ReportToControl)[-1]
+    assert isinstance(last, ReportToControl)
+    return last
+
+
+def test_a_port_that_the_router_forwards_is_news_at_once_first_in_the_list_and_gone_at_once() -> None:
+    member = Member(1)
+    member.start()
+    member.run(5)
+    assert not last_report(member).net_info.have_port_map
+    forwarded = Endpoint.parse("198.51.100.1:2000")
+    member.take(member.own.port_mapped(PortMapped(forwarded, upnp=False, pmp=True, pcp=True), member.now))
+    report = last_report(member)
+    assert (report.endpoints[0], report.types[0]) == (forwarded, EndpointType.PORTMAPPED)
+    assert (report.net_info.have_port_map, report.net_info.pcp, report.net_info.upnp) == (True, True, False)
+    member.take(member.own.port_mapped(PortMapped(None, upnp=False, pmp=False, pcp=False), member.now))
+    report = last_report(member)
+    assert forwarded not in report.endpoints
+    assert not report.net_info.have_port_map
+
+
+def test_a_forwarded_port_is_still_first_after_a_new_check_and_not_told_again() -> None:
+    member = Member(1)
+    member.start()
+    member.run(5)
+    news = PortMapped(Endpoint.parse("198.51.100.1:2000"), upnp=True, pmp=False, pcp=False)
+    member.take(member.own.port_mapped(news, member.now))
+    reports = len(member.done(ReportToControl))
+    member.take(member.own.check(member.now, full=True))
+    member.run(5)
+    assert len(member.done(ReportToControl)) == reports
+    assert member.own.list[0] == (news.external, EndpointType.PORTMAPPED)
+
+
+def test_a_router_that_names_a_strangers_address_has_us_tell_nobody() -> None:
+    member = Member(1)
+    member.start()
+    member.run(5)
+    strange = Endpoint.parse("203.0.113.66:2000")
+    member.take(member.own.port_mapped(PortMapped(strange, upnp=True, pmp=False, pcp=False), member.now))
+    report = last_report(member)
+    assert strange not in report.endpoints
+    assert not report.net_info.have_port_map

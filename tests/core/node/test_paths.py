@@ -46,6 +46,7 @@ def run(path: PathChooser, until: float) -> list[tuple[float, PathAction]]:
 def direct(endpoint: Endpoint = PUBLIC, latency: float = 0.04) -> PathChooser:
     path = chooser(endpoint)
     path.sent(T0)
+    path.pinged(endpoint, T0)
     path.ponged(Proven(endpoint, latency), T0)
     return path
 
@@ -73,6 +74,7 @@ def test_the_first_rounds_follow_quickly_and_stop_at_a_pong() -> None:
     assert [round(at, 6) for at in rounds] == list(FIRST_ROUNDS[1:])
     other = chooser(PUBLIC)
     other.sent(T0)
+    other.pinged(PUBLIC, Instant(T0 + 0.05))
     other.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 0.05))
     assert run(other, T0 + 2) == []
 
@@ -247,7 +249,11 @@ def test_a_peer_that_does_not_ping_back_is_called_soon_after_the_path_is_proven(
     path.sent(T0)
     run(path, T0 + 1)
     path.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 1.1))
-    assert Invite(though_found=True) in [action for _, action in run(path, T0 + 1.1 + CALL_BACK_AFTER)]
+    assert Invite() in [action for _, action in run(path, T0 + 1.1 + CALL_BACK_AFTER)]
+    early = chooser(PUBLIC)
+    early.sent(T0)
+    early.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 0.05))
+    assert [at - T0 for at, action in run(early, T0 + 2) if action == Invite()] == [1.0]  # one went out at T0
     knows = chooser(PUBLIC)
     knows.sent(T0)
     run(knows, T0 + 1)
@@ -260,7 +266,7 @@ def test_who_calls_while_we_think_we_have_a_path_makes_us_ask_and_not_wait_long(
     path = direct()
     assert probed(path.called([LAN], Instant(T0 + 2))) == [PUBLIC, LAN]
     steered = [(round(at - T0, 3), action) for at, action in run(path, T0 + 2.9) if isinstance(action, Steer)]
-    assert steered == [(2.2, Steer(BOB, PUBLIC, HOME))]
+    assert steered == [(2.12, Steer(BOB, PUBLIC, HOME))]
 
 
 def test_when_a_path_is_lost_another_that_answered_meanwhile_is_used_at_once() -> None:

@@ -7,11 +7,12 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
 import pytest
 
+from ginnel.core.node.endpoints import LocalAddress
 from ginnel.core.node.routing import Routing
 from ginnel.shell.node.links import EVERYTHING, Links, Listener, Stir, changes, read_links, stir_of
 from ginnel.shell.node.router import Router
@@ -64,6 +65,27 @@ def test_another_way_out_is_major_and_another_address_elsewhere_is_not(wan: None
     ip("route", "replace", "default", "via", "192.0.2.2")
     assert read_links("gn0").major(minor)
     assert Links().major(minor)
+
+
+ADDRESS, OTHER, V6 = (LocalAddress("eth0", ip_interface(t)) for t in ("192.0.2.7/24", "192.0.2.8/24", "2001:db8::7/64"))
+FOUR, FOUR_TOO, SIX = ("eth0", "192.0.2.1"), ("wlan0", "198.51.100.1"), ("eth0", "fe80::1")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "major"),
+    [
+        (Links(), Links((ADDRESS,), frozenset({FOUR})), True),
+        (Links((ADDRESS,), frozenset({FOUR})), Links(), True),
+        (Links((ADDRESS,), frozenset({FOUR})), Links((OTHER,), frozenset({FOUR})), True),
+        (Links((ADDRESS,), frozenset({FOUR})), Links((ADDRESS,), frozenset({FOUR, FOUR_TOO})), True),
+        (Links((ADDRESS,), frozenset({FOUR})), Links((ADDRESS,), frozenset({FOUR, ("ppp0", "")})), True),
+        (Links((ADDRESS,), frozenset({FOUR})), Links((ADDRESS, OTHER), frozenset({FOUR})), False),
+        (Links((ADDRESS,), frozenset({FOUR})), Links((ADDRESS, V6), frozenset({FOUR, SIX})), False),
+        (Links((ADDRESS, V6), frozenset({FOUR, SIX})), Links((ADDRESS,), frozenset({FOUR})), True),
+    ],
+)
+def test_what_goes_is_major_and_what_only_comes_is_not(before: Links, now: Links, major: bool) -> None:
+    assert now.major(before) is major
 
 
 async def heard(router: Router, *command: str) -> Stir:

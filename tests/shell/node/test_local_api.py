@@ -66,6 +66,9 @@ class Daemon:
             self.watched -= 1
             self.left.set()
 
+    async def port_mapping(self):
+        return {"Text": "none", "Report": {"External": ""}}
+
     def inside(self):
         return {"counters": {}}
 
@@ -156,7 +159,15 @@ async def test_only_masked_members_of_the_prefs_change(tmp_path: Path) -> None:
         assert daemon.kept == Prefs(control_url="https://c.example", want_running=True)
 
 
-@pytest.mark.parametrize("body", [{"WantRunning": "yes", "WantRunningSet": True}, [1]])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"WantRunning": "yes", "WantRunningSet": True},
+        {"PathPolicy": "sideways", "PathPolicySet": True},
+        {"PathPolicies": {"n1": "never"}, "PathPoliciesSet": True},
+        [1],
+    ],
+)
 async def test_prefs_of_a_wrong_type_are_refused(tmp_path: Path, body: object) -> None:
     async with api(tmp_path) as (daemon, path):
         assert (await ask(path, "PATCH", "prefs", body))[0] == 400

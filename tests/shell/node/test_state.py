@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ginnel.core.node.path_policy import PathPolicy
 from ginnel.shell.node.state import FILE, Prefs, State, StateError, StateFile
 from ginnel.words import MachinePrivate, NodePrivate
 
@@ -24,6 +25,14 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     opened(tmp_path / "s")
     StateFile(tmp_path / "s").write(STATE)
     assert opened(tmp_path / "s") == STATE
+
+
+def test_the_policies_of_paths_are_remembered(tmp_path: Path) -> None:
+    prefs = Prefs(path_policy=PathPolicy.DIRECT, path_policies={"n7": PathPolicy.RELAY})
+    opened(tmp_path / "s")
+    StateFile(tmp_path / "s").write(State(STATE.machine, prefs=prefs))
+    policies = opened(tmp_path / "s").prefs.paths()
+    assert (policies.of("n7"), policies.of("n8")) == (PathPolicy.RELAY, PathPolicy.DIRECT)
 
 
 def test_a_first_start_draws_a_machine_key_and_keeps_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ginnel.core.node.addresses import is_candidate
 from ginnel.core.node.constants import CALL_ME_MAYBE_ENDPOINTS, ENDPOINTS_FRESH_ENOUGH
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.path_actions import NEVER, Invite, PathAction, Probe, Purpose
+from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.peers import Peer, PeerTable
 from ginnel.core.node.scoring import Proven, wire_size
 from ginnel.core.node.session import DiscoSession, Dropped, Opened, OpenPings, SentPing
@@ -49,14 +50,14 @@ class Discovery:
         self.own_key: NodeKey | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
         self.endpoints_at: Instant = NEVER
-        self.invites: dict[NodeKey, Invite] = {}
+        self.invites: dict[NodeKey, None] = {}
         """Peers that get a call-me-maybe as soon as our endpoints are fresh."""
         self.touched: set[NodeKey] = set()
         self.regions_wanted: set[RegionId] = set()
         """Relays that something waits for; the mesh empties it."""
         self.punched: Callable[[Peer, Punch, Instant], list[Action]] = lambda _peer, _message, _now: []
         """Takes the words of a peer that wants to get through our NATs together (punch.py)."""
-        self._parked: dict[NodeKey, Invite] = {}
+        self._parked: dict[NodeKey, Instant] = {}
         self._relay_up = relay_up
         self._peers = peers
         self._drops = drops
@@ -74,7 +75,7 @@ class Discovery:
                 case Probe(endpoint, purpose, socket, size, ttl):
                     actions += self._ping(peer, endpoint, purpose, now, socket=socket, size=size, ttl=ttl)
                 case Invite():
-                    actions += self._invite(peer, each, now)
+                    actions += self._invite(peer, now)
                 case Steer():
                     self._note_steered(peer.key, each.endpoint)
                     actions.append(each)
@@ -137,22 +138,22 @@ class Discovery:
     def fresh(self, now: Instant) -> bool:
         return now - self.endpoints_at < ENDPOINTS_FRESH_ENOUGH
 
-    def _invite(self, peer: Peer, invite: Invite, now: Instant) -> list[Action]:
-        self.invites[peer.key] = invite
+    def _invite(self, peer: Peer, now: Instant) -> list[Action]:
+        self.invites[peer.key] = None
         return self.send_invites(now) if self.fresh(now) else []
 
     def send_invites(self, now: Instant) -> list[Action]:
         """Our endpoints are as fresh as they get: call those who wait."""
         waiting, self.invites = self.invites, {}
         actions: list[Action] = []
-        for key, invite in waiting.items():
+        for key in waiting:
             peer = self._peers.get(key)
             if peer is None or peer.disco is None or peer.path.region == NO_REGION:
                 continue
-            if peer.path.trusted(now) and not invite.though_found:
+            if peer.path.known_to_peer(now):
                 continue
             if not self._relay_up(peer.path.region):
-                self._parked[key] = invite
+                self._parked[key] = now
                 self.regions_wanted.add(peer.path.region)
                 continue
             packet = self.session.seal(peer.disco, CallMeMaybe(self.endpoints[:CALL_ME_MAYBE_ENDPOINTS]))
@@ -160,14 +161,14 @@ class Discovery:
                 actions.append(SendRelay(peer.path.region, key, packet))
         return actions
 
-    def relay_came_up(self, region: RegionId) -> None:
-        """Those who could not be called for want of this relay are called now."""
-        for key, invite in list(self._parked.items()):
+    def relay_came_up(self, region: RegionId, now: Instant) -> None:
+        """Those who could not be called for want of this relay are called now, unless that was long ago."""
+        for key, since in list(self._parked.items()):
             peer = self._peers.get(key)
             if peer is None or peer.path.region == region:
                 del self._parked[key]
-            if peer is not None and peer.path.region == region:
-                self.invites[key] = invite
+            if peer is not None and peer.path.region == region and now - since <= ENDPOINTS_FRESH_ENOUGH:
+                self.invites[key] = None
 
     # --- what comes in ---
 
@@ -269,7 +270,7 @@ class Discovery:
         trusted = peer.path.endpoint if peer.path.trusted(now) else None
         socket = peer.path.socket if trusted else 0
         ways: list[Endpoint | RegionId] = [trusted] if trusted else list(peer.path.candidates)
-        if trusted is None and peer.path.region != NO_REGION:
+        if trusted is None and peer.path.region != NO_REGION and peer.path.policy is not PathPolicy.DIRECT:
             ways.append(peer.path.region)
         return [
             action

@@ -14,6 +14,7 @@ from ginnel.core.node.actions import EndpointType
 from ginnel.core.node.addresses import in_tailnet, is_private
 from ginnel.core.node.constants import ENDPOINT_KEPT, ENDPOINTS_PER_IP
 from ginnel.core.node.netcheck_report import Report
+from ginnel.core.node.portmap.judge import is_foreign
 from ginnel.words import Endpoint, Instant, IpAddress
 
 ADVERTISED_MAX = 32  # a call-me-maybe of ours holds no more; ginnel reads no more of others'
@@ -40,6 +41,8 @@ class OwnEndpoints:
         self._stun: dict[Endpoint, Instant] = {}
         self._kept: dict[Endpoint, tuple[EndpointType, Instant]] = {}
         self.port_mapped: Endpoint | None = None
+        self.drops: Counter[str] = Counter()
+        self._foreign: Endpoint | None = None
         self.port_v4 = 0
         self.port_v6 = 0
         self.configured_port = 0
@@ -51,12 +54,32 @@ class OwnEndpoints:
         """Other sockets have other mappings: what STUN said of the old ones is void."""
         if (v4, v6) != (self.port_v4, self.port_v6):
             self.forget_mappings()
+            self.port_mapped_to(None)
         self.port_v4, self.port_v6, self.configured_port = v4, v6, configured
 
     def forget_mappings(self) -> None:
         self._stun.clear()
         self._kept.clear()
-        self.port_mapped = None
+
+    def port_mapped_to(self, external: Endpoint | None) -> None:
+        """The home router forwards this to us; None: it does not any more, and that is told at once."""
+        if self.port_mapped is not None:
+            self._kept.pop(self.port_mapped, None)
+        self.port_mapped = external
+
+    def believed_port_map(self) -> Endpoint | None:
+        """Unless STUN servers say that the address is somebody else's."""
+        mapped = self.port_mapped
+        if mapped is None or not isinstance(mapped.ip, IPv4Address):
+            return None
+        if not is_foreign(mapped.ip, (seen.ip for seen in self._stun if isinstance(seen.ip, IPv4Address))):
+            self._foreign = None
+            return mapped
+        if self._foreign != mapped:
+            self._foreign = mapped
+            self._kept.pop(mapped, None)
+            self.drops["portmap.foreign_address"] += 1
+        return None
 
     def seen(self, mapped: Endpoint, now: Instant) -> None:
         """A STUN server saw us there; counts until the report of the check is in."""
@@ -98,8 +121,8 @@ class OwnEndpoints:
         return tuple(found.items())[:ADVERTISED_MAX]
 
     def _current(self) -> Iterable[OwnEndpoint]:
-        if self.port_mapped is not None:
-            yield self.port_mapped, EndpointType.PORTMAPPED
+        if (mapped := self.believed_port_map()) is not None:
+            yield mapped, EndpointType.PORTMAPPED
         for mapped in self._stun:
             yield mapped, EndpointType.STUN
         yield from self._with_local_port()

@@ -21,6 +21,8 @@ from ginnel.core.node.mesh_parts import MeshParts
 from ginnel.core.node.netcheck import ENOUGH_REGIONS
 from ginnel.core.node.netmap import MapChange, NetMap
 from ginnel.core.node.path_actions import NEVER
+from ginnel.core.node.path_policy import PathPolicies, PathPolicy
+from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.punch import probing_allowed
 from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
 from ginnel.words import Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
@@ -74,6 +76,10 @@ class Mesh(MeshParts):
         self._own.control_connected = connected
         return self._settle([], now)
 
+    def path_policies_changed(self, policies: PathPolicies, now: Instant) -> list[Action]:
+        """What the user allows for the ways to peers, at the start and whenever it changes."""
+        return self._settle(self._apply(self._peers.policies_changed(policies, now), now), now)
+
     # --- the machine underneath ---
 
     def interfaces_changed(self, addresses: Sequence[LocalAddress], now: Instant) -> list[Action]:
@@ -89,6 +95,18 @@ class Mesh(MeshParts):
         problem = None if v4 else "the UDP port for IPv4 could not be bound; traffic goes by relays"
         actions = self._health(HealthCode.NO_UDP4_BIND, problem)
         return self._settle([*actions, *self._own.restart_check(now)], now)
+
+    def port_mapped(self, news: PortMapped, now: Instant) -> list[Action]:
+        """What the home router forwards, and which protocols for that it speaks: see portmap/mapper.py."""
+        return self._settle(self._own.port_mapped(news, now), now)
+
+    @property
+    def port_map_believed(self) -> bool:
+        return self._own.endpoints.believed_port_map() is not None
+
+    def is_active(self, now: Instant) -> bool:
+        """Whether traffic went out in the last 45 s."""
+        return self._own.is_active(now)
 
     def metered_changed(self, metered: bool) -> None:
         """Whether the way out is paid for by the byte: then no ports are guessed to get through NATs."""
@@ -195,7 +213,7 @@ class Mesh(MeshParts):
     def relay_up(self, region: RegionId, now: Instant) -> list[Action]:
         """Logged in."""
         self._relays.went_up(region)
-        self._discovery.relay_came_up(region)
+        self._discovery.relay_came_up(region, now)
         actions = self._health(HealthCode.NO_DERP_CONNECTION, None) if region == self._relays.home else []
         return self._settle([*actions, *self._reroute_all(region, now)], now)
 
@@ -274,8 +292,14 @@ class Mesh(MeshParts):
                 actions += self._discovery.perform(peer, peer.path.tick(now), now)
         for request in self._questions.pop_due(now):
             if (asked := self._discovery.give_up(request)) is not None:
-                actions.append(PingFailed(request, asked, "timed out"))
+                actions.append(PingFailed(request, asked, self._why_no_pong(asked)))
         return self._settle(actions, now)
+
+    def _why_no_pong(self, key: NodeKey) -> str:
+        peer = self._peers.get(key)
+        if peer is not None and peer.path.policy is PathPolicy.DIRECT:
+            return "no direct path was found, and `ginnel path` forbids relays for this peer"
+        return "timed out"
 
     def next_timeout(self) -> Instant | None:
         """When to call `tick` next; None: nothing is planned."""

@@ -57,6 +57,7 @@ class MeshParts:
         self._names = Names()
         self._relays = Relays(self._names, entropy)
         self._own = OwnNetwork(self._relays, self._names, entropy, static=static_endpoints, only_tcp_443=only_tcp_443)
+        self._own.endpoints.drops = self.drops
         session = DiscoSession(disco, entropy)
         self._peers = PeerTable(session, ProbeBudget())
         self._discovery = Discovery(session, self._peers, self.drops, self._relays.up)

@@ -25,6 +25,7 @@ from ginnel.core.node.netcheck import ENOUGH_REGIONS, AddressSeen, CheckAction, 
 from ginnel.core.node.netcheck_plan import measured_regions
 from ginnel.core.node.netcheck_report import Report
 from ginnel.core.node.path_actions import NEVER
+from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.relays import Relays
 from ginnel.wire.tailcfg import DERPMap, NetInfo, Node
 from ginnel.words import Endpoint, Instant, RegionId
@@ -121,6 +122,17 @@ class OwnNetwork:
         if self._restun_at is None:
             self._restun_at = self._next_restun(now)
 
+    def is_active(self, now: Instant) -> bool:
+        return now - self._last_activity < SESSION_ACTIVE_TIMEOUT
+
+    def port_mapped(self, news: PortMapped, now: Instant) -> list[Action]:
+        """What the home router does for us."""
+        self.port_services_found(upnp=news.upnp, pmp=news.pmp, pcp=news.pcp)
+        self.endpoints.port_mapped_to(news.external)
+        if self.report is not None:
+            self.report = dataclasses.replace(self.report, upnp=news.upnp, pmp=news.pmp, pcp=news.pcp)
+        return self._refresh(now)
+
     def check(self, now: Instant, *, full: bool = False) -> list[Action]:
         """Look at the network anew. While a check runs, one more is noted for after it."""
         if self._netcheck.running:
@@ -202,7 +214,7 @@ class OwnNetwork:
         actions += self._portal(self._captive.tick(now))
         if self._restun_at is not None and self._restun_at <= now:
             self._restun_at = None
-            if now - self._last_activity < SESSION_ACTIVE_TIMEOUT:
+            if self.is_active(now):
                 self._restun_at = self._next_restun(now)
                 actions += self.check(now)
         if self._tell_home_at is not None and self._tell_home_at <= now:
@@ -325,7 +337,7 @@ class OwnNetwork:
             self._relays.home,
             self._told.net_info if self._told is not None else None,
             varies=self.mapping_varies,
-            port_mapped=self.endpoints.port_mapped is not None,
+            port_mapped=self.endpoints.believed_port_map() is not None,
         )
 
     def _answer(self, report: Report) -> list[Action]:

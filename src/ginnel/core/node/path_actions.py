@@ -35,10 +35,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """Send the peer a call-me-maybe by its relay, with fresh endpoints of ours. `though_found`: also if we have a path
-    by the time they are fresh, for it is the peer that has none."""
-
-    though_found: bool = False
+    """Send the peer a call-me-maybe by its relay, with fresh endpoints of ours."""
 
 
 PathAction = Probe | Invite | Steer

@@ -12,6 +12,7 @@ from ginnel.core.node.candidates import Candidates
 from ginnel.core.node.constants import (
     CALL_BACK_AFTER,
     FULL_SIZE,
+    PEER_KNOWS,
     PONG_DUE_FACTOR,
     PONG_DUE_MIN,
     PROVEN_ENDPOINT_INTERVAL,
@@ -88,6 +89,10 @@ class PathCore:
         """By which data goes, alone or as well; 0: by none."""
         region = self._steered[1]
         return RegionId(0) if region == NEVER_BY_RELAY else region
+
+    def known_to_peer(self, now: Instant) -> bool:
+        """Whether we have a path and the peer probably knows it: it has pinged us lately."""
+        return self.trusted(now) and now - self._last_pinged < PEER_KNOWS
 
     def deaf_to(self, endpoint: Endpoint, now: Instant) -> str | None:
         """Why a ping from there gets no answer: the peer would take it for a way that carries data. None: it gets

@@ -237,6 +237,9 @@ class PathChooser(PathDoubts):
     def _call_back(self, now: Instant) -> list[PathAction]:
         """The path was proven a moment ago. A peer that knows it too has pinged us meanwhile; one that has not may wait
         for seconds with its next round (official ones do) unless it is called."""
-        if not self.trusted(now) or now - self._last_pinged < CALL_BACK_GAP:
+        if not self.trusted(now) or self.known_to_peer(now):
             return []
-        return self._rounds.invite(now, gap=CALL_BACK_GAP, though_found=True)
+        if now - self._rounds.last_invite < CALL_BACK_GAP:
+            self._timers[Timer.CALL_BACK] = Instant(self._rounds.last_invite + CALL_BACK_GAP)
+            return []
+        return self._rounds.invite(now, gap=CALL_BACK_GAP)

@@ -13,6 +13,7 @@ from ginnel.core.node.actions import Action, RemovePeer, ResetPeer, SetPeer, Ste
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.netmap import MapChange
 from ginnel.core.node.path_actions import NEVER, PathAction
+from ginnel.core.node.path_policy import PathPolicies
 from ginnel.core.node.paths import PathChooser
 from ginnel.core.node.probe_budget import ProbeBudget
 from ginnel.core.node.session import DiscoSession
@@ -53,6 +54,7 @@ class PeerTable:
 
     def __init__(self, session: DiscoSession, budget: ProbeBudget) -> None:
         self._session = session
+        self.policies = PathPolicies()
         self._budget = budget
         self._peers: dict[NodeKey, Peer] = {}
         self._shadowed: dict[int, Node] = {}
@@ -89,13 +91,23 @@ class PeerTable:
             self._add(node, done, now)
         return done
 
+    def policies_changed(self, policies: PathPolicies, now: Instant) -> Change:
+        """What the user allows for each peer's way. WireGuard-only peers have but one."""
+        self.policies = policies
+        done = Change()
+        for peer in self._peers.values():
+            if not peer.node.is_wire_guard_only:
+                done.paths.append((peer, peer.path.policy_changed(policies.of(peer.node.stable_id), now)))
+        return done
+
     def _add(self, node: Node, done: Change, now: Instant) -> None:
         if not node.key or node.expired:
             return
         if node.key in self._peers:
             self._shadowed[node.id] = node
             return
-        peer = Peer(node, PathChooser(node.key, self._budget), peer_views.home_region(node))
+        path = PathChooser(node.key, self._budget, self.policies.of(node.stable_id))
+        peer = Peer(node, path, peer_views.home_region(node))
         self._peers[node.key] = peer
         done.actions.append(SetPeer(node.key, peer_views.allowed_ips(node)))
         if node.is_wire_guard_only:

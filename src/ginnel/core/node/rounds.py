@@ -35,7 +35,7 @@ class Rounds:
         self._burst_began = NEVER
         self._burst_gap = FIRST_ROUNDS_AGAIN
         self._done = 0
-        self._last_invite = NEVER
+        self.last_invite = NEVER
 
     # --- bursts ---
 
@@ -74,7 +74,7 @@ class Rounds:
         """What was tried and proven says nothing any more: the next search is a first one."""
         self.candidates.forget_history()
         self.shunned.clear()
-        self._burst_began = self._last_invite = NEVER
+        self._burst_began = self.last_invite = NEVER
         self.hope_again()
 
     # --- rounds ---
@@ -118,9 +118,9 @@ class Rounds:
         self._budget.answered(proven.endpoint)
         self.hope_again()
 
-    def invite(self, now: Instant, *, gap: float = DISCO_PING_INTERVAL, though_found: bool = False) -> list[PathAction]:
+    def invite(self, now: Instant, *, gap: float = DISCO_PING_INTERVAL) -> list[PathAction]:
         """A peer without a known candidate is invited too: it may be the only one who can begin."""
-        if self.silent or now - self._last_invite < gap:
+        if self.silent or now - self.last_invite < gap:
             return []
-        self._last_invite = now
-        return [Invite(though_found)]
+        self.last_invite = now
+        return [Invite()]

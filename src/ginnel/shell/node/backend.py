@@ -6,6 +6,7 @@ Room: shell.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,7 @@ from ginnel.core.node.login import Refused
 from ginnel.core.node.netcheck import ENOUGH_REGIONS, VERBOSE_REGIONS
 from ginnel.core.node.netcheck_report import Report
 from ginnel.core.node.netcheck_text import report_json, report_line, report_text
+from ginnel.core.node.portmap.text import lines, view
 from ginnel.shell.node import status_json
 from ginnel.shell.node.engine import EngineClosed
 from ginnel.shell.node.hostinfo import host_name
@@ -25,7 +27,7 @@ from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.node import MeshNode
 from ginnel.shell.node.state import Prefs
 from ginnel.wire.tailcfg import DERPMap, Node, encode
-from ginnel.words import NodeKey
+from ginnel.words import Instant, NodeKey
 
 WATCH_EVERY = 1.0
 
@@ -128,10 +130,22 @@ class NodeBackend:
         if self._node.engine is None or not self._node.netmap.derp_map.regions:
             raise Refusal(409, "there is no DERP map yet: run `ginnel up` first")
         try:
-            done = await self._node.engine.netcheck(full=full, enough=VERBOSE_REGIONS if verbose else ENOUGH_REGIONS)
+            enough = VERBOSE_REGIONS if verbose else ENOUGH_REGIONS
+            asked = self._node.engine.netcheck(full=full, enough=enough)
+            done, _ = await asyncio.gather(asked, self._node.home_router.mapping.probed())
         except EngineClosed as error:
             raise Refusal(503, str(error)) from None
-        return netcheck_answer(done.report, self._node.netmap.derp_map, verbose=verbose)
+        news = self._node.home_router.mapping.news
+        report = dataclasses.replace(done.report, upnp=news.upnp, pmp=news.pmp, pcp=news.pcp)
+        return netcheck_answer(report, self._node.netmap.derp_map, verbose=verbose)
+
+    async def port_mapping(self) -> dict[str, Any]:
+        """Look anew, then say what is found and held."""
+        mapping, engine = self._node.home_router.mapping, self._node.engine
+        await mapping.looked()
+        now = Instant(asyncio.get_running_loop().time())
+        members = view(mapping.mapper, now, advertised=engine is not None and engine.mesh.port_map_believed)
+        return {"Text": "\n".join(lines(members)), "Report": members}
 
     async def watch(self) -> AsyncIterator[dict[str, Any]]:
         """A line at once, at each change, and each second."""
@@ -171,6 +185,7 @@ class NodeBackend:
             "Drops": dict(engine.mesh.drops),
             "Ports": list(engine.ports),
             "Health": dict(engine.health),
+            "Paths": status_json.paths(engine.mesh.status(engine.now())),
         }
 
 

@@ -35,6 +35,7 @@ class Options:
     socket: Path
     port: int = 41641
     tun: str = "ginnel0"
+    port_mapping: bool = True
     verbose: int = 0
 
 
@@ -61,6 +62,7 @@ async def serve(options: Options) -> None:
             tun=options.tun,
             port=options.port,
             open_pump=lambda key: open_pump(key, options.tun),
+            port_mapping=options.port_mapping,
         )
         try:
             _open(node, file)

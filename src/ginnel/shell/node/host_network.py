@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable
 
 from ginnel.core.node.routing import Routing
@@ -17,8 +16,6 @@ from ginnel.shell.node.router import Router
 log = logging.getLogger(__name__)
 
 ROUTES_AGAIN = 10.0  # seconds until what the kernel refused is tried again
-LOOK_FOR_SLEEP = 15.0
-SLEPT = 30.0  # that long a sleep leaves no NAT mapping and no connection to rely on
 
 
 class HostNetwork:
@@ -86,19 +83,3 @@ class HostNetwork:
             self._again.cancel()
         self._router.clear()
         self._router.close()
-
-
-async def sleeps() -> AsyncIterator[float]:
-    """Yield the seconds of each sleep of the machine: the loop's clock stands still then, and timers with it."""
-    before = asleep()
-    while True:
-        await asyncio.sleep(LOOK_FOR_SLEEP)
-        now = asleep()
-        if now - before > SLEPT:
-            yield now - before
-        before = now
-
-
-def asleep() -> float:
-    """Seconds that this machine has slept since it started."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)

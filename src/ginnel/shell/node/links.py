@@ -33,12 +33,23 @@ class Links:
     defaults: frozenset[tuple[str, str]] = frozenset()
 
     def major(self, before: Links) -> bool:
-        """Whether the way out moved: other default routes, or other addresses on their interfaces."""
-        return self.defaults != before.defaults or self._outward() != before._outward()
+        """Whether the way out moved: a default route or an address on its interface went, or there is another route
+        for a family that had one. What only adds to it, as IPv6 that comes up after IPv4, disturbs no path."""
+        if not before.defaults:
+            return bool(self.defaults)
+        if before.defaults - self.defaults or before._outward() - self._outward():
+            return True
+        had = {_family(gateway) for _, gateway in before.defaults}
+        return any(_family(gateway) in had | {""} for _, gateway in self.defaults - before.defaults)
 
     def _outward(self) -> frozenset[LocalAddress]:
         names = {name for name, _ in self.defaults}
         return frozenset(a for a in self.addresses if a.interface in names)
+
+
+def _family(gateway: str) -> str:
+    """ "" for a route without a gateway, which does not tell."""
+    return gateway and ("6" if ":" in gateway else "4")
 
 
 @dataclass(frozen=True, slots=True)

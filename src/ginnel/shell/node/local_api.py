@@ -1,7 +1,7 @@
 """The local API: what `ginnel` and other programs on this machine may ask the daemon.
 
-Room: shell. Names and shapes are Tailscale's (tailscale: ipn/localapi); `netcheck` and the events of `watch-ipn-bus`
-are ours.
+Room: shell. Names and shapes are Tailscale's (tailscale: ipn/localapi); `netcheck`, `debug-portmap` and the events of
+`watch-ipn-bus` are ours.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Backend(Protocol):
     def derp_map(self) -> dict[str, Any]: ...
     async def netcheck(self, *, full: bool, verbose: bool) -> dict[str, Any]: ...
     def watch(self) -> AsyncIterator[dict[str, Any]]: ...
+    async def port_mapping(self) -> dict[str, Any]: ...
     def inside(self) -> dict[str, Any]: ...
 
 
@@ -163,6 +164,9 @@ class LocalApi:
 
         return Answer(lines=lines())
 
+    async def _port_mapping(self, _: Request) -> Answer:
+        return _json(await self._backend.port_mapping())
+
     async def _inside(self, _: Request) -> Answer:
         return _json(self._backend.inside())
 
@@ -178,6 +182,7 @@ ROUTES: dict[str, dict[str, tuple[Rights, Handler]]] = {
     "derpmap": {"GET": (Rights.READ, LocalApi._derp_map)},
     "netcheck": {"POST": (Rights.READ, LocalApi._netcheck)},
     "watch-ipn-bus": {"GET": (Rights.READ, LocalApi._watch)},
+    "debug-portmap": {"POST": (Rights.READ, LocalApi._port_mapping)},
     "debug-inside": {"GET": (Rights.READ, LocalApi._inside)},
 }
 

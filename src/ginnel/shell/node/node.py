@@ -21,17 +21,20 @@ from ginnel.core.node.control_session import ControlAction, ControlSession, KeyE
 from ginnel.core.node.login import Idle, KeepKey, Login, Refused, Visit
 from ginnel.core.node.mesh import Mesh
 from ginnel.core.node.netmap import BadMap, MapChange, NetMap, apply_frame, expire_keys, first_frame, next_expiry
+from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.routing import MARK, Routing, concerns_routing, routing_of
 from ginnel.shell.node.contained import start
 from ginnel.shell.node.control_client import ControlClient
 from ginnel.shell.node.engine import Engine, PumpLike, StartError
-from ginnel.shell.node.host_network import HostNetwork, sleeps
+from ginnel.shell.node.home_router import HomeRouter
+from ginnel.shell.node.host_network import HostNetwork
 from ginnel.shell.node.hostinfo import hostinfo
 from ginnel.shell.node.keeper import Keeper
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.metered import is_metered
 from ginnel.shell.node.router import Router
+from ginnel.shell.node.sleeps import sleeps
 from ginnel.shell.node.state import Prefs, State, StateFile
 from ginnel.wire.read import Malformed
 from ginnel.wire.tailcfg import NetInfo
@@ -55,11 +58,13 @@ class MeshNode:
         port: int,
         open_pump: Callable[[NodePrivate], PumpLike],
         router: Router | None = None,
+        port_mapping: bool = True,
     ) -> None:
         self._keeper = Keeper(state, file)
         self._port = port
         self._open_pump = open_pump
         self._host = HostNetwork(tun, router or Router(tun), self._notify)
+        self.home_router = HomeRouter(tun, state, allowed=port_mapping, tell=self._take_port_mapped, spawn=self._spawn)
         self._disco = DiscoPrivate(os.urandom(32))
         self.netmap = NetMap()
         self.engine: Engine | None = None
@@ -92,6 +97,7 @@ class MeshNode:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 self._host.read()
+                self.home_router.read()
                 self._route()
                 self._start_engine()
                 tasks.create_task(self._watch_links())
@@ -100,6 +106,7 @@ class MeshNode:
                     self._start_control(lambda session: session.start())
         finally:
             self._tasks = None
+            await self.home_router.mapping.close()
             self.close()
             self._host.close()
 
@@ -125,8 +132,15 @@ class MeshNode:
         engine = self.engine
         assert engine is not None
         engine.start(self._port)
+        self._tell_policies()
         engine.input(lambda mesh, now: mesh.set_node_key(self._engine_key, now))
         self._tell_links(engine)
+        engine.input(lambda mesh, now: mesh.port_mapped(self.home_router.mapping.news, now))
+
+    def _tell_policies(self) -> None:
+        policies = self.state.prefs.paths()
+        if self.engine is not None:
+            self.engine.input(lambda mesh, now: mesh.path_policies_changed(policies, now))
 
     def _renew_engine(self, key: NodePrivate) -> None:
         """Another key, or a clean slate: a pump keeps its key for life."""
@@ -294,11 +308,23 @@ class MeshNode:
             self.engine.input(lambda mesh, now: mesh.link_changed(major, now))
         if major and self.client is not None:
             self.client.link_changed({str(local.address.ip) for local in self._host.links.addresses})
+        moved = self.home_router.read()
+        self._follow_router()
+        if major and not moved:
+            self.home_router.mapping.look()
 
     def _tell_links(self, engine: Engine) -> None:
         links = self._host.links
         engine.mesh.metered_changed(is_metered(name for name, _ in links.defaults))
         engine.input(lambda mesh, now: mesh.interfaces_changed(links.addresses, now))
+
+    def _follow_router(self) -> None:
+        if self._tasks is not None and self.engine is not None:
+            self.home_router.follow(self.state, self.engine, self.netmap)
+
+    def _take_port_mapped(self, news: PortMapped) -> None:
+        if self.engine is not None:
+            self.engine.input(lambda mesh, now: mesh.port_mapped(news, now))
 
     # --- what the user asks ------------------------------------------------------------------------------------
 
@@ -315,6 +341,7 @@ class MeshNode:
         if prefs == before:
             return
         self._keeper.set_prefs(prefs)
+        self._tell_policies()
         if not prefs.want_running:
             self._rest(self._engine_key)
         elif self.client is None or prefs.control_url != before.control_url:
@@ -330,6 +357,7 @@ class MeshNode:
         if not prefs.control_url:
             raise Refusal(400, "no coordination server is named: give --login-server or --invite")
         self._keeper.set_prefs(msgspec.structs.replace(prefs, want_running=True, logged_out=False))
+        self._tell_policies()
         same_server = (prefs.control_url, prefs.server_key) == (before.control_url, before.server_key)
         client = self.client
         fresh, auth_key = request.force_reauth, request.auth_key
@@ -395,6 +423,7 @@ class MeshNode:
         return lines + list(self.netmap.health)
 
     def _notify(self) -> None:
+        self._follow_router()
         for moved in self.watchers:
             moved.set()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from ginnel.core.node.path_policy import PathPolicies, PathPolicy
 from ginnel.words import BadKey, MachineKey, MachinePrivate, NodePrivate
 
 FILE = "ginneld.state"
@@ -24,7 +25,8 @@ class StateError(Exception):
 
 
 class Prefs(msgspec.Struct, frozen=True, rename="pascal"):
-    """What the user asked for. `server_key`: the Noise key of the invite, "" where `/key` over TLS is trusted."""
+    """What the user asked for. `server_key`: the Noise key of the invite, "" where `/key` over TLS is trusted.
+    `path_policies`: of single peers, by stable node id."""
 
     control_url: str = msgspec.field(default="", name="ControlURL")
     server_key: str = ""
@@ -33,6 +35,13 @@ class Prefs(msgspec.Struct, frozen=True, rename="pascal"):
     hostname: str = ""
     accept_routes: bool = msgspec.field(default=False, name="RouteAll")
     advertise_tags: tuple[str, ...] = ()
+    path_policy: PathPolicy = PathPolicy.AUTO
+    path_policies: dict[str, PathPolicy] = msgspec.field(default_factory=dict)
+
+    def paths(self) -> PathPolicies:
+        return PathPolicies(self.path_policy, self.path_policies)
+
+    no_port_mapping: bool = False
 
     def pinned_key(self) -> MachineKey | None:
         return MachineKey.parse(self.server_key) if self.server_key else None

@@ -14,6 +14,7 @@ import msgspec
 
 from ginnel import __version__
 from ginnel.core.node.netmap import NetMap
+from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.status import MeshStatus, PeerStatus
 from ginnel.wire.tailcfg import Node, UserProfile, read_hostinfo
 from ginnel.words import NodeKey
@@ -100,17 +101,37 @@ def self_json(seen: Observed) -> dict[str, Any]:
 def peer_json(node: Node, seen: Observed) -> dict[str, Any]:
     path = seen.mesh.peers.get(node.key) if seen.mesh is not None else None
     count = seen.counters.get(node.key, Counters())
-    return _machine(node) | {
-        "Addrs": [str(endpoint) for endpoint in path.candidates] if path is not None else node.endpoints or [],
-        "CurAddr": _cur_addr(path),
-        "Relay": path.relay if path is not None else "",
-        "RxBytes": count.rx_bytes,
-        "TxBytes": count.tx_bytes,
-        "LastWrite": rfc3339(count.last_sent),
-        "LastHandshake": rfc3339(count.last_handshake),
-        "Active": path is not None and path.active,
-        "InMagicSock": path is not None,
-        "InEngine": node.key in seen.counters,
+    own = {} if path is None or path.policy is PathPolicy.AUTO else {"PathPolicy": str(path.policy)}
+    return (
+        _machine(node)
+        | own
+        | {
+            "Addrs": [str(endpoint) for endpoint in path.candidates] if path is not None else node.endpoints or [],
+            "CurAddr": _cur_addr(path),
+            "Relay": path.relay if path is not None else "",
+            "RxBytes": count.rx_bytes,
+            "TxBytes": count.tx_bytes,
+            "LastWrite": rfc3339(count.last_sent),
+            "LastHandshake": rfc3339(count.last_handshake),
+            "Active": path is not None and path.active,
+            "InMagicSock": path is not None,
+            "InEngine": node.key in seen.counters,
+        }
+    )
+
+
+def paths(mesh: MeshStatus) -> dict[str, Any]:
+    """By node key: each way that is in use, limited or shunned, as `ginnel path` shows it."""
+    return {
+        str(key): {
+            "Policy": str(path.policy),
+            "CurAddr": _cur_addr(path),
+            "LatencySeconds": path.latency,
+            "WireMTU": path.wire_mtu,
+            "Shunned": {str(endpoint): str(fault) for endpoint, fault in path.shunned},
+        }
+        for key, path in mesh.peers.items()
+        if path.cur_addr is not None or path.shunned or path.policy is not PathPolicy.AUTO
     }
 
 

@@ -6,6 +6,7 @@ Room: shell.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -47,12 +48,24 @@ async def fetch(method: str, url: str, *, mark: int, tls: ssl.SSLContext | None 
         streams.writer.close()
 
 
-async def exchange(streams: Streams, method: str, target: str, host: str) -> Page:
+async def exchange(
+    streams: Streams,
+    method: str,
+    target: str,
+    host: str,
+    *,
+    headers: Sequence[tuple[str, str]] = (),
+    body: bytes = b"",
+) -> Page:
     """One request and its answer on a connection that stands. Raises WebError."""
     connection = h11.Connection(h11.CLIENT)
-    headers = [("Host", host), ("User-Agent", "ginnel"), ("Accept", "*/*")]
+    every = [("Host", host), ("User-Agent", "ginnel"), ("Accept", "*/*"), *headers]
+    if body:
+        every.append(("Content-Length", str(len(body))))
     try:
-        streams.writer.write(connection.send(h11.Request(method=method, target=target, headers=headers)) or b"")
+        streams.writer.write(connection.send(h11.Request(method=method, target=target, headers=every)) or b"")
+        if body:
+            streams.writer.write(connection.send(h11.Data(data=body)) or b"")
         streams.writer.write(connection.send(h11.EndOfMessage()) or b"")
         return await _read(connection, streams)
     except (OSError, ssl.SSLError, h11.ProtocolError) as error:

@@ -66,6 +66,8 @@ class ByNatPmp:
         return self._granted()
 
     def _take(self, answer: NatPmpAnswer) -> bool:
+        if answer.result == natpmp.Result.UNSUPPORTED_VERSION:
+            return False  # that answers a probe for PCP
         if isinstance(answer, AddressAnswer):
             if self._address is not None:
                 return False

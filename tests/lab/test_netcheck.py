@@ -1,4 +1,4 @@
-"""`ginnel netcheck` in real networks: NATs, blocked ports, portals. The wire is drawn in networks.py."""
+"""`ginnel netcheck` in real networks: NATs, blocked ports, portals. The wire is drawn in router.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.node.networks import EASY, HARD, Network, to_portal
+from tests.lab.router import EASY, HARD, Network, to_portal
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root and network namespaces")]
 

@@ -1,0 +1,66 @@
+"""The router that this machine's way out leads to, and the port that it holds open for the node.
+
+Room: shell. When a port is wanted: the node is up and logged in, the user and the daemon's start allow it, and there is
+a router with a private address.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ginnel.core.node.netmap import NetMap
+from ginnel.core.node.portmap.actions import Gateway, PortMapped
+from ginnel.core.node.portmap.mapper import PortMapper
+from ginnel.core.node.routing import MARK
+from ginnel.shell.node.engine import Engine
+from ginnel.shell.node.gateway import read_gateway
+from ginnel.shell.node.portmap import PortMapping, Wish
+from ginnel.shell.node.state import State
+
+log = logging.getLogger(__name__)
+
+NO_UPNP = "debug-disable-upnp"  # an attribute of the policy (tailscale: tailcfg.NodeAttrDisableUPnP)
+
+
+class HomeRouter:
+    """`mapping`: what is asked and held. `tell` hears the news of it."""
+
+    def __init__(
+        self,
+        tun: str,
+        state: State,
+        *,
+        allowed: bool,
+        tell: Callable[[PortMapped], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+    ) -> None:
+        secret = hashlib.blake2b(state.machine.raw, person=b"ginnel-portmap").digest()
+        self.mapping = PortMapping(PortMapper(os.urandom, secret), mark=MARK, tell=tell, spawn=spawn)
+        self._tun = tun
+        self._allowed = allowed
+        self._gateway: Gateway | None = None
+
+    def read(self) -> bool:
+        """Look at the way out; whether it is another one."""
+        try:
+            gateway = read_gateway(self._tun)
+        except OSError as error:
+            log.error("cannot read this machine's routes: %s", error)
+            return False
+        before, self._gateway = self._gateway, gateway
+        return gateway != before
+
+    def follow(self, state: State, engine: Engine, netmap: NetMap) -> None:
+        """Cheap while nothing changes."""
+        prefs, own = state.prefs, netmap.self_node
+        wanted = self._allowed and prefs.want_running and not prefs.no_port_mapping and state.node is not None
+        wish = Wish(
+            self._gateway,
+            engine.ports[0] if wanted else 0,
+            with_upnp=own is None or NO_UPNP not in (own.cap_map or {}),
+        )
+        self.mapping.follow(wish, active=engine.mesh.is_active(engine.now()))

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from ginnel.cli.path import lines
+
+BOB = {
+    "ID": "n2",
+    "PublicKey": "nodekey:b",
+    "DNSName": "bob.mesh.example.",
+    "HostName": "bob",
+    "TailscaleIPs": ["100.64.0.2"],
+}
+EVE = {
+    "ID": "n3",
+    "PublicKey": "nodekey:e",
+    "DNSName": "eve.mesh.example.",
+    "HostName": "eve",
+    "TailscaleIPs": ["100.64.0.3"],
+}
+STATUS = {
+    "Self": {"ID": "n1", "PublicKey": "nodekey:a", "DNSName": "al.mesh.example.", "HostName": "al", "TailscaleIPs": []},
+    "MagicDNSSuffix": "mesh.example", "Peer": {"nodekey:e": EVE, "nodekey:b": BOB},
+}  # fmt: skip
+PREFS = {"PathPolicy": "auto", "PathPolicies": {"n3": "direct"}}
+WAYS = {
+    "nodekey:b": {"CurAddr": "192.0.2.2:41641", "LatencySeconds": 0.0402, "WireMTU": 1340, "Shunned": {}},
+    "nodekey:e": {
+        "CurAddr": "", "LatencySeconds": None, "WireMTU": 0, "Shunned": {"192.0.2.3:41641": "loses large packets"},
+    },
+}  # fmt: skip
+
+
+def test_everybody_in_touch_or_with_a_policy_of_its_own_is_shown() -> None:
+    assert lines(STATUS, PREFS, WAYS, None) == [
+        "default: auto",
+        "bob: auto; direct 192.0.2.2:41641, 40.2 ms, wire MTU 1340",
+        "eve: direct; not by 192.0.2.3:41641 for now: it loses large packets",
+    ]
+
+
+def test_a_peer_that_is_asked_for_is_shown_in_any_case() -> None:
+    assert lines(STATUS, PREFS, {}, "bob") == ["bob: auto"]
+    assert lines(STATUS, PREFS | {"PathPolicy": "relay"}, {}, "bob") == ["bob: relay"]

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from ginnel.core.node.constants import DATA_OWED_WITHIN, TRIAL, TRIAL_AGAIN
+from ginnel.core.node.data_watch import DataWatch
+from ginnel.words import Instant
+
+T0 = Instant(1000.0)
+
+
+def at(seconds: float) -> Instant:
+    return Instant(T0 + seconds)
+
+
+def silent(*, accused: bool = False) -> DataWatch:
+    """A flow both ways until T0; from then on we alone are told of."""
+    watch = DataWatch()
+    watch.used(at(-10), accused=accused)
+    watch.sent(at(-0.5))
+    if accused:
+        watch.heard_elsewhere(T0)
+    else:
+        watch.heard_here(T0)
+    for half in range(4):
+        watch.sent(at(half / 2))
+    return watch
+
+
+def on_trial() -> DataWatch:
+    watch = silent()
+    watch.asked(at(1.5))
+    assert watch.answered(at(1.54))
+    return watch
+
+
+def test_silence_is_suspicious_once_a_steady_flow_has_waited_for_more_than_a_second() -> None:
+    watch = silent()
+    assert not watch.suspicious(at(1.05))
+    assert watch.suspicious(at(1.5))
+
+
+def test_a_packet_each_two_seconds_that_is_answered_is_no_silence() -> None:
+    watch = DataWatch()
+    watch.used(T0, accused=False)
+    for second in range(0, 20, 2):
+        watch.sent(at(second))
+        assert not watch.suspicious(at(second))
+        watch.heard_here(at(second + 0.04))
+
+
+def test_where_nothing_is_sent_or_nothing_was_ever_heard_silence_is_no_news() -> None:
+    watch = silent()
+    assert not watch.suspicious(at(3.0))
+    other = DataWatch()
+    other.used(T0, accused=False)
+    for half in range(10):
+        other.sent(at(half / 2))
+    assert not other.suspicious(at(4.5))
+
+
+def test_questions_that_are_answered_are_asked_ever_more_seldom() -> None:
+    watch = silent()
+    asked = []
+    for step in range(3, 10):
+        now = at(step / 2)
+        watch.sent(now)
+        if watch.suspicious(now):
+            watch.asked(now)
+            asked.append(now - T0)
+    assert asked == [1.5, 2.5, 4.5]
+
+
+def test_data_by_the_way_ends_the_trial() -> None:
+    watch = on_trial()
+    watch.heard_here(at(2))
+    assert watch.trial is None
+    assert not watch.heard_by_relay(at(4))
+
+
+def test_data_that_goes_on_coming_by_the_relay_alone_is_the_proof() -> None:
+    watch = on_trial()
+    assert not watch.heard_by_relay(at(1.6))
+    assert not watch.heard_by_relay(at(2.1))
+    assert watch.heard_by_relay(at(2.6))
+
+
+def test_data_by_the_relay_proves_nothing_while_the_relay_is_not_tried() -> None:
+    watch = silent()
+    assert not any(watch.heard_by_relay(at(n / 2)) for n in range(10))
+
+
+def test_a_trial_without_data_proves_nothing_and_the_next_one_waits() -> None:
+    watch = on_trial()
+    watch.sent(at(1.54 + TRIAL))
+    assert not watch.trial_over(at(1.54 + TRIAL))
+    assert watch.trial is None
+    watch.asked(at(5))
+    assert not watch.answered(at(5.04))
+    later = at(1.54 + TRIAL + TRIAL_AGAIN)
+    watch.asked(later)
+    assert watch.answered(later)
+
+
+def test_a_trial_whose_proof_is_under_way_goes_on() -> None:
+    watch = on_trial()
+    watch.heard_by_relay(at(1.5 + TRIAL))
+    assert not watch.trial_over(at(1.54 + TRIAL))
+    assert watch.trial is not None
+
+
+def test_a_flow_that_pauses_by_its_nature_is_not_tried_at_each_pause() -> None:
+    watch = DataWatch()
+    watch.used(T0, accused=False)
+    trials = 0
+    for half in range(240):
+        now = at(half / 2)
+        watch.sent(now)
+        if watch.suspicious(now):
+            watch.asked(now)
+            trials += watch.answered(now)
+        if half % 6 == 0:
+            watch.heard_here(now)
+    assert trials == 4
+
+
+def test_who_owes_a_keepalive_and_sends_none_is_not_reached() -> None:
+    watch = silent()
+    for half in range(4, 30):
+        now = at(half / 2)
+        watch.sent(now)
+        assert watch.overdue(now) is (half / 2 >= DATA_OWED_WITHIN)
+    assert not watch.overdue(at(40))
+
+
+def test_a_way_accused_before_is_tried_at_once_and_must_show_data() -> None:
+    watch = DataWatch()
+    watch.used(T0, accused=True)
+    assert watch.trial is not None
+    for half in range(7):
+        watch.sent(at(half / 2))
+    assert watch.trial_over(at(TRIAL))
+    other = DataWatch()
+    other.used(T0, accused=True)
+    other.heard_here(at(1))
+    assert not other.accused
