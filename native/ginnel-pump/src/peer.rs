@@ -182,6 +182,7 @@ mod tests {
         let mut steer = Steer {
             endpoint: None,
             region: NEVER_BY_RELAY,
+            ..Steer::default()
         };
         assert!(!steer.leads_somewhere());
         assert_eq!(steer.relay(), None);

@@ -208,12 +208,24 @@ mod tests {
         let by_relay = Some(Origin::Region(3));
         assert_eq!(way(Steer::default(), by_relay).relay(), Some(3));
         let forbidden = Steer {
-            endpoint: None,
             region: NEVER_BY_RELAY,
+            ..Steer::default()
         };
         assert_eq!(way(forbidden, by_relay).relay(), None);
         let endpoint = ([192, 0, 2, 1], 1).into();
         let back = way(forbidden, Some(Origin::Endpoint(endpoint)));
         assert_eq!(back.endpoint, Some(endpoint));
+    }
+
+    #[test]
+    fn an_answer_goes_back_by_the_side_socket_that_was_asked() {
+        let endpoint = ([192, 0, 2, 1], 1).into();
+        let back = way(Steer::default(), Some(Origin::Side(endpoint, 7)));
+        assert_eq!((back.endpoint, back.socket), (Some(endpoint), 7));
+        let steered = Steer {
+            region: 3,
+            ..Steer::default()
+        };
+        assert_eq!(way(steered, Some(Origin::Side(endpoint, 7))), steered);
     }
 }
