@@ -170,9 +170,9 @@ def test_udp_that_comes_back_is_used_within_three_seconds(blocked_for: float) ->
 
 def test_a_steady_direct_pair_costs_few_probes_and_nothing_by_the_relay() -> None:
     mesh = talking(1)
-    probes, relayed = sum(mesh.probes.values()), mesh.nodes["a"].pump.counts["relay"]
+    probes, relayed = sum(mesh.watch.probes.values()), mesh.nodes["a"].pump.counts["relay"]
     mesh.clock.run(120.0)
-    assert (sum(mesh.probes.values()) - probes) / 2 <= 2 * 60  # pings and pongs of two nodes, a minute
+    assert (sum(mesh.watch.probes.values()) - probes) / 2 <= 2 * 60  # pings and pongs of two nodes, a minute
     assert mesh.nodes["a"].pump.counts["relay"] == relayed
 
 
