@@ -79,6 +79,18 @@ class OwnNetwork:
     def checking(self) -> bool:
         return self._netcheck.running
 
+    def stun_servers(self) -> list[Endpoint]:
+        """Over IPv4, nearest region first, each address once."""
+        latency = self.report.region_v4_latency if self.report is not None else {}
+        regions = sorted(measured_regions(self._map), key=lambda r: latency.get(RegionId(r.region_id), float("inf")))
+        found = {
+            server.ip: server
+            for region in reversed(regions)
+            for node in reversed(region.nodes or [])
+            if node.stun_port >= 0 and (server := self._names.stun_address(node, 4)) is not None
+        }
+        return list(reversed(found.values()))
+
     # --- inputs ---
 
     def map_changed(self, derp_map: DERPMap, now: Instant) -> list[Action]:

@@ -111,6 +111,15 @@ class PathChooser(PathDoubts):
                 return [*self._rounds.ask_all(now), *self._ask_path(now)]
         return self._rounds.begin(now) if self._may_hurry(now) else self._rounds.ask_all(now)
 
+    def missed(self, now: Instant) -> list[PathAction]:
+        """The peer says otherwise that it has no path to us: ours must answer quickly, or it is lost as well."""
+        if not isinstance(self.path, Direct) or not self.trusted(now):
+            return []
+        if now - self.path.proven_at <= CALL_ME_MAYBE_IS_NEWS:
+            return []
+        self._await_pong(self.path.proven.latency, now)
+        return self._ask_path(now)
+
     def pinged(self, endpoint: Endpoint, now: Instant, *, socket: int = 0) -> list[PathAction]:
         """The peer's ping came from there. Its NAT is open for our answer now, and for a ping of ours: from the socket
         that it came to. What an auxiliary socket hears is no candidate for the others."""
