@@ -329,3 +329,17 @@ def test_twenty_nodes_behind_many_nats_all_meet() -> None:
         mesh.talk(a, b, every=1.0)
     mesh.clock.run(5.0)
     assert [p for p in pairs if not mesh.both_direct(*p)] == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_two_questions_now_and_then_leave_a_good_path_in_use(seed: int) -> None:
+    """Of two answers within half a second the pump tells the first alone."""
+    mesh = pair(seed, EASY, EASY, jitter=0.01)
+    for _ in range(6):
+        for gap in (0.5, 1.0):
+            mesh.send("a", "b", b"question")
+            mesh.clock.run(gap)
+        for one, other in (("a", "b"), ("b", "a")):
+            endpoint, _ = mesh.nodes[one].pump.steered(mesh.nodes[other].public)
+            assert endpoint is not None
+        mesh.clock.run(15.0)

@@ -26,7 +26,9 @@ FIRST_SOURCE_PORT = 20000
 SILENCE = 8.0
 QUESTIONS = 12  # of which at least one is answered, were one in ten packets lost
 TRUSTED_ON = 6.5  # a path that gives no more answers
-DIRECT_WITHIN, DIRECT_WITHIN_UNDER_LOSS, DIRECT_AGAIN_ONE_WAY = 6.0, 20.0, 50.0
+DIRECT_WITHIN = 6.0  # a trial of the path lasts 3 s, and 1 s more
+DIRECT_WITHIN_UNDER_LOSS = 50.0  # one in ten lost: now and then a path is left for the 30 s that one is shunned
+DIRECT_AGAIN_ONE_WAY = 110.0  # 30 and 60 s
 
 
 class Conversation:
@@ -102,7 +104,8 @@ class Conversation:
 
     def _connected(self, facts: Facts, now: Instant) -> None:
         settled = self._world.watch.settled_at
-        if now <= settled or not facts.must_talk(self.a, self.b, were_direct=self._were_direct):
+        permitted = self._world.control.permits(self.a, self.b, PORT)  # else only what flowed before goes on
+        if not permitted or now <= settled or not facts.must_talk(self.a, self.b, were_direct=self._were_direct):
             self._last_answer, self._unanswered = max(now, settled), 0
         elif now - self._last_answer > SILENCE and self._unanswered >= QUESTIONS:
             silent = now - self._last_answer

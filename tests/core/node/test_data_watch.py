@@ -142,3 +142,13 @@ def test_a_way_accused_before_is_tried_at_once_and_must_show_data() -> None:
     other.used(T0, accused=True)
     other.heard_here(at(1))
     assert not other.accused
+
+
+def test_a_pause_ends_the_wait_for_an_answer_that_came_too_soon_after_another_to_be_told() -> None:
+    watch = DataWatch()
+    watch.used(Instant(100.0), accused=False)
+    watch.sent(Instant(100.0))
+    watch.heard_here(Instant(100.04))
+    watch.sent(Instant(100.5))
+    assert watch.sent(Instant(120.0)) == 120.0
+    assert not watch.overdue(Instant(120.0))

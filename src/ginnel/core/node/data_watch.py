@@ -74,10 +74,12 @@ class DataWatch:
 
     def sent(self, now: Instant) -> Instant | None:
         """Since when an answer is waited for, if that begins now. Where packets follow one another, more often than is
-        told, the first unanswered one went out right after the last answer."""
+        told, the first unanswered one went out right after the last answer. After a pause nothing is known of the
+        packets before it: their answer may have come too soon after another one to be told."""
         steadily = now - self._sent <= TOLD_WITHIN
+        paused = now - self._sent > SILENCE_WAS_FLOW
         self._sent, before = now, self._sent
-        if self._waiting is not None:
+        if self._waiting is not None and not paused:
             return None
         self._waiting = max(self._heard_here, before) if steadily else now
         return self._waiting
