@@ -214,7 +214,8 @@ def _in_turns(pairs: dict[str, Pair], fault: Fault, n: int) -> dict[str, list[Re
                 results[side].append(fault.run(pair))
                 outcome: Result | str = results[side][-1]
             else:
-                outcome = f"left out: not direct again {DIRECT_LIMIT:g} s after the last fault"
+                outcome = f"left out, and every router started anew: not direct again in {DIRECT_LIMIT:g} s"
+                pair.a.lab.reset_nats()
             print(f"{fault.row}, {fault.label}: {side} {outcome}", file=sys.stderr)
     if not results["ginnel"]:
         raise LabError(f"no direct path in {DIRECT_LIMIT:g} s before any {fault.label}")

@@ -6,18 +6,21 @@ from typing import Literal, final
 Address = tuple[str, int]
 """IP address as text, port."""
 
+SideAddress = tuple[str, int, int]
+"""The same by a side socket: IP address, port, the socket's number."""
+
 PumpAside = (
-    tuple[Literal["disco"], Address, bytes]  # a disco datagram by UDP: source, packet
-    | tuple[Literal["stun"], Address, bytes]  # a STUN answer: source, packet
+    tuple[Literal["disco"], Address | SideAddress, bytes]  # a disco datagram by UDP: source, packet
+    | tuple[Literal["stun"], Address | SideAddress, bytes]  # a STUN answer: source, packet
     | tuple[Literal["relayed-disco"], int, bytes, bytes]  # region, source node key, packet
     | tuple[Literal["sent"], bytes]  # the tunnel sent for this peer: at once after 0.5 s of silence, then as often
     | tuple[
-        Literal["received"], bytes, Address | int
+        Literal["received"], bytes, Address | SideAddress | int
     ]  # authentic data from this peer, by endpoint or region; likewise,
     # for UDP and relays apart
     | tuple[Literal["handshake"], bytes]  # a new keypair with this peer
     | tuple[Literal["peer-disco"], bytes, bytes]  # the peer told its disco key inside the tunnel: node key, disco key
-    | tuple[Literal["unsendable"], Address, int]  # UDP destination, errno
+    | tuple[Literal["unsendable"], Address | SideAddress, int]  # UDP destination, errno
     | tuple[Literal["relay-wanted"], int]  # a packet waits for a region that is not connected; at most 1 a second
     | tuple[Literal["relay-up"], int, bytes, Address]  # region, the relay's key, its address
     | tuple[Literal["relay-down"], int, str]  # region, why in one line
@@ -59,9 +62,9 @@ class Pump:
         by the steered path, repeated after 0.5, 1 and 2 s while nobody answers."""
 
     def remove_peer(self, key: bytes) -> None: ...
-    def steer(self, key: bytes, endpoint: Address | None, region: int) -> None:
-        """Send this peer's packets to the endpoint and, when `region` is not 0, by that region's relay as well. Region
-        0xffffffff: by no relay, not even an answer.
+    def steer(self, key: bytes, endpoint: Address | None, region: int, *, socket: int = 0) -> None:
+        """Send this peer's packets to the endpoint, by a side socket if one is named, and, when `region` is not 0, by
+        that region's relay as well. Region 0xffffffff: by no relay, not even an answer.
         With neither, up to 128 packets wait for a path and older ones are dropped and counted; an answer to the peer's
         handshake goes back where that came from. A handshake that waits for its answer is repeated on a new endpoint.
         An unknown key is ignored."""
@@ -75,6 +78,17 @@ class Pump:
 
     def send_udp(self, to: Address, packet: bytes) -> None:
         """Send a disco or STUN packet from the tunnel's own socket; failure comes back as "unsendable"."""
+
+    def open_sides(self, count: int) -> list[tuple[int, int]]:
+        """Open side sockets, IPv4 on ports of the system's choice: (number, port) of each. Fewer than `count` come
+        where 1024 are open or the process's descriptors run low. What they receive comes up as from the tunnel's own
+        sockets. Raises OSError."""
+
+    def close_sides(self, numbers: Sequence[int]) -> None:
+        """Close side sockets; a peer that is still steered to one is "unsendable" (EADDRNOTAVAIL) from then on."""
+
+    def send_side(self, socket: int, to: Address, packet: bytes, *, ttl: int = 0) -> None:
+        """Send a disco or STUN packet from a side socket. `ttl`: hops that it may go, 0: the system's default."""
 
     def relay_open(self, region: int, server_name: str, addresses: Sequence[Address], verify: str) -> None:
         """Dial one relay in its own thread, addresses in order, 1.5 s each. `verify` is `name:<host>`,

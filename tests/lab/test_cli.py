@@ -49,6 +49,12 @@ def test_the_report_has_the_fields_that_programs_read():
                         "region": "",
                         "seconds_to_first_byte": 0.01,
                         "seconds_to_direct": 0.2,
+                        "endpoint_at_b": "",
+                        "seconds_to_direct_a": None,
+                        "seconds_to_direct_b": None,
+                        "within": None,
+                        "technique": "",
+                        "expected_technique": "",
                     }
                 ],
                 "checks": [{"id": "payload", "passed": True, "detail": "4 bytes"}],

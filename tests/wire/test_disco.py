@@ -129,7 +129,7 @@ def test_any_packet_is_opened_or_refused(data):
 
 
 def test_an_unknown_type_says_so():
-    for kind in (0, *range(10, 256)):
+    for kind in {0, *range(10, 256)} - {disco.Punch.kind}:
         with pytest.raises(disco.UnknownType):
             disco.decode(bytes([kind, 0]) + bytes(100))
 

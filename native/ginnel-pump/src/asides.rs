@@ -17,22 +17,25 @@ pub const ASIDES_MAX: usize = 4096;
 pub enum Origin {
     /// By UDP.
     Endpoint(SocketAddr),
+    /// By UDP, to the side socket of this number.
+    Side(SocketAddr, u32),
     /// By a relay's region.
     Region(u32),
 }
 
-/// One thing that needs a decision or is worth knowing.
+/// One thing that needs a decision or is worth knowing. The number behind a UDP address is the side socket's, 0 for the
+/// tunnel's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum Aside {
-    Disco(SocketAddr, Vec<u8>),
-    Stun(SocketAddr, Vec<u8>),
+    Disco(SocketAddr, u32, Vec<u8>),
+    Stun(SocketAddr, u32, Vec<u8>),
     RelayedDisco(u32, Key, Vec<u8>),
     Sent(Key),
     Received(Key, Origin),
     Handshake(Key),
     PeerDisco(Key, Key),
-    Unsendable(SocketAddr, i32),
+    Unsendable(SocketAddr, u32, i32),
     RelayWanted(u32),
     RelayUp(u32, Key, SocketAddr),
     RelayDown(u32, String),

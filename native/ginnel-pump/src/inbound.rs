@@ -251,7 +251,7 @@ impl Inbound {
             None => None,
         };
         let source = match (origin, from) {
-            (Origin::Endpoint(endpoint), _) => endpoint,
+            (Origin::Endpoint(endpoint) | Origin::Side(endpoint, _), _) => endpoint,
             (Origin::Region(_), Some(peer)) => Shared::cookie_address(&peer.key),
             (Origin::Region(_), None) => return shared.counters.one(Count::RelayStranger),
         };
@@ -308,6 +308,10 @@ impl Inbound {
         shared.counters.one(Count::HandshakeCookie);
         match (origin, from) {
             (Origin::Endpoint(endpoint), _) => self.sender.push(endpoint, reply),
+            (Origin::Side(endpoint, socket), _) => {
+                self.sender
+                    .extend_side(socket, endpoint, std::iter::once(reply));
+            }
             (Origin::Region(region), Some(peer)) => {
                 shared.relays.send(shared, region, &peer.key, &[reply]);
             }
@@ -396,7 +400,7 @@ impl UdpInbound {
         let now = Instant::now();
         let inbound = &mut self.inbound;
         let received = self.receiver.receive(socket, |source, datagram| {
-            take_datagram(shared, inbound, source, datagram, now);
+            take_datagram(shared, inbound, source, 0, datagram, now);
         });
         self.inbound.flush(shared, now);
         // An error (a pending ICMP error, say) was consumed by the call: what follows it may be good.
@@ -408,20 +412,26 @@ impl UdpInbound {
     }
 }
 
-fn take_datagram(
+/// Take what came by UDP; `socket` is the side socket's number, 0 for the tunnel's own.
+pub fn take_datagram(
     shared: &Shared,
     inbound: &mut Inbound,
     source: SocketAddr,
+    socket: u32,
     datagram: BytesMut,
     now: Instant,
 ) {
     shared.counters.one(Count::UdpIn);
     match classify(&datagram) {
         Datagram::WireGuard => {
-            inbound.take(shared, Origin::Endpoint(source), None, datagram, now);
+            let origin = match socket {
+                0 => Origin::Endpoint(source),
+                side => Origin::Side(source, side),
+            };
+            inbound.take(shared, origin, None, datagram, now);
         }
-        Datagram::Disco => shared.aside(Aside::Disco(source, datagram.to_vec())),
-        Datagram::Stun => shared.aside(Aside::Stun(source, datagram.to_vec())),
+        Datagram::Disco => shared.aside(Aside::Disco(source, socket, datagram.to_vec())),
+        Datagram::Stun => shared.aside(Aside::Stun(source, socket, datagram.to_vec())),
         Datagram::GeneveDisco | Datagram::GeneveWireGuard => {
             shared.counters.one(Count::UdpGeneve);
         }

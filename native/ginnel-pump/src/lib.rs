@@ -27,6 +27,7 @@ mod receive;
 mod relay;
 mod send;
 mod shared;
+mod side;
 mod threads;
 mod timers;
 mod tsmp;

@@ -160,9 +160,10 @@ fn is_own_disco(shared: &Shared, ip: &Ip<'_>) -> bool {
     let Transport::Datagram { source, .. } = transport::parse(ip.protocol, ip.payload) else {
         return false;
     };
-    shared
-        .sockets
-        .load()
-        .as_ref()
-        .is_some_and(|sockets| sockets.each().any(|socket| socket.port() == source))
+    shared.sides.has_port(source)
+        || shared
+            .sockets
+            .load()
+            .as_ref()
+            .is_some_and(|sockets| sockets.each().any(|socket| socket.port() == source))
 }

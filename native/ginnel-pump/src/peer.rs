@@ -28,6 +28,8 @@ pub struct Steer {
     pub endpoint: Option<SocketAddr>,
     /// By this region's relay; 0 for none, or [`NEVER_BY_RELAY`].
     pub region: u32,
+    /// From this side socket to `endpoint`; 0 for the tunnel's own.
+    pub socket: u32,
 }
 
 impl Steer {
@@ -180,6 +182,7 @@ mod tests {
         let mut steer = Steer {
             endpoint: None,
             region: NEVER_BY_RELAY,
+            ..Steer::default()
         };
         assert!(!steer.leads_somewhere());
         assert_eq!(steer.relay(), None);

@@ -17,15 +17,16 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::Key;
 use crate::asides::{Aside, Asides, eventfd, ring};
-use crate::counters::Counters;
+use crate::counters::{Count, Counters};
 use crate::filter::{Filter, Rule};
 use crate::inbound::UdpInbound;
 use crate::outbound::Outbound;
 use crate::peer::{Peer, Steer};
 use crate::prefix::{AddressSet, BadPrefix, Prefix, Range, everything};
 use crate::relay::{Relays, Target, Verify};
-use crate::send::Sender;
+use crate::send::{Sender, unsendable};
 use crate::shared::{Shared, Table};
+use crate::side::{SideInbound, SideSockets};
 use crate::threads::spawn;
 use crate::timers::{self, Timers};
 use crate::tun::Tun;
@@ -72,6 +73,7 @@ pub struct Pump {
     threads: Mutex<Vec<JoinHandle<()>>>,
     stop: Arc<OwnedFd>,
     sockets_changed: Arc<OwnedFd>,
+    reads_sides: AtomicBool,
 }
 
 impl Pump {
@@ -83,6 +85,7 @@ impl Pump {
             indices: RwLock::new(HashMap::new()),
             filter: ArcSwap::default(),
             sockets: ArcSwapOption::empty(),
+            sides: SideSockets::new()?,
             tun: ArcSwapOption::empty(),
             asides: Asides::new()?,
             counters: Counters::new(),
@@ -101,6 +104,7 @@ impl Pump {
             threads: Mutex::new(vec![timer]),
             stop: Arc::new(eventfd()?),
             sockets_changed: Arc::new(eventfd()?),
+            reads_sides: AtomicBool::new(false),
         })
     }
 
@@ -143,6 +147,26 @@ impl Pump {
             })?);
         }
         Ok(ports)
+    }
+
+    /// Open side sockets: (number, port) of each that could be had.
+    pub fn open_sides(&self, count: usize) -> Result<Vec<(u32, u16)>, PumpError> {
+        let mut threads = self.threads.lock();
+        self.check_running()?;
+        if !self.reads_sides.load(Ordering::Relaxed) {
+            self.shared.sides.stop_by(&self.stop)?;
+            let mut inbound = SideInbound::new();
+            threads.push(spawn(&self.shared, "side", move |shared| {
+                inbound.turn(shared);
+            })?);
+            self.reads_sides.store(true, Ordering::Relaxed);
+        }
+        Ok(self.shared.sides.open(count, self.shared.mark))
+    }
+
+    /// Close side sockets.
+    pub fn close_sides(&self, numbers: &[u32]) {
+        self.shared.sides.close(numbers);
     }
 
     fn check_running(&self) -> Result<(), PumpError> {
@@ -224,6 +248,7 @@ impl Pump {
         key: &Key,
         endpoint: Option<(&str, u16)>,
         region: u32,
+        socket: u32,
     ) -> Result<(), PumpError> {
         let endpoint = endpoint
             .map(|(address, port)| socket_address(address, port))
@@ -231,9 +256,17 @@ impl Pump {
         let Some(peer) = self.shared.by_key(key) else {
             return Ok(());
         };
-        let steer = Steer { endpoint, region };
+        if let Some(side) = self.shared.sides.get(socket) {
+            side.promote();
+        }
+        let steer = Steer {
+            endpoint,
+            region,
+            socket,
+        };
         let old = peer.steer.swap(Arc::new(steer));
-        let found = steer.endpoint.is_some() && steer.endpoint != old.endpoint;
+        let found = steer.endpoint.is_some()
+            && (steer.endpoint, steer.socket) != (old.endpoint, old.socket);
         let first = !old.leads_somewhere() && steer.leads_somewhere();
         if (found || first) && peer.was_used() {
             self.resume(&peer);
@@ -273,12 +306,33 @@ impl Pump {
         Ok(())
     }
 
-    /// Send a disco or STUN packet.
+    /// Send a disco or STUN packet by the tunnel's own socket.
     pub fn send_udp(&self, address: &str, port: u16, packet: &[u8]) -> Result<(), PumpError> {
         let to = socket_address(address, port)?;
         let mut sender = Sender::default();
         sender.push(to, BytesMut::from(packet));
         sender.flush(&self.shared);
+        Ok(())
+    }
+
+    /// Send one by a side socket; `ttl` 0 leaves the system's.
+    pub fn send_side(
+        &self,
+        socket: u32,
+        address: &str,
+        port: u16,
+        packet: &[u8],
+        ttl: u8,
+    ) -> Result<(), PumpError> {
+        let to = socket_address(address, port)?;
+        let sent = match self.shared.sides.get(socket) {
+            Some(side) => side.send_one(to, packet, ttl),
+            None => Err(io::Error::from_raw_os_error(libc::EADDRNOTAVAIL)),
+        };
+        match sent {
+            Ok(()) => self.shared.counters.one(Count::UdpOut),
+            Err(error) => unsendable(&self.shared, to, socket, error.raw_os_error().unwrap_or(0)),
+        }
         Ok(())
     }
 
@@ -362,6 +416,7 @@ impl Pump {
         }
         self.shared.tun.store(None);
         self.shared.sockets.store(None);
+        self.shared.sides.close_all();
         self.forget_all();
     }
 

@@ -21,9 +21,16 @@ const MESSAGE_MAX: usize = 65507;
 const MESSAGES: usize = 32;
 const CONTROL: usize = 32;
 
-/// Datagrams that wait to be sent together.
+/// Datagrams that wait to be sent together, by the tunnel's own sockets and by side sockets.
 #[derive(Default)]
 pub struct Sender {
+    main: Batch,
+    sides: Vec<(u32, Batch)>,
+}
+
+/// Datagrams that wait, in their order.
+#[derive(Default)]
+struct Batch {
     waiting: Vec<(SocketAddr, BytesMut)>,
 }
 
@@ -40,22 +47,62 @@ struct Control([u8; CONTROL]);
 impl Sender {
     /// Queue a datagram.
     pub fn push(&mut self, to: SocketAddr, datagram: BytesMut) {
-        self.waiting.push((to, datagram));
+        self.main.waiting.push((to, datagram));
     }
 
     /// Queue datagrams for one address.
     pub fn extend(&mut self, to: SocketAddr, datagrams: impl Iterator<Item = BytesMut>) {
-        self.waiting
+        self.main
+            .waiting
+            .extend(datagrams.map(|datagram| (to, datagram)));
+    }
+
+    /// Queue datagrams for one address, to go by a side socket.
+    pub fn extend_side(
+        &mut self,
+        socket: u32,
+        to: SocketAddr,
+        datagrams: impl Iterator<Item = BytesMut>,
+    ) {
+        let at = self.sides.iter().position(|(number, _)| *number == socket);
+        let at = at.unwrap_or_else(|| {
+            self.sides.push((socket, Batch::default()));
+            self.sides.len() - 1
+        });
+        let batch = &mut self.sides[at].1;
+        batch
+            .waiting
             .extend(datagrams.map(|datagram| (to, datagram)));
     }
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        let sides = self.sides.iter().map(|(_, batch)| batch.waiting.len());
+        self.main.waiting.len() + sides.sum::<usize>()
     }
 
     /// Send everything. What cannot be sent is told and dropped.
     pub fn flush(&mut self, shared: &Shared) {
+        self.main.flush(shared);
+        for (number, mut batch) in self.sides.drain(..) {
+            batch.flush_side(shared, number);
+        }
+    }
+}
+
+impl Batch {
+    fn flush_side(&mut self, shared: &Shared, number: u32) {
+        match shared.sides.get(number) {
+            Some(socket) => self.send_all(shared, &socket, number, 0..self.waiting.len()),
+            None => {
+                for (to, _) in &self.waiting {
+                    unsendable(shared, *to, number, libc::EADDRNOTAVAIL);
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self, shared: &Shared) {
         if self.waiting.is_empty() {
             return;
         }
@@ -78,14 +125,20 @@ impl Sender {
                 .take_while(|(other, _)| other.is_ipv4() == to.is_ipv4())
                 .count();
             match sockets.towards(to) {
-                Some(socket) => self.send_all(shared, socket, first..first + count),
-                None => unsendable(shared, to, libc::EAFNOSUPPORT),
+                Some(socket) => self.send_all(shared, socket, 0, first..first + count),
+                None => unsendable(shared, to, 0, libc::EAFNOSUPPORT),
             }
             first += count;
         }
     }
 
-    fn send_all(&self, shared: &Shared, socket: &UdpSocket, range: std::ops::Range<usize>) {
+    fn send_all(
+        &self,
+        shared: &Shared,
+        socket: &UdpSocket,
+        number: u32,
+        range: std::ops::Range<usize>,
+    ) {
         let mut runs = self.runs(range, socket.gso());
         let mut at = 0;
         while at < runs.len() {
@@ -110,7 +163,7 @@ impl Sender {
                         runs.splice(at..=at, single);
                     } else {
                         let errno = error.raw_os_error().unwrap_or(0);
-                        unsendable(shared, self.waiting[run.first].0, errno);
+                        unsendable(shared, self.waiting[run.first].0, number, errno);
                         at += 1;
                     }
                 }
@@ -204,9 +257,10 @@ fn set_segment_size(header: &mut libc::msghdr, control: &mut Control, size: u16)
     }
 }
 
-fn unsendable(shared: &Shared, to: SocketAddr, errno: i32) {
+/// Tell that a datagram could not be sent.
+pub fn unsendable(shared: &Shared, to: SocketAddr, number: u32, errno: i32) {
     shared.counters.one(Count::UdpWriteError);
-    shared.aside(Aside::Unsendable(to, errno));
+    shared.aside(Aside::Unsendable(to, number, errno));
 }
 
 #[cfg(test)]
@@ -219,9 +273,9 @@ mod tests {
         fn runs_cover_every_datagram_once_and_keep_the_kernel_s_rules(
             datagrams in prop::collection::vec((0u16..3, prop_oneof![4 => Just(1312usize), 1 => 1usize..1400]), 0..300),
         ) {
-            let mut sender = Sender::default();
+            let mut sender = Batch::default();
             for (port, len) in &datagrams {
-                sender.push(([127, 0, 0, 1], *port).into(), BytesMut::zeroed(*len));
+                sender.waiting.push((([127, 0, 0, 1], *port).into(), BytesMut::zeroed(*len)));
             }
             let runs = sender.runs(0..datagrams.len(), true);
             let mut next = 0;

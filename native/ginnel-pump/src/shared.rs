@@ -21,6 +21,7 @@ use crate::peer::{NEVER_BY_RELAY, Peer, Steer};
 use crate::prefix::Routes;
 use crate::relay::Relays;
 use crate::send::Sender;
+use crate::side::SideSockets;
 use crate::timers::Timers;
 use crate::tun::Tun;
 use crate::udp::Sockets;
@@ -49,6 +50,8 @@ pub struct Shared {
     pub filter: ArcSwap<Filter>,
     /// The UDP sockets, once bound.
     pub sockets: ArcSwapOption<Sockets>,
+    /// Sockets beside them.
+    pub sides: SideSockets,
     /// The device, once open.
     pub tun: ArcSwapOption<Tun>,
     /// For Python.
@@ -110,7 +113,8 @@ impl Shared {
             self.relays.send(self, region, &peer.key, messages);
         }
         match steer.endpoint {
-            Some(endpoint) => sender.extend(endpoint, messages.drain(..)),
+            Some(endpoint) if steer.socket == 0 => sender.extend(endpoint, messages.drain(..)),
+            Some(endpoint) => sender.extend_side(steer.socket, endpoint, messages.drain(..)),
             None if relay.is_none() => self.counters.many(Count::SteerNone, messages.len()),
             None => {}
         }
@@ -176,14 +180,19 @@ fn way(steer: Steer, answer_to: Option<Origin>) -> Steer {
     match answer_to {
         Some(Origin::Endpoint(endpoint)) if !steer.leads_somewhere() => Steer {
             endpoint: Some(endpoint),
+            ..Steer::default()
+        },
+        Some(Origin::Side(endpoint, socket)) if !steer.leads_somewhere() => Steer {
+            endpoint: Some(endpoint),
+            socket,
             region: 0,
         },
         Some(Origin::Region(region))
             if !steer.leads_somewhere() && steer.region != NEVER_BY_RELAY =>
         {
             Steer {
-                endpoint: None,
                 region,
+                ..Steer::default()
             }
         }
         _ => steer,
@@ -199,12 +208,24 @@ mod tests {
         let by_relay = Some(Origin::Region(3));
         assert_eq!(way(Steer::default(), by_relay).relay(), Some(3));
         let forbidden = Steer {
-            endpoint: None,
             region: NEVER_BY_RELAY,
+            ..Steer::default()
         };
         assert_eq!(way(forbidden, by_relay).relay(), None);
         let endpoint = ([192, 0, 2, 1], 1).into();
         let back = way(forbidden, Some(Origin::Endpoint(endpoint)));
         assert_eq!(back.endpoint, Some(endpoint));
+    }
+
+    #[test]
+    fn an_answer_goes_back_by_the_side_socket_that_was_asked() {
+        let endpoint = ([192, 0, 2, 1], 1).into();
+        let back = way(Steer::default(), Some(Origin::Side(endpoint, 7)));
+        assert_eq!((back.endpoint, back.socket), (Some(endpoint), 7));
+        let steered = Steer {
+            region: 3,
+            ..Steer::default()
+        };
+        assert_eq!(way(steered, Some(Origin::Side(endpoint, 7))), steered);
     }
 }

@@ -10,6 +10,11 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 /// Bytes of each socket buffer (tailscale: wgengine/magicsock/magicsock.go `socketBufferSize`).
 const BUFFER: usize = 7 << 20;
 
+const CONTROL: usize = 32;
+
+#[repr(align(8))]
+struct Control([u8; CONTROL]);
+
 /// One socket, and what was learnt about it.
 pub struct UdpSocket {
     socket: Socket,
@@ -36,6 +41,69 @@ impl UdpSocket {
             socket,
             gso: AtomicBool::new(gro),
         })
+    }
+
+    /// A side socket: IPv4, any port, and nothing that only a socket with traffic is worth.
+    pub fn side(mark: u32) -> io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+        set_mark(&socket, mark)?;
+        socket.bind(&SockAddr::from(SocketAddr::from((
+            Ipv4Addr::UNSPECIFIED,
+            0,
+        ))))?;
+        Ok(UdpSocket {
+            socket,
+            gso: AtomicBool::new(false),
+        })
+    }
+
+    /// A peer's traffic goes by this side socket from now on.
+    pub fn promote(&self) {
+        if !self.gso() {
+            grow_buffers(&self.socket);
+            let gro = set_option(&self.socket, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+            self.gso.store(gro, Ordering::Relaxed);
+        }
+    }
+
+    /// Send one datagram; `ttl` 0 leaves the system's.
+    pub fn send_one(&self, to: SocketAddr, packet: &[u8], ttl: u8) -> io::Result<()> {
+        if ttl == 0 {
+            return self.socket.send_to(packet, &SockAddr::from(to)).map(drop);
+        }
+        let (level, name) = match to {
+            SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TTL),
+            SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT),
+        };
+        let address = SockAddr::from(to);
+        let mut vector = libc::iovec {
+            iov_base: packet.as_ptr().cast_mut().cast(),
+            iov_len: packet.len(),
+        };
+        let mut control = Control([0; CONTROL]);
+        // SAFETY: all-zero is a valid `msghdr`; the fields that matter follow, and all they point to outlives the
+        // call. The control buffer is aligned and holds one message with an int.
+        let sent = unsafe {
+            let mut header: libc::msghdr = std::mem::zeroed();
+            header.msg_name = address.as_ptr().cast_mut().cast();
+            header.msg_namelen = address.len();
+            header.msg_iov = &raw mut vector;
+            header.msg_iovlen = 1;
+            header.msg_control = (&raw mut control.0).cast();
+            header.msg_controllen = libc::CMSG_SPACE(size_of::<libc::c_int>() as u32) as _;
+            let message = libc::CMSG_FIRSTHDR(&raw const header);
+            (*message).cmsg_level = level;
+            (*message).cmsg_type = name;
+            (*message).cmsg_len = libc::CMSG_LEN(size_of::<libc::c_int>() as u32) as _;
+            libc::CMSG_DATA(message)
+                .cast::<libc::c_int>()
+                .write_unaligned(libc::c_int::from(ttl));
+            libc::sendmsg(self.socket.as_raw_fd(), &raw const header, 0)
+        };
+        match sent {
+            ..0 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
     }
 
     /// The port that it is bound to.

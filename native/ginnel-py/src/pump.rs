@@ -97,16 +97,18 @@ impl Pump {
         Ok(())
     }
 
+    #[pyo3(signature = (key, endpoint, region, *, socket = 0))]
     fn steer(
         &self,
         py: Python<'_>,
         key: &[u8],
         endpoint: Option<(String, u16)>,
         region: u32,
+        socket: u32,
     ) -> PyResult<()> {
         let key = self::key(key)?;
         let endpoint = endpoint.as_ref().map(|(address, port)| (&**address, *port));
-        py.detach(|| self.0.steer(&key, endpoint, region))
+        py.detach(|| self.0.steer(&key, endpoint, region, socket))
             .map_err(raise)
     }
 
@@ -122,6 +124,27 @@ impl Pump {
 
     fn send_udp(&self, py: Python<'_>, to: (String, u16), packet: &[u8]) -> PyResult<()> {
         py.detach(|| self.0.send_udp(&to.0, to.1, packet))
+            .map_err(raise)
+    }
+
+    fn open_sides(&self, py: Python<'_>, count: usize) -> PyResult<Vec<(u32, u16)>> {
+        py.detach(|| self.0.open_sides(count)).map_err(raise)
+    }
+
+    fn close_sides(&self, py: Python<'_>, numbers: Vec<u32>) {
+        py.detach(|| self.0.close_sides(&numbers));
+    }
+
+    #[pyo3(signature = (socket, to, packet, *, ttl = 0))]
+    fn send_side(
+        &self,
+        py: Python<'_>,
+        socket: u32,
+        to: (String, u16),
+        packet: &[u8],
+        ttl: u8,
+    ) -> PyResult<()> {
+        py.detach(|| self.0.send_side(socket, &to.0, to.1, packet, ttl))
             .map_err(raise)
     }
 
@@ -192,17 +215,33 @@ fn address(address: SocketAddr) -> (String, u16) {
     (text, address.port())
 }
 
+/// An address, and behind it the side socket's number where it was one.
+fn way(py: Python<'_>, address: SocketAddr, socket: u32) -> PyResult<Bound<'_, PyTuple>> {
+    let (ip, port) = self::address(address);
+    match socket {
+        0 => (ip, port).into_pyobject(py),
+        side => (ip, port, side).into_pyobject(py),
+    }
+}
+
 fn tuple(py: Python<'_>, aside: Aside) -> PyResult<Bound<'_, PyTuple>> {
     let bytes = |data: &[u8]| PyBytes::new(py, data);
     match aside {
-        Aside::Disco(from, data) => ("disco", address(from), bytes(&data)).into_pyobject(py),
-        Aside::Stun(from, data) => ("stun", address(from), bytes(&data)).into_pyobject(py),
+        Aside::Disco(from, socket, data) => {
+            ("disco", way(py, from, socket)?, bytes(&data)).into_pyobject(py)
+        }
+        Aside::Stun(from, socket, data) => {
+            ("stun", way(py, from, socket)?, bytes(&data)).into_pyobject(py)
+        }
         Aside::RelayedDisco(region, key, data) => {
             ("relayed-disco", region, bytes(&key), bytes(&data)).into_pyobject(py)
         }
         Aside::Sent(key) => ("sent", bytes(&key)).into_pyobject(py),
         Aside::Received(key, Origin::Endpoint(from)) => {
             ("received", bytes(&key), address(from)).into_pyobject(py)
+        }
+        Aside::Received(key, Origin::Side(from, socket)) => {
+            ("received", bytes(&key), way(py, from, socket)?).into_pyobject(py)
         }
         Aside::Received(key, Origin::Region(region)) => {
             ("received", bytes(&key), region).into_pyobject(py)
@@ -211,7 +250,9 @@ fn tuple(py: Python<'_>, aside: Aside) -> PyResult<Bound<'_, PyTuple>> {
         Aside::PeerDisco(key, disco) => {
             ("peer-disco", bytes(&key), bytes(&disco)).into_pyobject(py)
         }
-        Aside::Unsendable(to, errno) => ("unsendable", address(to), errno).into_pyobject(py),
+        Aside::Unsendable(to, socket, errno) => {
+            ("unsendable", way(py, to, socket)?, errno).into_pyobject(py)
+        }
         Aside::RelayWanted(region) => ("relay-wanted", region).into_pyobject(py),
         Aside::RelayUp(region, key, at) => {
             ("relay-up", region, bytes(&key), address(at)).into_pyobject(py)

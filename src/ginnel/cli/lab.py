@@ -96,7 +96,9 @@ def run(names: tuple[str, ...], logs: Path | None, as_json: bool) -> None:
 @click.option("--official", is_flag=True, help="Tailscale's own clients at one end, each in turn, in a few kinds.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Runs of the whole.")
 @click.option("--jobs", default=0, type=click.IntRange(0), help="Pairs side by side; as many as cores by default.")
-@click.option("--one-way", default=0.0, type=float, help="Milliseconds from each site to the internet.")
+@click.option(
+    "--one-way", default=10.0, show_default=True, type=float, help="Milliseconds from each site to the internet."
+)
 @logs_option
 @json_option
 @guarded

@@ -29,10 +29,10 @@ from ginnel.cli.up import Wish, bring_up
 @click.option("--hostname", help="The name to take, instead of the machine's own.")
 @click.option("--accept-routes/--no-accept-routes", default=None, help="Use subnet routes that other machines offer.")
 @click.option("--advertise-tags", metavar="tag:A,tag:B", help="Tags to ask for.")
+@click.option("--port-mapping/--no-port-mapping", default=None, help="Ask the home router for an open port.")
 @click.option(
     "--path", type=click.Choice(["auto", "direct", "relay"]), help="Ways to peers; single ones: `ginnel path`."
 )
-@click.option("--port-mapping/--no-port-mapping", default=None, help="Ask the home router for an open port.")
 @click.option("--force-reauth", is_flag=True, help="Log in anew with a new node key.")
 @click.option("--reset", is_flag=True, help="What is not mentioned goes back to its default.")
 @click.option("--timeout", type=SECONDS, default="0s", help="How long to wait; 0s: for ever.")

@@ -32,8 +32,8 @@ class Wish:
     hostname: str | None = None
     accept_routes: bool | None = None
     advertise_tags: str | None = None
-    path: str | None = None
     port_mapping: bool | None = None
+    path: str | None = None
     force_reauth: bool = False
     reset: bool = False
 
@@ -57,8 +57,14 @@ def wishes(before: dict[str, Any], wish: Wish) -> tuple[dict[str, Any], str]:
     """The prefs to set and the auth key to use. What is not mentioned stays, or is default after `--reset`."""
     prefs = dict(before)
     if wish.reset:
-        prefs |= {"Hostname": "", "RouteAll": False, "AdvertiseTags": [], "NoPortMapping": False}
-        prefs |= {"PathPolicy": "auto", "PathPolicies": {}}
+        prefs |= {
+            "Hostname": "",
+            "RouteAll": False,
+            "AdvertiseTags": [],
+            "PathPolicy": "auto",
+            "PathPolicies": {},
+            "NoPortMapping": False,
+        }
     prefs |= {"WantRunning": True, "LoggedOut": False}
     auth_key = read_auth_key(wish.auth_key)
     if wish.invite is not None:

@@ -20,6 +20,7 @@ from nacl.bindings import crypto_box_beforenm, crypto_box_easy_afternm, crypto_b
 from nacl.exceptions import CryptoError
 
 from ginnel.wire.address import ADDRESS_SIZE, read_address, write_address
+from ginnel.wire.punch import Punch, read_punch
 from ginnel.wire.read import Malformed, Reader, WireError
 from ginnel.words import KEY_SIZE, DiscoKey, DiscoPrivate, Endpoint, NodeKey
 
@@ -155,7 +156,16 @@ class AllocateResponse:
 
 
 Message = (
-    Ping | Pong | CallMeMaybe | Bind | BindChallenge | BindAnswer | CallMeMaybeVia | AllocateRequest | AllocateResponse
+    Ping
+    | Pong
+    | CallMeMaybe
+    | Bind
+    | BindChallenge
+    | BindAnswer
+    | CallMeMaybeVia
+    | AllocateRequest
+    | AllocateResponse
+    | Punch
 )
 
 
@@ -235,6 +245,7 @@ _READERS: dict[int, Callable[[Reader, int], Message]] = {
     CallMeMaybeVia.kind: _read_via,
     AllocateRequest.kind: _read_allocate_request,
     AllocateResponse.kind: _read_allocate_response,
+    Punch.kind: read_punch,
 }
 
 

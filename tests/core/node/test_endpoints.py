@@ -68,6 +68,8 @@ def test_a_mapped_port_outlives_what_stun_said_but_not_our_own_port() -> None:
     endpoints.port_mapped_to(forwarded)
     endpoints.forget_mappings()
     assert texts(endpoints)[0][0] == str(forwarded)
+    endpoints.port_bound(41641, 7777, 0)
+    assert texts(endpoints)[0][0] == str(forwarded)
     endpoints.port_bound(7777, 7777, 0)
     assert str(forwarded) not in dict(texts(endpoints))
 

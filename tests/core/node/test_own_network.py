@@ -322,17 +322,6 @@ def test_what_the_router_offers_stands_in_the_report() -> None:
     assert (found.upnp, found.pmp, found.pcp) == (False, True, None)
 
 
-def test_a_short_report_that_is_asked_for_where_udp_is_blocked_is_a_full_one() -> None:
-    member = Member(1, 2, udp=False)
-    member.start()
-    member.run(5)
-    member.take(member.own.requested(1, member.now, full=False))
-    member.run(5)
-    (answer,) = member.done(NetcheckDone)
-    assert isinstance(answer, NetcheckDone)
-    assert answer.report.region_latency.keys() == {1, 2}
-
-
 def last_report(member: Member) -> ReportToControl:
     last = member.done(ReportToControl)[-1]
     assert isinstance(last, ReportToControl)
@@ -377,3 +366,14 @@ def test_a_router_that_names_a_strangers_address_has_us_tell_nobody() -> None:
     report = last_report(member)
     assert strange not in report.endpoints
     assert not report.net_info.have_port_map
+
+
+def test_a_short_report_that_is_asked_for_where_udp_is_blocked_is_a_full_one() -> None:
+    member = Member(1, 2, udp=False)
+    member.start()
+    member.run(5)
+    member.take(member.own.requested(1, member.now, full=False))
+    member.run(5)
+    (answer,) = member.done(NetcheckDone)
+    assert isinstance(answer, NetcheckDone)
+    assert answer.report.region_latency.keys() == {1, 2}

@@ -46,7 +46,13 @@ class Pump:
         os.close(self._write)
 
     def __getattr__(self, name: str):
-        return lambda *arguments: self.calls.append((name, *arguments))
+        return lambda *arguments, **named: self.calls.append((name, *arguments, *named.items()))
+
+    def open_sides(self, count: int) -> list[tuple[int, int]]:
+        self.calls.append(("open_sides", count))
+        if -1 in self.taken:
+            raise OSError(errno.EMFILE, "too many open files")
+        return [(number, 40000 + number) for number in range(1, count + 1)]
 
 
 class Told:
@@ -70,9 +76,18 @@ class Told:
         (act.RemovePeer(KEY), ("remove_peer", KEY.raw)),
         (
             act.Steer(KEY, Endpoint.parse("192.0.2.1:7"), RegionId(0)),
-            ("steer", KEY.raw, ("192.0.2.1", 7), 0),
+            ("steer", KEY.raw, ("192.0.2.1", 7), 0, ("socket", 0)),
         ),
-        (act.Steer(KEY, None, RegionId(9)), ("steer", KEY.raw, None, 9)),
+        (
+            act.Steer(KEY, Endpoint.parse("192.0.2.1:7"), RegionId(0), 12),
+            ("steer", KEY.raw, ("192.0.2.1", 7), 0, ("socket", 12)),
+        ),
+        (act.Steer(KEY, None, RegionId(9)), ("steer", KEY.raw, None, 9, ("socket", 0))),
+        (act.CloseSides((3, 4)), ("close_sides", (3, 4))),
+        (
+            act.SendUdp(Endpoint.parse("192.0.2.1:7"), b"x", 12, 3),
+            ("send_side", 12, ("192.0.2.1", 7), b"x", ("ttl", 3)),
+        ),
         (act.SetAddresses(("100.64.0.1/32",)), ("set_addresses", ("100.64.0.1/32",))),
         (act.SetFilter(()), ("set_filter", ())),
         (act.SendUdp(Endpoint.parse("[2001:db8::1]:7"), b"x"), ("send_udp", ("2001:db8::1", 7), b"x")),
@@ -196,3 +211,42 @@ ASIDES = [
 def test_every_aside_of_the_contract_is_taken(aside: tuple) -> None:
     mesh = Mesh(DiscoPrivate(b"\x01" * 32), os.urandom)
     assert isinstance(noticed(mesh, aside, Instant(1.0)), list)
+
+
+@pytest.mark.parametrize(("taken", "opened"), [((), [(1, 40001), (2, 40002)]), ((-1,), [])])
+async def test_side_sockets_are_told_to_the_mesh_also_when_none_can_be_had(
+    taken: tuple[int, ...], opened: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pump = Pump()
+    told = Told(pump)
+    told.engine.start(0)
+    pump.taken = taken
+    answers: list[tuple[int, list[tuple[int, int]]]] = []
+    monkeypatch.setattr(
+        told.engine.mesh, "sides_opened", lambda number, sockets, _: answers.append((number, sockets)) or []
+    )
+    told.engine.input(lambda mesh, now: [act.OpenSides(5, 2)])
+    await asyncio.sleep(0)
+    assert answers == [(5, opened)]
+    told.engine.close()
+
+
+@pytest.mark.parametrize(("address", "socket"), [(("192.0.2.1", 7), 0), (("192.0.2.1", 7, 12), 12)])
+def test_what_a_side_socket_heard_is_told_with_its_number(address: tuple, socket: int) -> None:
+    heard: list[tuple] = []
+
+    class Listening:
+        def __getattr__(self, name: str):
+            return lambda *arguments: heard.append((name, *arguments)) or []
+
+    now, source = Instant(1.0), Endpoint.parse("192.0.2.1:7")
+    noticed(Listening(), ("disco", address, b"d"), now)  # type: ignore[arg-type]
+    noticed(Listening(), ("stun", address, b"s"), now)  # type: ignore[arg-type]
+    noticed(Listening(), ("unsendable", address, 99), now)  # type: ignore[arg-type]
+    noticed(Listening(), ("received", KEY.raw, address), now)  # type: ignore[arg-type]
+    assert heard == [
+        ("disco_received", source, b"d", now, socket),
+        ("stun_received", source, b"s", now, socket),
+        ("unsendable", source, 99, now, socket),
+        ("received", KEY, source, now),
+    ]

@@ -87,7 +87,7 @@ class Pump:
         os.close(self._write)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *_: None
+        return lambda *_, **__: None
 
 
 class Routes:

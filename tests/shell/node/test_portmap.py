@@ -150,6 +150,16 @@ def test_a_stranger_comes_in_by_the_mapped_port_through_a_hard_nat(kind: str) ->
 
 
 @EACH
+def test_whoever_waited_for_a_look_finds_its_news_told(kind: str) -> None:
+    async def story(home: Home) -> None:
+        await home.mapping.looked()
+        assert home.news[-1].external == home.held.external
+
+    for _ in range(3):
+        inside(kind, story)
+
+
+@EACH
 def test_a_mapping_is_renewed_after_half_its_life(kind: str) -> None:
     async def story(home: Home) -> None:
         external = await home.mapped()

@@ -74,11 +74,28 @@ class SetFilter:
 
 @dataclass(frozen=True, slots=True)
 class SendUdp:
-    """Send a disco or STUN packet from the tunnel's own socket, or from the auxiliary one of that number."""
+    """Send a disco or STUN packet from the tunnel's own socket, or from the side socket of that number. `ttl`: hops
+    that it may go, 0: the system's; only from a side socket."""
 
     to: Endpoint
     packet: bytes
     socket: int = 0
+    ttl: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSides:
+    """Open so many side sockets; answer with `Mesh.sides_opened`, fewer or none if they cannot be had."""
+
+    request: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseSides:
+    """Close these side sockets."""
+
+    sockets: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +252,8 @@ Action = (
     | SetAddresses
     | SetFilter
     | SendUdp
+    | OpenSides
+    | CloseSides
     | SendRelay
     | RelayOpen
     | RelayClose

@@ -13,13 +13,14 @@ from ginnel.core.node.actions import Action, PingAnswered, SendRelay, SendUdp, S
 from ginnel.core.node.addresses import is_candidate
 from ginnel.core.node.constants import CALL_ME_MAYBE_ENDPOINTS, ENDPOINTS_FRESH_ENOUGH
 from ginnel.core.node.home_region import NO_REGION
-from ginnel.core.node.path_actions import NEVER, Invite, PathAction, Probe, Purpose
+from ginnel.core.node.path_actions import NEVER, Invite, LookAround, PathAction, Probe, Purpose
 from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.peers import Peer, PeerTable
 from ginnel.core.node.scoring import Proven, wire_size
 from ginnel.core.node.session import DiscoSession, Dropped, Opened, OpenPings, SentPing
 from ginnel.wire.derpmap import magic_endpoint
 from ginnel.wire.disco import PING_SIZE, CallMeMaybe, Ping, Pong
+from ginnel.wire.punch import Punch
 from ginnel.words import DiscoKey, Endpoint, Instant, NodeKey, RegionId
 
 MAX_PING_SIZE = 65535 - 28 - 32
@@ -51,9 +52,13 @@ class Discovery:
         self.endpoints_at: Instant = NEVER
         self.invites: dict[NodeKey, None] = {}
         """Peers that get a call-me-maybe as soon as our endpoints are fresh."""
+        self.look_around = False
+        """Our endpoints are to be confirmed; the mesh does it."""
         self.touched: set[NodeKey] = set()
         self.regions_wanted: set[RegionId] = set()
         """Relays that something waits for; the mesh empties it."""
+        self.punched: Callable[[Peer, Punch, Instant], list[Action]] = lambda _peer, _message, _now: []
+        """Takes the words of a peer that wants to get through our NATs together (punch.py)."""
         self._parked: dict[NodeKey, Instant] = {}
         self._relay_up = relay_up
         self._peers = peers
@@ -69,8 +74,10 @@ class Discovery:
         actions: list[Action] = []
         for each in wanted:
             match each:
-                case Probe(endpoint, purpose, socket, size):
-                    actions += self._ping(peer, endpoint, purpose, now, socket=socket, size=size)
+                case Probe(endpoint, purpose, socket, size, ttl):
+                    actions += self._ping(peer, endpoint, purpose, now, socket=socket, size=size, ttl=ttl)
+                case LookAround():
+                    self.look_around = True
                 case Invite():
                     actions += self._invite(peer, now)
                 case Steer():
@@ -106,21 +113,29 @@ class Discovery:
         request: int = 0,
         size: int = 0,
         socket: int = 0,
+        ttl: int = 0,
     ) -> list[Action]:
         if peer.disco is None or self.own_key is None:
             return []
         tx_id = self.session.new_tx_id()
         self.open_pings.add(tx_id, SentPing(peer.key, to, now, purpose, request, socket, size))
         padding = min(max(0, size - PING_SIZE), MAX_PING_SIZE)
-        return self._send(peer.disco, peer.key, to, Ping(tx_id, self.own_key, padding), socket)
+        return self._send(peer.disco, peer.key, to, Ping(tx_id, self.own_key, padding), socket, ttl=ttl)
 
     def _send(
-        self, to: DiscoKey, peer: NodeKey, by: Endpoint | RegionId, message: Ping | Pong, socket: int = 0
+        self,
+        to: DiscoKey,
+        peer: NodeKey,
+        by: Endpoint | RegionId,
+        message: Ping | Pong,
+        socket: int = 0,
+        *,
+        ttl: int = 0,
     ) -> list[Action]:
         packet = self.session.seal(to, message)
         if packet is None:
             return self._drop("disco.bad_key")
-        return [SendUdp(by, packet, socket)] if isinstance(by, Endpoint) else [SendRelay(by, peer, packet)]
+        return [SendUdp(by, packet, socket, ttl)] if isinstance(by, Endpoint) else [SendRelay(by, peer, packet)]
 
     # --- call-me-maybe ---
 
@@ -172,6 +187,8 @@ class Discovery:
                 return self._on_pong(opened, opened.message, arrival, now)
             case CallMeMaybe():
                 return self._on_call_me_maybe(opened, opened.message, arrival, now)
+            case Punch():
+                return self._on_punch(opened, opened.message, arrival, now)
             case _:
                 return self._drop("disco.unhandled_type")
 
@@ -240,6 +257,14 @@ class Discovery:
         if peer.disco != opened.sender:
             return self._drop("disco.wrong_node_key")
         return self.perform(peer, peer.path.called(message.endpoints, now), now)
+
+    def _on_punch(self, opened: Opened, message: Punch, arrival: Arrival, now: Instant) -> list[Action]:
+        peer = self._peers.get(arrival.relayed_from) if arrival.relayed_from is not None else None
+        if isinstance(arrival.by, Endpoint) or peer is None:
+            return self._drop("disco.punch_not_by_relay")
+        if peer.disco != opened.sender:
+            return self._drop("disco.wrong_node_key")
+        return self.punched(peer, message, now)
 
     # --- questions of people ---
 

@@ -54,6 +54,7 @@ class OwnEndpoints:
         """Other sockets have other mappings: what STUN said of the old ones is void."""
         if (v4, v6) != (self.port_v4, self.port_v6):
             self.forget_mappings()
+        if v4 != self.port_v4:
             self.port_mapped_to(None)
         self.port_v4, self.port_v6, self.configured_port = v4, v6, configured
 

@@ -23,6 +23,7 @@ from ginnel.core.node.netmap import MapChange, NetMap
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.path_policy import PathPolicies, PathPolicy
 from ginnel.core.node.portmap.actions import PortMapped
+from ginnel.core.node.punch import probing_allowed
 from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
 from ginnel.words import Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
 
@@ -43,10 +44,12 @@ class Mesh(MeshParts):
         if public == self._discovery.own_key:
             return []
         first, self._discovery.own_key = self._discovery.own_key is None, public
+        self._puncher.own_key = public
         actions = self._relays.key_set(now)
         if not first:
             for peer in self._peers:
                 self._discovery.forget(peer.key)
+            actions += self._punch(self._puncher.moved(), now)
             actions += self._apply(self._peers.told_again(now), now)
             actions += self._tell_rules()
         return self._settle([*actions, *self._own.check(now)], now)
@@ -54,11 +57,14 @@ class Mesh(MeshParts):
     def map_changed(self, netmap: NetMap, change: MapChange, now: Instant) -> list[Action]:
         """A frame was merged: `netmap, change = apply_frame(netmap, frame, wall)` (netmap.py)."""
         self._netmap = netmap
+        actions: list[Action] = []
         for node in change.removed:
             self._discovery.forget(node.key)
-        actions = self._apply(self._peers.map_changed(change, now), now)
+            actions += self._punch(self._puncher.forget(node.key), now)
+        actions += self._apply(self._peers.map_changed(change, now), now)
         if change.self_node:
             actions += [*self._tell_addresses(), *self._own.policy_changed(netmap.self_node)]
+            self._puncher.allowed = probing_allowed(netmap.self_node)
         if change.filters:
             actions += self._tell_filter()
         if change.derp_map:
@@ -102,6 +108,10 @@ class Mesh(MeshParts):
         """Whether traffic went out in the last 45 s."""
         return self._own.is_active(now)
 
+    def metered_changed(self, metered: bool) -> None:
+        """Whether the way out is paid for by the byte: then no ports are guessed to get through NATs."""
+        self._puncher.metered = metered
+
     def link_changed(self, major: bool, now: Instant) -> list[Action]:
         """Major: the default route moved or a sleep of ten minutes ended; sockets are bound anew, paths proven anew.
         Minor: own addresses may differ."""
@@ -109,7 +119,7 @@ class Mesh(MeshParts):
             return self._settle(self._own.check(now), now)
         self._own.forget_mappings()
         self._discovery.endpoints_at = NEVER  # nobody is called to where we were
-        actions = [*self._rebind(now), *self._relays.links_moved(now)]
+        actions = [*self._rebind(now), *self._relays.links_moved(now), *self._punch(self._puncher.moved(), now)]
         for peer in self._peers:
             actions += self._discovery.perform(peer, peer.path.moved(now), now)
         return self._settle([*actions, *self._own.restart_check(now)], now)
@@ -122,7 +132,8 @@ class Mesh(MeshParts):
     # --- packets ---
 
     def disco_received(self, source: Endpoint, packet: bytes, now: Instant, socket: int = 0) -> list[Action]:
-        """A disco datagram came by UDP, to the tunnel's own socket or to the auxiliary one of that number."""
+        """A disco datagram came by UDP, to the tunnel's own socket or to the side socket of that number."""
+        self._puncher.heard(socket, now)
         return self._settle(self._discovery.received(Arrival(source, socket=socket), packet, now), now)
 
     def relayed_disco_received(self, region: RegionId, source: NodeKey, packet: bytes, now: Instant) -> list[Action]:
@@ -132,9 +143,17 @@ class Mesh(MeshParts):
             actions += self._heard(peer, region, now)
         return self._settle([*actions, *self._discovery.received(Arrival(region, source), packet, now)], now)
 
-    def stun_received(self, source: Endpoint, packet: bytes, now: Instant) -> list[Action]:
-        """A datagram that looks like a STUN answer."""
-        actions = self._own.stun_received(source, packet, now)
+    def sides_opened(self, request: int, sockets: Sequence[tuple[int, int]], now: Instant) -> list[Action]:
+        """The answer to `OpenSides`: number and local port of each side socket that could be had."""
+        return self._settle(self._punch(self._puncher.opened(request, sockets, now), now), now)
+
+    def stun_received(self, source: Endpoint, packet: bytes, now: Instant, socket: int = 0) -> list[Action]:
+        """A datagram that looks like a STUN answer, to the tunnel's own socket or to the side socket of that number."""
+        if socket:
+            punched = self._puncher.stun_received(source, socket, packet, now)
+            actions = self._punch(punched, now) if punched is not None else None
+        else:
+            actions = self._own.stun_received(source, packet, now)
         if actions is None:
             self.drops["stun.unasked"] += 1
         return self._settle(actions or [], now)
@@ -169,12 +188,12 @@ class Mesh(MeshParts):
             peer.last_handshake = now
         return self._settle([], now)
 
-    def unsendable(self, to: Endpoint, error: int, now: Instant) -> list[Action]:
+    def unsendable(self, to: Endpoint, error: int, now: Instant, socket: int = 0) -> list[Action]:
         """A UDP send failed: there is no way, a firewall of this machine refused it, the packet is too large for its
         link, or the socket is dead."""
         self._own.unsendable(to)
         actions: list[Action] = []
-        if (peer := self._discovery.peer_at(to)) is not None:
+        if (peer := self._discovery.peer_at(to)) is not None and peer.path.socket == socket:
             if error in NO_WAY:
                 actions += self._discovery.perform(peer, peer.path.unsendable(to, now), now)
             elif error in REFUSED:
@@ -267,6 +286,7 @@ class Mesh(MeshParts):
     def tick(self, now: Instant) -> list[Action]:
         """Whatever is due."""
         actions = [*self._discovery.lost_pings(now), *self._own.tick(now), *self._relays.tick(now)]
+        actions += self._punch(self._puncher.tick(now), now)
         for key in self._deadlines.pop_due(now):
             if (peer := self._peers.get(key)) is not None:
                 actions += self._discovery.perform(peer, peer.path.tick(now), now)
@@ -289,6 +309,7 @@ class Mesh(MeshParts):
             self._discovery.open_pings.next_timeout(),
             self._own.next_timeout(),
             self._relays.next_timeout(),
+            self._puncher.next_timeout(),
         )
         return min((at for at in times if at is not None), default=None)
 

@@ -6,21 +6,35 @@ Room: core. The inputs themselves are in mesh.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ginnel.core.node import peer_views
-from ginnel.core.node.actions import Action, Health, HealthCode, Rebind, SendRelay, SetAddresses, SetFilter
+from ginnel.core.node.actions import (
+    Action,
+    CloseSides,
+    Health,
+    HealthCode,
+    OpenSides,
+    Rebind,
+    SendRelay,
+    SendUdp,
+    SetAddresses,
+    SetFilter,
+)
 from ginnel.core.node.deadlines import Deadlines
 from ginnel.core.node.discovery import Discovery
 from ginnel.core.node.filter import filter_rows
 from ginnel.core.node.names import Names
 from ginnel.core.node.netmap import NetMap
 from ginnel.core.node.own_network import OwnNetwork
-from ginnel.core.node.path_actions import NEVER
+from ginnel.core.node.path_actions import NEVER, Probe, Purpose
 from ginnel.core.node.peers import Change, Peer, PeerTable
 from ginnel.core.node.probe_budget import ProbeBudget
+from ginnel.core.node.punch import Puncher
+from ginnel.core.node.punch_session import Fire, PunchAction, Tell
 from ginnel.core.node.relays import Relays
 from ginnel.core.node.session import DiscoSession
+from ginnel.wire.punch import Punch, Step
 from ginnel.words import DiscoPrivate, Endpoint, Instant, NodeKey, RegionId
 
 
@@ -47,6 +61,8 @@ class MeshParts:
         session = DiscoSession(disco, entropy)
         self._peers = PeerTable(session, ProbeBudget())
         self._discovery = Discovery(session, self._peers, self.drops, self._relays.up)
+        self._puncher = Puncher(entropy, self._own.stun_servers, self._socket_in_use, self.drops)
+        self._discovery.punched = self._punched
         self._deadlines: Deadlines[NodeKey] = Deadlines()
         self._questions: Deadlines[int] = Deadlines()
         self._netmap = NetMap()
@@ -60,6 +76,11 @@ class MeshParts:
         """After each input: endpoints that are fresh now go out, relays that are written to are dialed, and the
         peers that were touched are woken when they want it."""
         discovery = self._discovery
+        if discovery.look_around:
+            discovery.look_around = False
+            if looked := self._own.confirm(now):
+                actions += looked
+                discovery.endpoints_at = NEVER
         actions += self._own.settled(now)
         if self._own.endpoints_at > discovery.endpoints_at:
             discovery.endpoints = tuple(endpoint for endpoint, _ in self._own.list)
@@ -74,6 +95,9 @@ class MeshParts:
             actions += self._relays.wanted(region, now)
         discovery.regions_wanted.clear()
         for key in sorted(discovery.touched):  # by key, so that a run can be repeated
+            if (peer := self._peers.get(key)) is not None:
+                actions += self._punch(self._puncher.look(peer, now), now)
+        for key in sorted(discovery.touched):
             peer = self._peers.get(key)
             self._deadlines.set(key, peer.path.next_timeout() if peer is not None else None)
         discovery.touched.clear()
@@ -85,6 +109,31 @@ class MeshParts:
             actions += self._discovery.perform(peer, wanted, now)
             actions += self._reroute(peer, now)
         return actions
+
+    def _punched(self, peer: Peer, message: Punch, now: Instant) -> list[Action]:
+        """A peer's word about getting through NATs together. Its offer means that it has no path."""
+        actions = self._punch(self._puncher.told(peer, message, now), now)
+        missed = peer.path.missed(now) if message.step is Step.OFFER else []
+        return [*actions, *self._discovery.perform(peer, missed, now)]
+
+    def _punch(self, wanted: Iterable[PunchAction], now: Instant) -> list[Action]:
+        """What a search beyond the ordinary wants."""
+        actions: list[Action] = []
+        for each in wanted:
+            match each:
+                case Tell(key, message) if (peer := self._peers.get(key)) is not None and peer.disco is not None:
+                    packet = self._discovery.session.seal(peer.disco, message)
+                    actions += [SendRelay(peer.path.region, key, packet)] if packet and peer.path.region else []
+                case Fire(key, shot) if (peer := self._peers.get(key)) is not None:
+                    probe = Probe(shot.to, Purpose.PUNCH, shot.socket, ttl=shot.ttl)
+                    actions += self._discovery.perform(peer, [probe], now)
+                case SendUdp() | OpenSides() | CloseSides():
+                    actions.append(each)
+        return actions
+
+    def _socket_in_use(self, key: NodeKey) -> int:
+        peer = self._peers.get(key)
+        return peer.path.socket if peer is not None else 0
 
     def _tell_rules(self) -> list[Action]:
         return [*self._tell_addresses(), *self._tell_filter()]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from ginnel.core.node.actions import Action, NetcheckDone, ReportToControl
 from ginnel.core.node.captive import Captive, PortalAction, detection_allowed
 from ginnel.core.node.constants import (
+    CONFIRM_GAP,
     HOME_TOLD_AFTER,
     RESTUN_MAX,
     RESTUN_MIN,
@@ -53,6 +54,7 @@ class OwnNetwork:
         self.endpoints = OwnEndpoints(static)
         self.list: tuple[OwnEndpoint, ...] = ()
         self.endpoints_at: Instant = NEVER
+        self._confirmed_at: Instant = NEVER
         self.report: Report | None = None
         self.mapping_varies: bool | None = None
         self.control_connected = True
@@ -76,6 +78,18 @@ class OwnNetwork:
     @property
     def checking(self) -> bool:
         return self._netcheck.running
+
+    def stun_servers(self) -> list[Endpoint]:
+        """Over IPv4, nearest region first, each address once."""
+        latency = self.report.region_v4_latency if self.report is not None else {}
+        regions = sorted(measured_regions(self._map), key=lambda r: latency.get(RegionId(r.region_id), float("inf")))
+        found = {
+            server.ip: server
+            for region in reversed(regions)
+            for node in reversed(region.nodes or [])
+            if node.stun_port >= 0 and (server := self._names.stun_address(node, 4)) is not None
+        }
+        return list(reversed(found.values()))
 
     # --- inputs ---
 
@@ -149,6 +163,14 @@ class OwnNetwork:
         """The network is another one: until it has been looked at, no endpoint of ours is fresh."""
         self.endpoints.forget_mappings()
         self.endpoints_at = NEVER
+
+    def confirm(self, now: Instant) -> list[Action]:
+        """A path was lost, perhaps for want of a mapping of ours: no endpoint is fresh until STUN has said so again."""
+        if now - self._confirmed_at < CONFIRM_GAP:
+            return []
+        self._confirmed_at = now
+        self.endpoints_at = NEVER
+        return self.check(now)
 
     def restart_check(self, now: Instant) -> list[Action]:
         """The network is another one: what runs measures the old one."""

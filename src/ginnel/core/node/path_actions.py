@@ -18,17 +18,19 @@ class Purpose(Enum):
     DISCOVERY = auto()
     HEARTBEAT = auto()
     CLI = auto()
+    PUNCH = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
     """Ping the peer at this endpoint, from the tunnel's own socket or the auxiliary one of that number. `size`: of the
-    UDP payload; 0: as small as can be."""
+    UDP payload; 0: as small as can be. `ttl`: hops that the ping may go, 0: the system's."""
 
     endpoint: Endpoint
     purpose: Purpose
     socket: int = 0
     size: int = 0
+    ttl: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,4 +38,9 @@ class Invite:
     """Send the peer a call-me-maybe by its relay, with fresh endpoints of ours."""
 
 
-PathAction = Probe | Invite | Steer
+@dataclass(frozen=True, slots=True)
+class LookAround:
+    """A path was lost: our own outside addresses may be others, so they are asked for before anybody is called."""
+
+
+PathAction = Probe | Invite | LookAround | Steer

@@ -12,6 +12,7 @@ from ginnel.core.node.candidates import Candidates
 from ginnel.core.node.constants import (
     CALL_BACK_AFTER,
     FULL_SIZE,
+    HEARTBEAT_INTERVAL,
     PEER_KNOWS,
     PONG_DUE_FACTOR,
     PONG_DUE_MIN,
@@ -21,7 +22,7 @@ from ginnel.core.node.constants import (
     TRUST_UDP_ADDR_DURATION,
 )
 from ginnel.core.node.data_watch import DataWatch
-from ginnel.core.node.path_actions import NEVER, PathAction, Purpose
+from ginnel.core.node.path_actions import NEVER, LookAround, PathAction, Purpose
 from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.path_state import Direct, Relayed, Timer
 from ginnel.core.node.probe_budget import ProbeBudget
@@ -115,6 +116,8 @@ class PathCore:
         other = not isinstance(self.path, Direct) or self.path.proven.way != proven.way
         if not self.trusted(now):
             self._timers[Timer.CALL_BACK] = Instant(now + CALL_BACK_AFTER)
+            if Timer.HEARTBEAT in self._timers:
+                self._timers[Timer.HEARTBEAT] = Instant(now + HEARTBEAT_INTERVAL)
         self.path = Direct(proven, proven_at)
         self._timers[Timer.TRUST_ENDS] = self.path.trusted_until
         self._timers.pop(Timer.PONG_DUE, None)
@@ -176,7 +179,7 @@ class PathCore:
             return self._steer(now)
         self.searching_since = self.searching_since or now
         self._timers[Timer.HEARTBEAT] = Instant(now + PROVEN_ENDPOINT_INTERVAL)
-        return [*self._steer(now), *self._rounds.anew(now)]
+        return [*self._steer(now), LookAround(), *self._rounds.anew(now)]
 
     # --- what follows ---
 

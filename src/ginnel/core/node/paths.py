@@ -17,6 +17,7 @@ from ginnel.core.node.constants import (
     HEARTBEAT_INTERVAL,
     PROVEN_ENDPOINT_INTERVAL,
     REACTIVE_PING_GAP,
+    SEARCH_INTERVAL,
     SILENCE_IS_SUSPECT,
     UPGRADE_UDP_DIRECT_INTERVAL,
 )
@@ -70,7 +71,7 @@ class PathChooser(PathDoubts):
         if self.policy is PathPolicy.RELAY:
             return self._steer(now)
         if Timer.HEARTBEAT not in self._timers:
-            self._timers[Timer.HEARTBEAT] = Instant(now + HEARTBEAT_INTERVAL)
+            self._timers[Timer.HEARTBEAT] = Instant(now + self._pace(now))
         if not self.trusted(now):
             return [*self._search(now), *self._steer(now)]
         if self._has_relay() and self._data.overdue(now):
@@ -109,6 +110,15 @@ class PathChooser(PathDoubts):
             if self.socket or self.candidates.get(self.path.proven.endpoint) is None:
                 return [*self._rounds.ask_all(now), *self._ask_path(now)]
         return self._rounds.begin(now) if self._may_hurry(now) else self._rounds.ask_all(now)
+
+    def missed(self, now: Instant) -> list[PathAction]:
+        """The peer says otherwise that it has no path to us: ours must answer quickly, or it is lost as well."""
+        if not isinstance(self.path, Direct) or not self.trusted(now):
+            return []
+        if now - self.path.proven_at <= CALL_ME_MAYBE_IS_NEWS:
+            return []
+        self._await_pong(self.path.proven.latency, now)
+        return self._ask_path(now)
 
     def pinged(self, endpoint: Endpoint, now: Instant, *, socket: int = 0) -> list[PathAction]:
         """The peer's ping came from there. Its NAT is open for our answer now, and for a ping of ours: from the socket
@@ -215,9 +225,14 @@ class PathChooser(PathDoubts):
             actions += self._ask_size(now)
         if self._wants_full_round(now):
             actions += self._rounds.at_ordinary_pace(now)
-        lost_one = not self.trusted(now) and any(c.proven_lately(now) for _, c in self.candidates.items())
-        self._timers[Timer.HEARTBEAT] = Instant(now + (PROVEN_ENDPOINT_INTERVAL if lost_one else HEARTBEAT_INTERVAL))
+        self._timers[Timer.HEARTBEAT] = Instant(now + self._pace(now))
         return actions
+
+    def _pace(self, now: Instant) -> float:
+        if self.trusted(now):
+            return HEARTBEAT_INTERVAL
+        lost_one = any(candidate.proven_lately(now) for _, candidate in self.candidates.items())
+        return PROVEN_ENDPOINT_INTERVAL if lost_one else SEARCH_INTERVAL
 
     def _wants_full_round(self, now: Instant) -> bool:
         if not isinstance(self.path, Direct) or not self.trusted(now):

@@ -13,12 +13,15 @@ from ginnel.core.node.constants import (
     FIRST_ROUNDS_AGAIN,
     FIRST_ROUNDS_AGAIN_MAX,
     PROVEN_ENDPOINT_INTERVAL,
+    SEARCH_INTERVAL,
 )
 from ginnel.core.node.path_actions import NEVER, Invite, PathAction, Probe, Purpose
 from ginnel.core.node.probe_budget import ProbeBudget
 from ginnel.core.node.scoring import Proven
 from ginnel.core.node.shunned import Shunned
 from ginnel.words import Endpoint, Instant
+
+ROUNDING = 0.05  # a round that comes a little early still asks everybody
 
 
 class Rounds:
@@ -85,8 +88,8 @@ class Rounds:
         self.candidates.expire(now)
         actions: list[PathAction] = []
         for endpoint, candidate in self.candidates.items():
-            gap = PROVEN_ENDPOINT_INTERVAL if candidate.proven_lately(now) else DISCO_PING_INTERVAL
-            if candidate.last_ping is None or now - candidate.last_ping >= gap:
+            gap = PROVEN_ENDPOINT_INTERVAL if candidate.proven_lately(now) else SEARCH_INTERVAL
+            if candidate.last_ping is None or now - candidate.last_ping >= gap - ROUNDING:
                 actions += self.probe(endpoint, Purpose.DISCOVERY, now)
         return [*actions, *self.invite(now)]
 

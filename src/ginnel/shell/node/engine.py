@@ -36,10 +36,13 @@ class PumpLike(Protocol):
     def set_peer(self, key: bytes, allowed_ips: Any) -> None: ...
     def reset_peer(self, key: bytes) -> None: ...
     def remove_peer(self, key: bytes) -> None: ...
-    def steer(self, key: bytes, endpoint: Any, region: int) -> None: ...
+    def steer(self, key: bytes, endpoint: Any, region: int, *, socket: int = 0) -> None: ...
     def set_addresses(self, addresses: Any) -> None: ...
     def set_filter(self, rules: Any) -> None: ...
     def send_udp(self, to: Any, packet: bytes) -> None: ...
+    def open_sides(self, count: int) -> list[tuple[int, int]]: ...
+    def close_sides(self, numbers: Any) -> None: ...
+    def send_side(self, socket: int, to: Any, packet: bytes, *, ttl: int = 0) -> None: ...
     def relay_open(self, region: int, server_name: str, addresses: Any, verify: str) -> None: ...
     def relay_close(self, region: int) -> None: ...
     def relay_prefer(self, region: int) -> None: ...
@@ -172,14 +175,18 @@ class Engine:
                 pump.reset_peer(peer.raw)
             case act.RemovePeer(peer):
                 pump.remove_peer(peer.raw)
-            case act.Steer(peer, endpoint, region):
-                pump.steer(peer.raw, _address(endpoint) if endpoint is not None else None, region)
+            case act.Steer(peer, endpoint, region, socket):
+                pump.steer(peer.raw, _address(endpoint) if endpoint is not None else None, region, socket=socket)
             case act.SetAddresses(prefixes):
                 pump.set_addresses(prefixes)
             case act.SetFilter(rows):
                 pump.set_filter(rows)
-            case act.SendUdp(to, packet):
+            case act.SendUdp(to, packet, 0):
                 pump.send_udp(_address(to), packet)
+            case act.SendUdp(to, packet, socket, ttl):
+                pump.send_side(socket, _address(to), packet, ttl=ttl)
+            case act.CloseSides(sockets):
+                pump.close_sides(sockets)
             case act.SendRelay(region, to, packet):
                 pump.relay_send(region, to.raw, packet)
             case act.RelayOpen(region, server_name, addresses, verify):
@@ -201,6 +208,8 @@ class Engine:
                 self._spawn(self._resolve(host))
             case act.MeasureHttps():
                 self._spawn(self._measure(action))
+            case act.OpenSides(request, count):
+                asyncio.get_running_loop().call_soon(self._open_sides, request, count)
             case act.MeasureIcmp():
                 self._spawn(self._echo(action))
             case act.AskPort80():
@@ -235,6 +244,16 @@ class Engine:
     async def _ask_port80(self, action: act.AskPort80) -> None:
         answer = await ask(action, mark=MARK)
         self.input(lambda mesh, now: mesh.port80_answered(action.number, answer, now))
+
+    def _open_sides(self, request: int, count: int) -> None:
+        if not self._open:
+            return
+        try:
+            opened = self.pump.open_sides(count)
+        except OSError as error:
+            log.warning("no further sockets to search a path with: %s", error)
+            opened = []
+        self.input(lambda mesh, now: mesh.sides_opened(request, opened, now))
 
     # --- ports -------------------------------------------------------------------------------------------------
 
@@ -298,9 +317,9 @@ def noticed(mesh: Mesh, aside: Any, now: Instant) -> list[Action]:
     """One thing that the pump set aside, as an input of the mesh."""
     match aside:
         case ("disco", source, packet):
-            return mesh.disco_received(_endpoint(source), packet, now)
+            return mesh.disco_received(_endpoint(source), packet, now, _socket(source))
         case ("stun", source, packet):
-            return mesh.stun_received(_endpoint(source), packet, now)
+            return mesh.stun_received(_endpoint(source), packet, now, _socket(source))
         case ("relayed-disco", region, key, packet):
             return mesh.relayed_disco_received(RegionId(region), NodeKey(key), packet, now)
         case ("sent", key):
@@ -312,7 +331,7 @@ def noticed(mesh: Mesh, aside: Any, now: Instant) -> list[Action]:
         case ("handshake", key):
             return mesh.handshake(NodeKey(key), now)
         case ("unsendable", to, number):
-            return mesh.unsendable(_endpoint(to), number, now)
+            return mesh.unsendable(_endpoint(to), number, now, _socket(to))
         case _:
             return _relay_noticed(mesh, aside, now)
 
@@ -345,6 +364,11 @@ def _address(endpoint: Endpoint) -> tuple[str, int]:
     return (str(endpoint.ip), endpoint.port)
 
 
-def _endpoint(address: tuple[str, int]) -> Endpoint:
-    ip, port = address
+def _socket(address: tuple[Any, ...]) -> int:
+    """The side socket's number behind an address; 0: the tunnel's own."""
+    return address[2] if len(address) > 2 else 0
+
+
+def _endpoint(address: tuple[Any, ...]) -> Endpoint:
+    ip, port = address[:2]
     return Endpoint.parse(f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}")

@@ -32,6 +32,7 @@ from ginnel.shell.node.hostinfo import hostinfo
 from ginnel.shell.node.keeper import Keeper
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
+from ginnel.shell.node.metered import is_metered
 from ginnel.shell.node.router import Router
 from ginnel.shell.node.sleeps import sleeps
 from ginnel.shell.node.state import Prefs, State, StateFile
@@ -133,7 +134,7 @@ class MeshNode:
         engine.start(self._port)
         self._tell_policies()
         engine.input(lambda mesh, now: mesh.set_node_key(self._engine_key, now))
-        engine.input(lambda mesh, now: mesh.interfaces_changed(self._host.links.addresses, now))
+        self._tell_links(engine)
         engine.input(lambda mesh, now: mesh.port_mapped(self.home_router.mapping.news, now))
 
     def _tell_policies(self) -> None:
@@ -302,16 +303,20 @@ class MeshNode:
             self._moved(major=True)
 
     def _moved(self, *, major: bool) -> None:
-        addresses = self._host.links.addresses
         if self.engine is not None:
-            self.engine.input(lambda mesh, now: mesh.interfaces_changed(addresses, now))
+            self._tell_links(self.engine)
             self.engine.input(lambda mesh, now: mesh.link_changed(major, now))
         if major and self.client is not None:
-            self.client.link_changed({str(local.address.ip) for local in addresses})
+            self.client.link_changed({str(local.address.ip) for local in self._host.links.addresses})
         moved = self.home_router.read()
         self._follow_router()
         if major and not moved:
             self.home_router.mapping.look()
+
+    def _tell_links(self, engine: Engine) -> None:
+        links = self._host.links
+        engine.mesh.metered_changed(is_metered(name for name, _ in links.defaults))
+        engine.input(lambda mesh, now: mesh.interfaces_changed(links.addresses, now))
 
     def _follow_router(self) -> None:
         if self._tasks is not None and self.engine is not None:

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ginnel.core.node.portmap.actions import FetchPortmap, Gateway, PortmapAction, PortMapped, SendPortmap
+from ginnel.core.node.portmap.constants import LATE_ANSWER
 from ginnel.core.node.portmap.mapper import PortMapper
+from ginnel.core.node.portmap.states import Held, Resting
 from ginnel.shell.node.dial import SO_MARK
 from ginnel.shell.node.portmap_http import fetch
 from ginnel.wire import natpmp
@@ -89,16 +91,20 @@ class PortMapping:
         await self._until(lambda: not self._wish.any or self.mapper.services.over)
 
     async def looked(self) -> None:
-        """Probe anew; returns when all that follows is settled, within 12 s."""
+        """Probe anew; returns when all that follows is settled, within 15 s. Where nothing was found, late answers get
+        their time."""
         self.look()
         await self._until(lambda: self.mapper.settled)
+        if isinstance(self.mapper.state, Resting):
+            await self._until(lambda: isinstance(self.mapper.state, Held), LATE_ANSWER)
 
-    async def _until(self, reached: Callable[[], bool]) -> None:
+    async def _until(self, reached: Callable[[], bool], limit: float = LOOK_TIME) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_TIME):
+            async with asyncio.timeout(limit):
                 while not reached():
                     self._moved.clear()
                     await self._moved.wait()
+                await asyncio.sleep(0)  # two answers in one turn: the news of the second are still to be told
 
     async def close(self) -> None:
         """Give the mapping back, within a second."""

@@ -35,13 +35,12 @@ class Prefs(msgspec.Struct, frozen=True, rename="pascal"):
     hostname: str = ""
     accept_routes: bool = msgspec.field(default=False, name="RouteAll")
     advertise_tags: tuple[str, ...] = ()
+    no_port_mapping: bool = False
     path_policy: PathPolicy = PathPolicy.AUTO
     path_policies: dict[str, PathPolicy] = msgspec.field(default_factory=dict)
 
     def paths(self) -> PathPolicies:
         return PathPolicies(self.path_policy, self.path_policies)
-
-    no_port_mapping: bool = False
 
     def pinned_key(self) -> MachineKey | None:
         return MachineKey.parse(self.server_key) if self.server_key else None

@@ -1,0 +1,318 @@
+"""Getting through NATs that ordinary disco cannot: when to try, with whom, how often, and which sockets are kept.
+
+Room: core. Only between ginnel nodes, only after the ordinary means have failed, and never more than PACE packets a
+second from this node, whoever asks. What is aimed at is an address that the peer tells by authenticated disco and that
+the server's map names for that peer as well. One attempt is in punch_session.py, its packets in punch_shots.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ginnel.core.node import peer_views
+from ginnel.core.node.actions import CloseSides
+from ginnel.core.node.addresses import is_candidate, is_private
+from ginnel.core.node.home_region import NO_REGION
+from ginnel.core.node.path_actions import NEVER
+from ginnel.core.node.path_policy import PathPolicy
+from ginnel.core.node.peers import Peer
+from ginnel.core.node.punch_session import End, Fire, PunchAction, Session, Tell, nat_of
+from ginnel.core.node.punch_shots import Technique
+from ginnel.wire.punch import SESSION_SIZE, NatKind, Punch, Step
+from ginnel.wire.tailcfg import Node
+from ginnel.words import Endpoint, Instant, NodeKey
+
+BEGINS_AFTER = 1.8  # seconds of fruitless search by ordinary means: their quick rounds are through
+BEGINS_AGAIN_AFTER = 0.5  # where such a path was found before, so that ordinary means are known to fail
+AT_ONCE = 2  # sessions
+PACE = 100.0  # packets a second of all sessions together
+BURST = 2
+TTLS = (2, 3, 4, 6, 0)  # of openers, one for each attempt: past the own NATs, not as far as the peer's
+SEARCHES = 2  # of these may be birthday searches, and no peer makes us search more often than that in SEARCHES_IN
+SEARCHES_IN = 300.0
+OFFERS, OFFERS_IN = 12, 60.0  # of one peer that are looked at
+FIRST_PAUSE = {End.NO_ANSWER: 5.0, End.REFUSED: 60.0, End.HOPELESS: 300.0, End.MISSED: 300.0}
+PAUSE_MAX = 3600.0  # each pause is twice the last
+AFTER_SUCCESS = 2.0
+LINGER = 2.0  # of sockets that nothing came to
+KEPT = 15.0  # of those that the peer's disco came to: it may send there, whichever we send from
+OURS = "-ginnel"  # the end of IPNVersion
+NO_PROBING = "disable-hard-nat-probing"  # an attribute of our own node in the map
+ALL_OFFERS, ALL_OFFERS_IN = 60, 60.0  # of all peers together
+
+
+@dataclass(slots=True)
+class Record:
+    """What was tried with one peer."""
+
+    not_before: Instant = NEVER
+    failures: int = 0
+    attempt: int = 0
+    found: bool = False
+    offers: deque[Instant] = field(default_factory=lambda: deque(maxlen=OFFERS))
+    searches: deque[Instant] = field(default_factory=lambda: deque(maxlen=SEARCHES))
+
+
+@dataclass(slots=True)
+class Kept:
+    """A side socket of a search that succeeded."""
+
+    peer: NodeKey
+    until: Instant
+
+
+class Puncher:
+    """`servers`: STUN servers over IPv4, nearest first. `in_use`: the side socket by which a peer's path goes, 0: none.
+    `allowed` by the policy, and not on a `metered` link: whether ports that nobody named may be tried."""
+
+    def __init__(
+        self,
+        entropy: Callable[[int], bytes],
+        servers: Callable[[], Sequence[Endpoint]],
+        in_use: Callable[[NodeKey], int],
+        drops: Counter[str],
+    ) -> None:
+        self.allowed = True
+        self.metered = False
+        self.own_key: NodeKey | None = None
+        self._entropy = entropy
+        self._servers = servers
+        self._in_use = in_use
+        self._drops = drops
+        self._sessions: dict[NodeKey, Session] = {}
+        self._records: dict[NodeKey, Record] = {}
+        self._kept: dict[int, Kept] = {}
+        self._last_number = 0
+        self._offers: deque[Instant] = deque(maxlen=ALL_OFFERS)
+        self._slot: Instant = NEVER
+
+    # --- paths ---
+
+    def look(self, peer: Peer, now: Instant) -> list[PunchAction]:
+        """Something about this peer's path may have changed."""
+        session = self._sessions.get(peer.key)
+        if peer.path.trusted(now):
+            return self._found(session, now) if session is not None else []
+        since = peer.path.searching_since
+        if session is not None or since is None or now - since < BEGINS_AGAIN_AFTER or not self._may_begin(peer, now):
+            return []
+        record = self._record(peer.key)
+        if not record.found and now - since < BEGINS_AFTER:
+            return []
+        record.attempt = 0
+        return self._begin(peer.key, now)
+
+    def _may_begin(self, peer: Peer, now: Instant) -> bool:
+        record = self._records.get(peer.key)
+        if record is not None and now < record.not_before:
+            return False
+        room = len(self._sessions) < AT_ONCE and peer.path.policy is not PathPolicy.RELAY
+        return room and peer.path.active(now) and peer.path.region != NO_REGION and is_ginnel(peer)
+
+    def _found(self, session: Session, now: Instant) -> list[PunchAction]:
+        """There is a path, by this session or otherwise."""
+        del self._sessions[session.peer]
+        record = self._record(session.peer)
+        record.failures, record.not_before, record.found = 0, Instant(now + AFTER_SUCCESS), session.shooting
+        for socket in session.sockets:
+            self._kept.setdefault(socket, Kept(session.peer, Instant(now + LINGER)))
+        return []
+
+    def moved(self) -> list[PunchAction]:
+        """We are in another network: what was begun is void, what failed may go now."""
+        actions = [action for key in list(self._sessions) for action in self._drop(key)]
+        self._records.clear()
+        return actions
+
+    def forget(self, peer: NodeKey) -> list[PunchAction]:
+        """The peer is gone."""
+        self._records.pop(peer, None)
+        sockets = tuple(socket for socket, kept in self._kept.items() if kept.peer == peer)
+        for socket in sockets:
+            del self._kept[socket]
+        return [*self._drop(peer), *([CloseSides(sockets)] if sockets else [])]
+
+    # --- sessions ---
+
+    def _begin(self, peer: NodeKey, now: Instant) -> list[PunchAction]:
+        ttl = TTLS[self._record(peer).attempt]
+        session = self._new(peer, self._entropy(SESSION_SIZE), ttl, now)
+        return self._after(session, session.start(now), now)
+
+    def _new(self, peer: NodeKey, identity: bytes, ttl: int, now: Instant, offer: Punch | None = None) -> Session:
+        self._last_number += 1
+        theirs = nat_of(offer) if offer is not None else None
+        session = Session(
+            peer, self._last_number, identity, ttl, servers=self._servers(), entropy=self._entropy, theirs=theirs
+        )
+        record = self._record(peer)
+        spent = too_many(record.searches, SEARCHES_IN, now)
+        session.may_probe = self.allowed and not self.metered and not spent
+        self._sessions[peer] = session
+        return session
+
+    def _after(self, session: Session, actions: list[PunchAction], now: Instant) -> list[PunchAction]:
+        """What a session wants, and what follows if it has ended."""
+        for action in actions:
+            if isinstance(action, Fire):  # before its turn: what comes after waits the longer
+                self._slot = Instant(max(self._slot, now) + 1 / PACE)
+        if session.over is None:
+            return actions
+        return [*actions, *self._ended(session, session.over, now)]
+
+    def _ended(self, session: Session, why: End, now: Instant) -> list[PunchAction]:
+        record = self._record(session.peer)
+        closed = self._drop(session.peer)
+        if session.technique is Technique.BIRTHDAY and why is End.MISSED:
+            record.searches.append(now)
+        if not session.begins:  # the peer decides whether there is another attempt; we don't begin one meanwhile
+            if why is not End.NO_ANSWER:
+                record.not_before = max(record.not_before, Instant(now + FIRST_PAUSE[why]))
+            return closed
+        attempts = SEARCHES if session.technique is Technique.BIRTHDAY else len(TTLS)
+        if why is End.MISSED and record.attempt + 1 < attempts:
+            record.attempt += 1
+            return [*closed, *self._begin(session.peer, now)]
+        pause = min(PAUSE_MAX, FIRST_PAUSE[why] * 2.0 ** min(record.failures, 12))
+        record.failures, record.not_before = record.failures + 1, Instant(now + pause)
+        return closed
+
+    def _drop(self, peer: NodeKey) -> list[PunchAction]:
+        session = self._sessions.pop(peer, None)
+        return [CloseSides(session.sockets)] if session is not None and session.sockets else []
+
+    def _record(self, peer: NodeKey) -> Record:
+        return self._records.setdefault(peer, Record())
+
+    # --- the peer's words ---
+
+    def told(self, peer: Peer, message: Punch, now: Instant) -> list[PunchAction]:
+        """An authentic message of the peer, by relay."""
+        if message.step is not Step.REFUSED and not is_aimable(peer, message.endpoint):
+            return self._refuse_silently("punch.address")
+        if message.nat is NatKind.UNKNOWN and message.step is not Step.REFUSED:
+            return self._refuse_silently("punch.unknown_nat")
+        session = self._sessions.get(peer.key)
+        same = session is not None and session.identity == message.session
+        if message.step is Step.OFFER and not same:
+            return self._offered(peer, message, session, now)
+        if session is None or not same:
+            return self._refuse_silently("punch.no_session")
+        if message.step is Step.OFFER:
+            return session.said()
+        return self._after(session, session.told(message, now), now)
+
+    def _offered(self, peer: Peer, offer: Punch, session: Session | None, now: Instant) -> list[PunchAction]:
+        if peer.path.trusted(now):
+            return []  # the mesh has the path asked; if it is dead, the peer's next word finds us ready
+        record = self._record(peer.key)
+        if too_many(record.offers, OFFERS_IN, now) or too_many(self._offers, ALL_OFFERS_IN, now):
+            return self._refuse_silently("punch.offers")
+        record.offers.append(now)
+        self._offers.append(now)
+        if session is not None and session.begins and not session.shooting and self._yields(peer.key):
+            return []
+        closed = self._drop(peer.key)
+        if len(self._sessions) >= AT_ONCE or peer.path.policy is PathPolicy.RELAY:
+            refusal = Punch(Step.REFUSED, offer.session, NatKind.UNKNOWN, offer.endpoint)
+            return [*closed, Tell(peer.key, refusal)]
+        answering = self._new(peer.key, offer.session, offer.ttl, now, offer)
+        return [*closed, *self._after(answering, answering.start(now), now)]
+
+    def _yields(self, peer: NodeKey) -> bool:
+        """Both offered at once: the one with the smaller key goes on, so the peer gives way if that is ours."""
+        return self.own_key is not None and self.own_key < peer
+
+    def _refuse_silently(self, reason: str) -> list[PunchAction]:
+        self._drops[reason] += 1
+        return []
+
+    # --- side sockets ---
+
+    def opened(self, request: int, sockets: Sequence[tuple[int, int]], now: Instant) -> list[PunchAction]:
+        """The answer to `OpenSides`."""
+        for session in self._sessions.values():
+            if session.number == request:
+                return self._after(session, session.opened(sockets, now), now)
+        return [CloseSides(tuple(number for number, _ in sockets))] if sockets else []
+
+    def stun_received(self, source: Endpoint, socket: int, packet: bytes, now: Instant) -> list[PunchAction] | None:
+        """A STUN answer came to a side socket. None: nobody asked for it."""
+        for session in list(self._sessions.values()):
+            answered = session.stun_received(source, socket, packet, now)
+            if answered is not None:
+                return self._after(session, answered, now)
+        return None
+
+    def heard(self, socket: int, now: Instant) -> None:
+        """A peer's disco came to this side socket."""
+        if (kept := self._kept.get(socket)) is not None:
+            kept.until = Instant(now + KEPT)
+
+    def _release(self, now: Instant) -> list[PunchAction]:
+        """Close what nobody uses any more."""
+        done: list[int] = []
+        for socket, kept in self._kept.items():
+            if kept.until <= now and self._in_use(kept.peer) == socket:
+                kept.until = Instant(now + KEPT)
+            elif kept.until <= now:
+                done.append(socket)
+        for socket in done:
+            del self._kept[socket]
+        return [CloseSides(tuple(done))] if done else []
+
+    # --- time ---
+
+    def tick(self, now: Instant) -> list[PunchAction]:
+        actions = self._release(now)
+        for session in list(self._sessions.values()):
+            actions += self._after(session, session.tick(now), now)
+        return [*actions, *self._shots(now)]
+
+    def _shots(self, now: Instant) -> list[PunchAction]:
+        """As many as the pace allows; sessions take turns."""
+        actions: list[PunchAction] = []
+        self._slot = max(self._slot, Instant(now - BURST / PACE))
+        while self._slot <= now:
+            due = [key for key, session in self._sessions.items() if (session.shot_due() or now + 1) <= now]
+            if not due:
+                break
+            session = self._sessions.pop(due[0])
+            self._sessions[due[0]] = session
+            actions += session.shoot()
+            self._slot = Instant(self._slot + 1 / PACE)
+        return actions
+
+    def next_timeout(self) -> Instant | None:
+        times = [kept.until for kept in self._kept.values()]
+        for session in self._sessions.values():
+            times += [at for at in (session.next_timeout(),) if at is not None]
+            if (shot := session.shot_due()) is not None:
+                times.append(max(shot, Instant(self._slot + (BURST - 1) / PACE)))
+        return min(times, default=None)
+
+
+def too_many(times: deque[Instant], within: float, now: Instant) -> bool:
+    """Whether the deque is full of times that are all as late as that."""
+    return len(times) == times.maxlen and now - times[0] < within
+
+
+def probing_allowed(own: Node | None) -> bool:
+    """The policy's word on it: an attribute of our own entry in the map."""
+    return own is None or (NO_PROBING not in (own.cap_map or {}) and NO_PROBING not in (own.capabilities or ()))
+
+
+def is_ginnel(peer: Peer) -> bool:
+    """Others would drop what we say, in silence; it is not said to them."""
+    version = (peer.node.hostinfo or {}).get("IPNVersion", "")
+    return isinstance(version, str) and version.endswith(OURS)
+
+
+def is_aimable(peer: Peer, endpoint: Endpoint) -> bool:
+    """Whether packets may go to ports of this address that nobody named: it is outside, and the map names it for the
+    peer too."""
+    if not endpoint.is_v4 or not is_candidate(endpoint) or is_private(endpoint.ip):
+        return False
+    return endpoint.ip in {known.ip for known in peer_views.endpoints(peer.node)}

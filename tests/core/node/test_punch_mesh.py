@@ -1,0 +1,100 @@
+"""A search beyond the ordinary as a whole mesh core sees it: from the first packet to the path that is used."""
+
+from __future__ import annotations
+
+from ginnel.core.node import actions as act
+from ginnel.core.node.punch_session import SURVEYED
+from ginnel.wire import disco, stun
+from ginnel.wire.punch import NatKind, Punch, Step
+from ginnel.words import Endpoint, Instant
+from tests.core.node.test_mesh import ALICE, BOB, REGION, T0, Member, alice, steers, udp
+
+SERVER = Endpoint.parse("203.0.113.1:3478")
+BOB_OUTSIDE = Endpoint.parse("192.0.2.2:40002")
+OURS = {"IPNVersion": "1.0-ginnel"}
+SIDES = [(number, 50000 + number) for number in range(1, SURVEYED + 1)]
+
+
+def searching(**members: object) -> tuple[Member, list[act.Action]]:
+    """Alice wants to send for two seconds and nobody answers."""
+    member = alice(BOB.node(endpoints=["192.0.2.2:41641"], **members))
+    member.mesh.relay_up(REGION, T0)
+    actions: list[act.Action] = []
+    for step in range(5):
+        now = Instant(T0 + step / 2)
+        actions += [*member.mesh.sent(BOB.key.public(), now), *member.mesh.tick(now)]
+    return member, actions
+
+
+def sealed_for_bob(actions: list[act.Action]) -> list[Punch]:
+    opened = [BOB.open(ALICE, a.packet) for a in actions if isinstance(a, act.SendRelay)]
+    return [message for message in opened if isinstance(message, Punch)]
+
+
+def offered() -> tuple[Member, Punch]:
+    member, actions = searching(hostinfo=OURS)
+    (opening,) = [a for a in actions if isinstance(a, act.OpenSides)]
+    assert opening.count == SURVEYED
+    asked = udp(member.mesh.sides_opened(opening.request, SIDES, Instant(T0 + 2.1)))
+    assert [(ask.to, ask.socket) for ask in asked] == [(SERVER, number) for number, _ in SIDES]
+    done: list[act.Action] = []
+    for ask in asked:
+        mapped = Endpoint.parse(f"198.51.100.7:{50000 + ask.socket}")
+        answer = stun.binding_success(stun.parse_binding_request(ask.packet), mapped)
+        done += member.mesh.stun_received(SERVER, answer, Instant(T0 + 2.2), ask.socket)
+    assert act.CloseSides((1, 2)) in done
+    (offer,) = sealed_for_bob(done)
+    return member, offer
+
+
+def test_the_offer_says_what_our_nat_is_and_goes_by_relay() -> None:
+    _, offer = offered()
+    assert (offer.step, offer.nat, offer.endpoint) == (Step.OFFER, NatKind.EASY, Endpoint.parse("198.51.100.7:50003"))
+
+
+def test_from_the_answer_to_a_path_by_the_side_socket_that_heartbeats_use_as_well() -> None:
+    member, offer = offered()
+    mesh, now = member.mesh, Instant(T0 + 2.3)
+    answer = Punch(Step.ANSWER, offer.session, NatKind.EASY, BOB_OUTSIDE)
+    actions = mesh.relayed_disco_received(REGION, BOB.key.public(), BOB.seal(ALICE, answer), now)
+    actions += mesh.tick(now)
+    (ping,) = [sent for sent in udp(actions) if sent.socket]
+    assert (ping.to, ping.socket, ping.ttl) == (BOB_OUTSIDE, 3, 0)
+    message = BOB.open(ALICE, ping.packet)
+    assert isinstance(message, disco.Ping)
+    pong = BOB.seal(ALICE, disco.Pong(message.tx_id, BOB_OUTSIDE))
+    found = mesh.disco_received(BOB_OUTSIDE, pong, Instant(T0 + 2.34), 3)
+    assert [(steer.endpoint, steer.socket) for steer in steers(found)] == [(BOB_OUTSIDE, 3)]
+    later: list[act.Action] = []
+    for step in range(1, 60):
+        now = Instant(T0 + 2.34 + step / 10)
+        later += [
+            *mesh.sent(BOB.key.public(), now),
+            *mesh.received(BOB.key.public(), BOB_OUTSIDE, now),
+            *mesh.tick(now),
+        ]
+    assert (BOB_OUTSIDE, 3) in [(sent.to, sent.socket) for sent in udp(later)]
+    assert not [a for a in later if isinstance(a, act.CloseSides) and 3 in a.sockets]
+
+
+def test_a_ping_to_a_side_socket_is_answered_by_it() -> None:
+    member, _ = offered()
+    ping = BOB.seal(ALICE, disco.Ping(bytes(12), BOB.key.public()))
+    sent = udp(member.mesh.disco_received(BOB_OUTSIDE, ping, Instant(T0 + 2.3), 3))
+    assert {(each.to, each.socket) for each in sent} == {(BOB_OUTSIDE, 3)}
+    assert isinstance(BOB.open(ALICE, sent[0].packet), disco.Pong)
+
+
+def test_nothing_of_it_happens_with_other_clients() -> None:
+    _, actions = searching(hostinfo={"IPNVersion": "1.98.9-t123"})
+    assert not [a for a in actions if isinstance(a, act.OpenSides)]
+    assert sealed_for_bob(actions) == []
+
+
+def test_a_word_by_udp_or_of_a_stranger_is_dropped() -> None:
+    member, offer = offered()
+    answer = BOB.seal(ALICE, Punch(Step.ANSWER, offer.session, NatKind.EASY, BOB_OUTSIDE))
+    assert member.mesh.disco_received(BOB_OUTSIDE, answer, Instant(T0 + 2.3)) == []
+    assert member.mesh.drops["disco.punch_not_by_relay"] == 1
+    member.mesh.relayed_disco_received(REGION, ALICE.key.public(), answer, Instant(T0 + 2.3))
+    assert member.mesh.drops["disco.punch_not_by_relay"] == 2
