@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from ginnel.lab import LabError
+from ginnel.lab import LabError, report
 from ginnel.lab.evidence import deciding_facts, technique_of
 from ginnel.lab.expected import Expected
 from ginnel.lab.members import Node, Way
@@ -96,7 +96,7 @@ def judge_cell(mesh: Mesh, cell: Cell) -> Outcome:
             stack.enter_context(talk)
             pairs.append(try_pair(mesh, cell, talk, checks, traffic))
             if traffic is not None and pairs[0].to_direct is not None:
-                pairs[0] = replace(pairs[0], to_relay=noted("to-relay", traffic.to_relay(), checks))
+                pairs[0] = replace(pairs[0], to_relay=noted("relay", traffic.to_relay(), checks))
     except (LabError, OSError) as error:
         checks.append(Check("ran-to-the-end", False, str(error)))
     passed = all(check.passed for check in checks)
@@ -114,14 +114,16 @@ def try_pair(mesh: Mesh, cell: Cell, talk: Talk, checks: list[Check], traffic: M
     )
     to_direct = None
     if traffic is not None and fine and watch.both("direct"):
-        to_direct = noted("to-direct", traffic.to_direct(watch.seconds), checks)
+        to_direct = noted("direct", traffic.to_direct(watch.seconds), checks)
     took = talk.carry(PAYLOAD, PAYLOAD_LIMIT)
     checks.append(Check("payload", took is not None, f"{len(PAYLOAD)} bytes in {took or PAYLOAD_LIMIT:.2f} s"))
     return replace(pair_of(mesh, cell, watch, talk), to_direct=to_direct)
 
 
-def noted(where: str, move: Move, checks: list[Check]) -> Move:
-    checks.append(Check(f"stream-lives-{where}", move.stream_lives, told(move)))
+def noted(where: report.Path, move: Move, checks: list[Check]) -> Move:
+    """A path that is still called direct when it was taken away was not taken away, or is not what it is called."""
+    fine = move.stream_lives and move.path == where
+    checks.append(Check(f"stream-moves-to-{where}", fine, told(move)))
     return move
 
 

@@ -17,9 +17,10 @@ from msgspec.structs import replace
 from ginnel.lab import LabError
 from ginnel.lab.datagrams import SIZE, Datagrams, longest_gap
 from ginnel.lab.faults import Faults
+from ginnel.lab.members import Node
 from ginnel.lab.mesh import Mesh
 from ginnel.lab.processes import until
-from ginnel.lab.report import Move
+from ginnel.lab.report import Move, Path
 from ginnel.lab.scenario import Expect
 from ginnel.lab.talk import Stream, Talk
 
@@ -31,9 +32,9 @@ PAYLOAD = bytes(range(256)) * 256  # 64 KiB
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """A pair's traffic."""
+    """A pair's traffic. The first of the nodes speaks first."""
 
-    pair: Expect
+    nodes: tuple[Node, Node]
     stream: Stream
     datagrams: Datagrams
     faults: Faults
@@ -42,22 +43,30 @@ class Moving:
         """Called when both ends are direct. What counts is lost since the first byte of the stream arrived."""
         lives = self.goes_on()
         time.sleep(SETTLE)
+        soon(lambda: self.path() == "direct")
         return self.count(self.stream.first_byte_at, seconds, lives=lives)
 
     def to_relay(self) -> Move:
         """The direct path is gone meanwhile, and open again afterwards."""
         began = time.monotonic()
+        hosts = [node.name for node in self.nodes]
         try:
-            self.faults.part(self.pair.a, self.pair.b)
+            self.faults.part(*hosts)
             parted = time.monotonic()
             lives = self.goes_on()
             flows = self.flows_again(parted)
+            soon(lambda: self.path() == "relay")
             time.sleep(SETTLE)
             move = self.count(began - UNDER_WAY, flows, lives=lives)
             lives = lives and self.stream.carry(PAYLOAD, MOVE_LIMIT) is not None
         finally:
-            self.faults.rejoin(self.pair.a, self.pair.b)
+            self.faults.rejoin(*hosts)
         return move if lives else replace(move, stream_lives=False)
+
+    def path(self) -> Path:
+        a, b = self.nodes
+        ways = a.way_to(b.address), b.way_to(a.address)
+        return ways[0].path if ways[0].path == ways[1].path else "none"
 
     def goes_on(self) -> bool:
         """Whether what the stream is given from now on arrives."""
@@ -77,6 +86,7 @@ class Moving:
         lost = sum(way.lost(since, end) for way in ways)
         return Move(
             stream_lives=lives,
+            path=self.path(),
             seconds=None if seconds is None else round(seconds, 3),
             stream_still=round(longest_gap(list(self.stream.arrivals), since, now), 3),
             datagrams=sum(len(way.between(since, end)) for way in ways),
@@ -97,12 +107,13 @@ def moving(mesh: Mesh, pair: Expect, talk: Talk, stack: ExitStack) -> Moving | N
     """Datagrams begin beside a talk when it begins. None for talks that are no stream."""
     if not isinstance(talk, Stream):
         return None
-    near, far = ((mesh.lab.spaces[name], mesh.nodes[name].address) for name in (pair.a, pair.b))
+    nodes = mesh.nodes[pair.a], mesh.nodes[pair.b]
+    near, far = ((mesh.lab.spaces[node.name], node.address) for node in nodes)
     datagrams = stack.enter_context(Datagrams(near, far, talk.begun))
-    return Moving(pair, talk, datagrams, Faults(mesh.lab))
+    return Moving(nodes, talk, datagrams, Faults(mesh.lab))
 
 
 def told(move: Move) -> str:
     after = "never" if move.seconds is None else f"after {move.seconds:.2f} s"
     lost = f"{move.datagrams_lost} of {move.datagrams} datagrams ({move.bytes_lost} bytes) lost"
-    return f"{after}, {lost}, silence {move.silence:.2f} s, stream still for {move.stream_still:.2f} s"
+    return f"{move.path} {after}, {lost}, silence {move.silence:.2f} s, stream still for {move.stream_still:.2f} s"

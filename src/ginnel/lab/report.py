@@ -15,13 +15,15 @@ Path = Literal["direct", "relay", "none"]
 class Move(msgspec.Struct, frozen=True):
     """A change of path under a TCP stream and a datagram each 20 ms both ways.
 
-    stream_lives: what it is given afterwards arrives whole. seconds: to direct, from the first packet; to the relay,
+    stream_lives: what it is given afterwards arrives whole. path: what both ends call it then, none where they differ.
+    seconds: to direct, from the first packet; to the relay,
     from the loss of the path until datagrams arrive both ways again; None where that did not come. stream_still and
     silence: the longest time in which nothing arrived of the stream, and of the datagrams at one of the ends.
     datagrams: sent around the move, both ways together; bytes_lost: of their payload.
     """
 
     stream_lives: bool
+    path: Path
     seconds: float | None
     stream_still: float
     datagrams: int
