@@ -68,14 +68,15 @@ def way(*flights: tuple[float, float]) -> OneWay:
 
 
 def moving(stream: Stream, there: OneWay, back: OneWay, faults: Faults | None = None, path: str = "relay") -> Moving:
-    nodes = Node("a"), Node("b", path)
+    nodes = Node("a", path.partition("/")[0]), Node("b", path.rpartition("/")[2])
     return Moving(nodes, stream, Datagrams((there, back)), faults or Faults())  # type: ignore[arg-type]
 
 
 def test_both_ways_are_counted_from_the_first_byte_on_without_what_may_be_under_way():
     there = way((99.0, 0.0), (100.1, 100.2), (100.2, 0.0), (100.3, 100.4), (101.3, 0.0))
     back = way((100.1, 0.0), (100.2, 100.3), (100.3, 0.0))
-    move = moving(Stream(arrivals=deque([100.0, 100.2, 101.1])), there, back).to_direct(0.4)
+    stream = Stream(arrivals=deque([100.0, 100.2, 101.1]))
+    move = moving(stream, there, back, path="direct").to_direct(0.4)
     assert (move.datagrams, move.datagrams_lost, move.bytes_lost) == (6, 3, 3 * SIZE)
     assert (move.stream_lives, move.seconds, move.stream_still, move.silence) == (True, 0.4, 0.9, 1.2)
 
@@ -98,13 +99,12 @@ def test_a_stream_that_breaks_stands_still_or_loses_something_is_dead(stream):
 
 
 def test_ends_that_do_not_agree_have_no_path():
-    assert moving(Stream(), way((101.1, 101.5)), way((101.1, 101.5)), path="direct").to_relay().path == "none"
+    assert moving(Stream(), way((101.1, 101.5)), way((101.1, 101.5)), path="relay/direct").to_relay().path == "none"
 
 
 def test_a_move_to_direct_is_over_when_both_ends_say_so():
-    nodes = Node("a", "direct"), Node("b", "direct")
-    traffic = Moving(nodes, Stream(), Datagrams((way(), way())), Faults())  # type: ignore[arg-type]
-    assert traffic.to_direct(0.1).path == "direct"
+    assert moving(Stream(), way(), way(), path="direct").to_direct(0.1).path == "direct"
+    assert moving(Stream(), way(), way(), path="direct/relay").to_direct(0.1).path == "none"
 
 
 def test_what_was_parted_is_rejoined_whatever_happens():
