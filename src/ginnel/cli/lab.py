@@ -94,6 +94,7 @@ def run(names: tuple[str, ...], logs: Path | None, as_json: bool) -> None:
     "--family", type=click.Choice(["4", "6"]), default="4", show_default=True, help="6: kinds of network with IPv6."
 )
 @click.option("--official", is_flag=True, help="Tailscale's own clients at one end, each in turn, in a few kinds.")
+@click.option("--moves/--no-moves", default=True, help="Take direct paths away again under traffic, or not.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Runs of the whole.")
 @click.option("--jobs", default=0, type=click.IntRange(0), help="Pairs side by side; as many as cores by default.")
 @click.option(
@@ -106,6 +107,7 @@ def matrix(  # noqa: PLR0917  (click calls it by keywords)
     kinds: str | None,
     family: str,
     official: bool,
+    moves: bool,
     repeat: int,
     jobs: int,
     one_way: float,
@@ -124,6 +126,7 @@ def matrix(  # noqa: PLR0917  (click calls it by keywords)
         official=official,
         one_way=one_way / 1000,
         runs=repeat,
+        moves=moves,
     )
     can_stand()
     end_with_blocks()
