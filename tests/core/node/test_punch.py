@@ -194,6 +194,31 @@ def test_a_peer_makes_us_search_only_so_often_whatever_it_offers() -> None:
     assert len(alice.sockets) <= 3
 
 
+@pytest.mark.parametrize("ends_it", ["with another offer", "with a refusal"])
+def test_a_peer_that_ends_each_search_itself_gets_no_more_of_them(ends_it: str) -> None:
+    """Its NAT is a stranger's address that it got into the map."""
+    world = World("easy", "random")
+    alice = world.alice
+    world.relay_carries = lambda _: False
+    for n in range(15):
+        bait = offer(NatKind.RANDOM, "198.51.100.1:4000", n.to_bytes(8, "big"))
+        alice.do(alice.puncher.told(alice.peer, bait, world.now))
+        world.run(world.now - T0 + 18.0)
+        if ends_it == "with a refusal":
+            enough = Punch(Step.REFUSED, bait.session, NatKind.UNKNOWN, bait.endpoint)
+            alice.do(alice.puncher.told(alice.peer, enough, world.now))
+    assert 0 < len(alice.fired) <= SEARCHES * SEARCH_LIMIT * PACE
+
+
+def test_openers_go_as_far_as_a_ttl_can_say() -> None:
+    world = World("random", "easy")
+    world.relay_carries = lambda _: False
+    far = offer(NatKind.EASY, "198.51.100.1:4000", ttl=255)
+    world.alice.do(world.alice.puncher.told(world.alice.peer, far, world.now))
+    world.run(20.0)
+    assert {ttl for _, _, ttl in world.alice.fired} == {255}
+
+
 def test_a_peer_that_offers_without_end_is_heard_so_often() -> None:
     world = World("easy", "easy")
     world.relay_carries = lambda _: False

@@ -93,8 +93,10 @@ class Puncher:
     def look(self, peer: Peer, now: Instant) -> list[PunchAction]:
         """Something about this peer's path may have changed."""
         session = self._sessions.get(peer.key)
+        if peer.path.policy is PathPolicy.RELAY:
+            return self._drop(peer.key)
         if peer.path.trusted(now):
-            return self._found(session, now) if session is not None else []
+            return self._found(session, peer.path.socket, now) if session is not None else []
         since = peer.path.searching_since
         if session is not None or since is None or now - since < BEGINS_AGAIN_AFTER or not self._may_begin(peer, now):
             return []
@@ -108,13 +110,20 @@ class Puncher:
         record = self._records.get(peer.key)
         if record is not None and now < record.not_before:
             return False
-        room = len(self._sessions) < AT_ONCE and peer.path.policy is not PathPolicy.RELAY
-        return room and peer.path.active(now) and peer.path.region != NO_REGION and is_ginnel(peer)
+        return (
+            len(self._sessions) < AT_ONCE
+            and peer.path.active(now)
+            and peer.path.region != NO_REGION
+            and is_ginnel(peer)
+        )
 
-    def _found(self, session: Session, now: Instant) -> list[PunchAction]:
-        """There is a path, by this session or otherwise."""
+    def _found(self, session: Session, socket: int, now: Instant) -> list[PunchAction]:
+        """There is a path, by a socket of this session or otherwise. Only a search that found it is not counted: else a
+        peer could get us to search on and on, by a path that it shows and hides."""
         del self._sessions[session.peer]
         record = self._record(session.peer)
+        if session.counted and socket in session.sockets:
+            record.searches.pop()
         record.failures, record.not_before, record.found = 0, Instant(now + AFTER_SUCCESS), session.shooting
         for socket in session.sockets:
             self._kept.setdefault(socket, Kept(session.peer, Instant(now + LINGER)))
@@ -158,6 +167,9 @@ class Puncher:
         for action in actions:
             if isinstance(action, Fire):  # before its turn: what comes after waits the longer
                 self._slot = Instant(max(self._slot, now) + 1 / PACE)
+        if session.searching and not session.counted:  # from its beginning: the peer can end it at any moment
+            session.counted = True
+            self._record(session.peer).searches.append(now)
         if session.over is None:
             return actions
         return [*actions, *self._ended(session, session.over, now)]
@@ -165,8 +177,6 @@ class Puncher:
     def _ended(self, session: Session, why: End, now: Instant) -> list[PunchAction]:
         record = self._record(session.peer)
         closed = self._drop(session.peer)
-        if session.technique is Technique.BIRTHDAY and why is End.MISSED:
-            record.searches.append(now)
         if not session.begins:  # the peer decides whether there is another attempt; we don't begin one meanwhile
             if why is not End.NO_ANSWER:
                 record.not_before = max(record.not_before, Instant(now + FIRST_PAUSE[why]))
