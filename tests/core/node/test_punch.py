@@ -10,8 +10,6 @@ import pytest
 from ginnel.core.node.punch import (
     BEGINS_AFTER,
     FIRST_PAUSE,
-    KEPT,
-    LINGER,
     OFFERS,
     PACE,
     SEARCHES,
@@ -19,6 +17,7 @@ from ginnel.core.node.punch import (
 )
 from ginnel.core.node.punch_session import End
 from ginnel.core.node.punch_shots import SEARCH_LIMIT, SOCKETS
+from ginnel.core.node.punch_sockets import KEPT, LINGER
 from ginnel.wire.punch import NatKind, Punch, Step
 from ginnel.wire.tailcfg import Node
 from ginnel.words import Endpoint, Instant, NodeKey

@@ -20,6 +20,7 @@ from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.peers import Peer
 from ginnel.core.node.punch_session import End, Fire, PunchAction, Session, Tell, nat_of
 from ginnel.core.node.punch_shots import Technique
+from ginnel.core.node.punch_sockets import KeptSockets
 from ginnel.wire.punch import SESSION_SIZE, NatKind, Punch, Step
 from ginnel.wire.tailcfg import Node
 from ginnel.words import Endpoint, Instant, NodeKey
@@ -36,8 +37,6 @@ OFFERS, OFFERS_IN = 12, 60.0  # of one peer that are looked at
 FIRST_PAUSE = {End.NO_ANSWER: 5.0, End.REFUSED: 60.0, End.HOPELESS: 300.0, End.MISSED: 300.0}
 PAUSE_MAX = 3600.0  # each pause is twice the last
 AFTER_SUCCESS = 2.0
-LINGER = 2.0  # of sockets that nothing came to
-KEPT = 15.0  # of those that the peer's disco came to: it may send there, whichever we send from
 OURS = "-ginnel"  # the end of IPNVersion
 NO_PROBING = "disable-hard-nat-probing"  # an attribute of our own node in the map
 ALL_OFFERS, ALL_OFFERS_IN = 60, 60.0  # of all peers together
@@ -53,14 +52,6 @@ class Record:
     found: bool = False
     offers: deque[Instant] = field(default_factory=lambda: deque(maxlen=OFFERS))
     searches: deque[Instant] = field(default_factory=lambda: deque(maxlen=SEARCHES))
-
-
-@dataclass(slots=True)
-class Kept:
-    """A side socket of a search that succeeded."""
-
-    peer: NodeKey
-    until: Instant
 
 
 class Puncher:
@@ -79,11 +70,10 @@ class Puncher:
         self.own_key: NodeKey | None = None
         self._entropy = entropy
         self._servers = servers
-        self._in_use = in_use
+        self._kept = KeptSockets(in_use)
         self._drops = drops
         self._sessions: dict[NodeKey, Session] = {}
         self._records: dict[NodeKey, Record] = {}
-        self._kept: dict[int, Kept] = {}
         self._last_number = 0
         self._offers: deque[Instant] = deque(maxlen=ALL_OFFERS)
         self._slot: Instant = NEVER
@@ -125,8 +115,7 @@ class Puncher:
         if session.counted and socket in session.sockets:
             record.searches.pop()
         record.failures, record.not_before, record.found = 0, Instant(now + AFTER_SUCCESS), session.shooting
-        for socket in session.sockets:
-            self._kept.setdefault(socket, Kept(session.peer, Instant(now + LINGER)))
+        self._kept.keep(session.sockets, session.peer, now)
         return []
 
     def moved(self) -> list[PunchAction]:
@@ -138,10 +127,7 @@ class Puncher:
     def forget(self, peer: NodeKey) -> list[PunchAction]:
         """The peer is gone."""
         self._records.pop(peer, None)
-        sockets = tuple(socket for socket, kept in self._kept.items() if kept.peer == peer)
-        for socket in sockets:
-            del self._kept[socket]
-        return [*self._drop(peer), *([CloseSides(sockets)] if sockets else [])]
+        return [*self._drop(peer), *self._kept.forget(peer)]
 
     # --- sessions ---
 
@@ -258,25 +244,12 @@ class Puncher:
 
     def heard(self, socket: int, now: Instant) -> None:
         """A peer's disco came to this side socket."""
-        if (kept := self._kept.get(socket)) is not None:
-            kept.until = Instant(now + KEPT)
-
-    def _release(self, now: Instant) -> list[PunchAction]:
-        """Close what nobody uses any more."""
-        done: list[int] = []
-        for socket, kept in self._kept.items():
-            if kept.until <= now and self._in_use(kept.peer) == socket:
-                kept.until = Instant(now + KEPT)
-            elif kept.until <= now:
-                done.append(socket)
-        for socket in done:
-            del self._kept[socket]
-        return [CloseSides(tuple(done))] if done else []
+        self._kept.heard(socket, now)
 
     # --- time ---
 
     def tick(self, now: Instant) -> list[PunchAction]:
-        actions = self._release(now)
+        actions: list[PunchAction] = [*self._kept.release(now)]
         for session in list(self._sessions.values()):
             actions += self._after(session, session.tick(now), now)
         return [*actions, *self._shots(now)]
@@ -296,7 +269,7 @@ class Puncher:
         return actions
 
     def next_timeout(self) -> Instant | None:
-        times = [kept.until for kept in self._kept.values()]
+        times = [at for at in (self._kept.next_timeout(),) if at is not None]
         for session in self._sessions.values():
             times += [at for at in (session.next_timeout(),) if at is not None]
             if (shot := session.shot_due()) is not None:
