@@ -154,3 +154,54 @@ def test_a_search_ends_with_the_peer_s_key(how: str) -> None:
     assert [a.sockets for a in actions if isinstance(a, act.CloseSides)] == [(3,)]
     assert shots(member, 0.3, 3.0) == []
     assert member.mesh._puncher._records == {}
+
+
+def by_side_socket() -> tuple[Member, Instant]:
+    """Bob is reached by side socket 3, and trusted."""
+    member, offer = offered()
+    mesh, now = member.mesh, Instant(T0 + 2.3)
+    answer = Punch(Step.ANSWER, offer.session, NatKind.EASY, BOB_OUTSIDE)
+    (ping,) = [sent for sent in udp([*by_relay(member, answer, now), *mesh.tick(now)]) if sent.socket]
+    found = mesh.disco_received(BOB_OUTSIDE, ponged(ping), Instant(T0 + 2.34), 3)
+    assert [(steer.endpoint, steer.socket) for steer in steers(found)] == [(BOB_OUTSIDE, 3)]
+    return member, Instant(T0 + 2.34)
+
+
+def ponged(ping: act.SendUdp) -> bytes:
+    message = BOB.open(ALICE, ping.packet)
+    assert isinstance(message, disco.Ping)
+    return BOB.seal(ALICE, disco.Pong(message.tx_id, BOB_OUTSIDE))
+
+
+def closed(actions: list[act.Action]) -> list[int]:
+    return [socket for action in actions if isinstance(action, act.CloseSides) for socket in action.sockets]
+
+
+def ticked(member: Member, until: Instant) -> list[act.Action]:
+    """Woken whenever it wants; Bob answers what is asked by side socket 3 and has arrived."""
+    mesh, actions = member.mesh, list[act.Action]()
+    while (at := mesh.next_timeout()) is not None and at <= until:
+        done = mesh.tick(at)
+        for ping in [sent for sent in udp(done) if (sent.to, sent.socket, sent.ttl) == (BOB_OUTSIDE, 3, 0)]:
+            done += mesh.disco_received(BOB_OUTSIDE, ponged(ping), at, 3)
+        actions += done
+    return actions
+
+
+def test_an_idle_peer_s_side_socket_is_closed_once_no_nat_remembers_it() -> None:
+    member, now = by_side_socket()
+    assert closed(ticked(member, Instant(now + 60.0))) == []
+    later = ticked(member, Instant(now + 300.0))
+    assert closed(later) == [3]
+    assert (steers(later)[-1].endpoint, steers(later)[-1].socket) == (None, 0)
+
+
+def test_a_pong_that_was_on_its_way_up_when_its_socket_was_closed_makes_no_path() -> None:
+    member, offer = offered()
+    mesh, now = member.mesh, Instant(T0 + 2.3)
+    answer = Punch(Step.ANSWER, offer.session, NatKind.EASY, BOB_OUTSIDE)
+    (ping,) = [sent for sent in udp([*by_relay(member, answer, now), *mesh.tick(now)]) if sent.socket]
+    ended = mesh.link_changed(True, Instant(T0 + 2.4))
+    assert closed(ended) == [3]
+    late = mesh.disco_received(BOB_OUTSIDE, ponged(ping), Instant(T0 + 2.5), 3)
+    assert steers(late) == [] and mesh.drops["disco.closed_socket"] == 1

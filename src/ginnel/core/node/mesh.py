@@ -129,6 +129,9 @@ class Mesh(MeshParts):
 
     def disco_received(self, source: Endpoint, packet: bytes, now: Instant, socket: int = 0) -> list[Action]:
         """A disco datagram came by UDP, to the tunnel's own socket or to the side socket of that number."""
+        if socket and not self._puncher.holds(socket):
+            self.drops["disco.closed_socket"] += 1
+            return []
         self._puncher.heard(socket, now)
         return self._settle(self._discovery.received(Arrival(source, socket=socket), packet, now), now)
 

@@ -242,6 +242,10 @@ class Puncher:
                 return self._after(session, answered, now)
         return None
 
+    def holds(self, socket: int) -> bool:
+        """Whether it is open. What came to one just before it was closed leads to no path by it."""
+        return socket in self._kept or any(socket in session.sockets for session in self._sessions.values())
+
     def heard(self, socket: int, now: Instant) -> None:
         """A peer's disco came to this side socket."""
         self._kept.heard(socket, now)
