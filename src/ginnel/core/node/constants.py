@@ -50,6 +50,7 @@ CALL_BACK_GAP = 1.0  # between calls then
 CALL_ME_MAYBE_IS_NEWS = 1.0  # after the last pong: one that comes sooner belongs to the search that has just ended
 CALL_ME_MAYBE_ENDPOINTS = 32
 CANDIDATES_PER_IP = 8  # of one message or map entry
+NEW_ENDPOINTS_BURST, NEW_ENDPOINTS_RATE = 128.0, 2.0  # that one peer's calls may name, at once and a second
 SILENCE_IS_SUSPECT = 1.1  # we send, the peer was heard before and is silent now
 SILENCE_WAS_FLOW = 5.0  # heard within this time before: there was a flow
 SUSPECT_AGAIN, SUSPECT_AGAIN_MAX = 1.0, 30.0  # between such questions while they are answered; doubled each time
