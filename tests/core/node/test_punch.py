@@ -7,6 +7,7 @@ from itertools import product
 
 import pytest
 
+from ginnel.core.node.path_state import Direct
 from ginnel.core.node.punch import (
     BEGINS_AFTER,
     FIRST_PAUSE,
@@ -18,6 +19,7 @@ from ginnel.core.node.punch import (
 from ginnel.core.node.punch_session import End
 from ginnel.core.node.punch_shots import SEARCH_LIMIT, SOCKETS
 from ginnel.core.node.punch_sockets import KEPT, LINGER
+from ginnel.core.node.shunned import Fault
 from ginnel.wire.punch import NatKind, Punch, Step
 from ginnel.wire.tailcfg import Node
 from ginnel.words import Endpoint, Instant, NodeKey
@@ -268,3 +270,22 @@ def test_two_sessions_run_at_a_time_and_further_offers_are_refused() -> None:
         message = offer(NatKind.EASY, "198.51.100.1:4000", bytes([number]) * 8)
         replies.append(puncher.told(peer, message, Instant(world.now)))
     assert [type(actions[0]).__name__ for actions in replies] == ["OpenSides", "OpenSides", "Tell"]
+
+
+def test_paths_that_carry_no_data_are_not_found_again_and_again() -> None:
+    """Every search finds another port, so no endpoint is shunned twice; what is between them is the same."""
+    world = World("easy", "random", 3)
+    convictions: list[Instant] = []
+
+    def watch() -> bool:
+        for side in world.sides:
+            path = side.peer.path
+            if isinstance(path.path, Direct) and path.socket:
+                if side is world.alice:
+                    convictions.append(world.now)
+                path._convict(Fault.DATA, world.now)
+                side.look()
+        return False
+
+    world.run(1200.0, watch)
+    assert 2 <= len(convictions) <= 6, [at - T0 for at in convictions]

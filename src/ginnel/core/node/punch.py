@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ginnel.core.node import peer_views
 from ginnel.core.node.actions import CloseSides
 from ginnel.core.node.addresses import is_candidate, is_private
+from ginnel.core.node.constants import SHUNNED_FORGOTTEN
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.path_policy import PathPolicy
@@ -37,6 +38,7 @@ OFFERS, OFFERS_IN = 12, 60.0  # of one peer that are looked at
 FIRST_PAUSE = {End.NO_ANSWER: 5.0, End.REFUSED: 60.0, End.HOPELESS: 300.0, End.MISSED: 300.0}
 PAUSE_MAX = 3600.0  # each pause is twice the last
 AFTER_SUCCESS = 2.0
+AFTER_CONVICTION = 60.0  # the way that was found carried no data: the next one would go through the same boxes
 OURS = "-ginnel"  # the end of IPNVersion
 NO_PROBING = "disable-hard-nat-probing"  # an attribute of our own node in the map
 ALL_OFFERS, ALL_OFFERS_IN = 60, 60.0  # of all peers together
@@ -44,12 +46,16 @@ ALL_OFFERS, ALL_OFFERS_IN = 60, 60.0  # of all peers together
 
 @dataclass(slots=True)
 class Record:
-    """What was tried with one peer."""
+    """What was tried with one peer. `way`: where a session found it, while that is trusted. `shunned_until`: such
+    ways failed so lately, so many `convictions` in a row, that no further one is looked for."""
 
     not_before: Instant = NEVER
     failures: int = 0
     attempt: int = 0
     found: bool = False
+    way: Endpoint | None = None
+    convictions: int = 0
+    shunned_until: Instant = NEVER
     offers: deque[Instant] = field(default_factory=lambda: deque(maxlen=OFFERS))
     searches: deque[Instant] = field(default_factory=lambda: deque(maxlen=SEARCHES))
 
@@ -86,7 +92,8 @@ class Puncher:
         if peer.path.policy is PathPolicy.RELAY:
             return self._drop(peer.key)
         if peer.path.trusted(now):
-            return self._found(session, peer.path.socket, now) if session is not None else []
+            return self._found(session, peer, now) if session is not None else []
+        self._note_conviction(peer, now)
         since = peer.path.searching_since
         if session is not None or since is None or now - since < BEGINS_AGAIN_AFTER or not self._may_begin(peer, now):
             return []
@@ -98,7 +105,7 @@ class Puncher:
 
     def _may_begin(self, peer: Peer, now: Instant) -> bool:
         record = self._records.get(peer.key)
-        if record is not None and now < record.not_before:
+        if record is not None and now < max(record.not_before, record.shunned_until):
             return False
         return (
             len(self._sessions) < AT_ONCE
@@ -107,13 +114,29 @@ class Puncher:
             and is_ginnel(peer)
         )
 
-    def _found(self, session: Session, socket: int, now: Instant) -> list[PunchAction]:
+    def _note_conviction(self, peer: Peer, now: Instant) -> None:
+        """Each search finds other ports, so that no endpoint is shunned twice (shunned.py): ways to the peer are."""
+        record = self._records.get(peer.key)
+        if record is None or record.way is None:
+            return
+        way, record.way = record.way, None
+        if not peer.path.shunned.now(way, now):
+            return
+        if now - record.shunned_until > SHUNNED_FORGOTTEN:
+            record.convictions = 0
+        record.convictions += 1
+        pause = min(PAUSE_MAX, AFTER_CONVICTION * 2.0 ** min(record.convictions - 1, 12))
+        record.shunned_until = Instant(now + pause)
+
+    def _found(self, session: Session, peer: Peer, now: Instant) -> list[PunchAction]:
         """There is a path, by a socket of this session or otherwise. Only a search that found it is not counted: else a
         peer could get us to search on and on, by a path that it shows and hides."""
         del self._sessions[session.peer]
         record = self._record(session.peer)
-        if session.counted and socket in session.sockets:
-            record.searches.pop()
+        if peer.path.socket in session.sockets:
+            record.way = peer.path.endpoint
+            if session.counted:
+                record.searches.pop()
         record.failures, record.not_before, record.found = 0, Instant(now + AFTER_SUCCESS), session.shooting
         self._kept.keep(session.sockets, session.peer, now)
         return []
@@ -211,7 +234,8 @@ class Puncher:
         if session is not None and session.begins and not session.shooting and self._yields(peer.key):
             return []
         closed = self._drop(peer.key)
-        if len(self._sessions) >= AT_ONCE or peer.path.policy is PathPolicy.RELAY:
+        unwanted = peer.path.policy is PathPolicy.RELAY or now < record.shunned_until
+        if len(self._sessions) >= AT_ONCE or unwanted:
             refusal = Punch(Step.REFUSED, offer.session, NatKind.UNKNOWN, offer.endpoint)
             return [*closed, Tell(peer.key, refusal)]
         answering = self._new(peer.key, offer.session, offer.ttl, now, offer)
