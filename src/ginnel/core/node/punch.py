@@ -312,7 +312,7 @@ def too_many(times: deque[Instant], within: float, now: Instant) -> bool:
 
 def probing_allowed(own: Node | None) -> bool:
     """The policy's word on it: an attribute of our own entry in the map."""
-    return own is None or (NO_PROBING not in (own.cap_map or {}) and NO_PROBING not in (own.capabilities or ()))
+    return own is None or not peer_views.has_attribute(own, NO_PROBING)
 
 
 def is_ginnel(peer: Peer) -> bool:
