@@ -176,3 +176,9 @@ def test_any_text_is_a_place_or_a_wire_error(text: str, scheme: str) -> None:
         assert 0 < port <= 0xFFFF
         assert path.startswith("/")
         assert path.isascii()
+
+
+def test_the_name_of_a_router_cannot_write_over_somebody_s_terminal() -> None:
+    device = "<manufacturer>Evil\x9b2J</manufacturer><friendlyName>Box\nMapping: 192.0.2.1:1\u202e</friendlyName>"
+    found = upnp.parse_description(f"<root><device>{device}</device></root>".encode(), 80, "/")
+    assert found.name == "Evil 2J Box Mapping: 192.0.2.1:1"

@@ -113,7 +113,12 @@ def parse_description(body: bytes, port: int, path: str) -> Description:
     found = [service for element in root.every("service") if (service := _service(element, port, path)) is not None]
     found.sort(key=lambda service: SERVICE_TYPES.index(service.type))
     name = " ".join(word for word in (device.text_of("manufacturer"), device.text_of("friendlyName")) if word)
-    return Description(tuple(dict.fromkeys(found))[:SERVICES_KEPT], name[:80])
+    return Description(tuple(dict.fromkeys(found))[:SERVICES_KEPT], printable(name[:80]))
+
+
+def printable(name: str) -> str:
+    """One line that moves no cursor and turns no text around."""
+    return " ".join("".join(c if c.isprintable() else " " for c in name).split())
 
 
 def _service(element: xml.Element, port: int, path: str) -> Service | None:

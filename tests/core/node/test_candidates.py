@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from ginnel.core.node.candidates import Candidates, bounded
-from ginnel.core.node.constants import CALL_ME_MAYBE_ENDPOINTS, CANDIDATES_PER_IP, CANDIDATES_PRUNED_AT
+from ginnel.core.node.constants import (
+    CALL_ME_MAYBE_ENDPOINTS,
+    CANDIDATES_PER_IP,
+    CANDIDATES_PRUNED_AT,
+    NEW_ENDPOINTS_BURST,
+    NEW_ENDPOINTS_RATE,
+)
 from ginnel.words import Endpoint, Instant
 
 T0 = Instant(100.0)
@@ -57,3 +63,22 @@ def test_pings_from_everywhere_take_bounded_memory_and_no_listed_place() -> None
         candidates.from_ping(Endpoint(PINGED.ip, number + 1), Instant(T0 + number / 1000))
     assert len(candidates) <= CANDIDATES_PRUNED_AT
     assert MAP in set(candidates)
+
+
+def test_a_peer_cannot_make_us_scan_a_host_by_calling_with_other_ports_each_time() -> None:
+    candidates = Candidates()
+    named: set[Endpoint] = set()
+    for call in range(1000):
+        now = Instant(T0 + call / 100)
+        candidates.from_call_me_maybe([Endpoint.parse(f"192.0.2.1:{1024 + 8 * call + n}") for n in range(8)], now)
+        named |= set(candidates)
+    assert len(named) <= NEW_ENDPOINTS_BURST + 10 * NEW_ENDPOINTS_RATE
+
+
+def test_a_peer_that_moves_each_few_seconds_is_followed() -> None:
+    candidates = Candidates()
+    for move in range(40):
+        now = Instant(T0 + 5 * move)
+        here = [Endpoint.parse(f"192.0.2.{move + 1}:{1000 + n}") for n in range(5)]
+        assert candidates.from_call_me_maybe(here, now)
+        assert set(here) <= set(candidates)

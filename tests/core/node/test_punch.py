@@ -7,11 +7,10 @@ from itertools import product
 
 import pytest
 
+from ginnel.core.node.path_state import Direct
 from ginnel.core.node.punch import (
     BEGINS_AFTER,
     FIRST_PAUSE,
-    KEPT,
-    LINGER,
     OFFERS,
     PACE,
     SEARCHES,
@@ -19,6 +18,8 @@ from ginnel.core.node.punch import (
 )
 from ginnel.core.node.punch_session import End
 from ginnel.core.node.punch_shots import SEARCH_LIMIT, SOCKETS
+from ginnel.core.node.punch_sockets import KEPT, LINGER
+from ginnel.core.node.shunned import Fault
 from ginnel.wire.punch import NatKind, Punch, Step
 from ginnel.wire.tailcfg import Node
 from ginnel.words import Endpoint, Instant, NodeKey
@@ -194,6 +195,31 @@ def test_a_peer_makes_us_search_only_so_often_whatever_it_offers() -> None:
     assert len(alice.sockets) <= 3
 
 
+@pytest.mark.parametrize("ends_it", ["with another offer", "with a refusal"])
+def test_a_peer_that_ends_each_search_itself_gets_no_more_of_them(ends_it: str) -> None:
+    """Its NAT is a stranger's address that it got into the map."""
+    world = World("easy", "random")
+    alice = world.alice
+    world.relay_carries = lambda _: False
+    for n in range(15):
+        bait = offer(NatKind.RANDOM, "198.51.100.1:4000", n.to_bytes(8, "big"))
+        alice.do(alice.puncher.told(alice.peer, bait, world.now))
+        world.run(world.now - T0 + 18.0)
+        if ends_it == "with a refusal":
+            enough = Punch(Step.REFUSED, bait.session, NatKind.UNKNOWN, bait.endpoint)
+            alice.do(alice.puncher.told(alice.peer, enough, world.now))
+    assert 0 < len(alice.fired) <= SEARCHES * SEARCH_LIMIT * PACE
+
+
+def test_openers_go_as_far_as_a_ttl_can_say() -> None:
+    world = World("random", "easy")
+    world.relay_carries = lambda _: False
+    far = offer(NatKind.EASY, "198.51.100.1:4000", ttl=255)
+    world.alice.do(world.alice.puncher.told(world.alice.peer, far, world.now))
+    world.run(20.0)
+    assert {ttl for _, _, ttl in world.alice.fired} == {255}
+
+
 def test_a_peer_that_offers_without_end_is_heard_so_often() -> None:
     world = World("easy", "easy")
     world.relay_carries = lambda _: False
@@ -244,3 +270,22 @@ def test_two_sessions_run_at_a_time_and_further_offers_are_refused() -> None:
         message = offer(NatKind.EASY, "198.51.100.1:4000", bytes([number]) * 8)
         replies.append(puncher.told(peer, message, Instant(world.now)))
     assert [type(actions[0]).__name__ for actions in replies] == ["OpenSides", "OpenSides", "Tell"]
+
+
+def test_paths_that_carry_no_data_are_not_found_again_and_again() -> None:
+    """Every search finds another port, so no endpoint is shunned twice; what is between them is the same."""
+    world = World("easy", "random", 3)
+    convictions: list[Instant] = []
+
+    def watch() -> bool:
+        for side in world.sides:
+            path = side.peer.path
+            if isinstance(path.path, Direct) and path.socket:
+                if side is world.alice:
+                    convictions.append(world.now)
+                path._convict(Fault.DATA, world.now)
+                side.look()
+        return False
+
+    world.run(1200.0, watch)
+    assert 2 <= len(convictions) <= 6, [at - T0 for at in convictions]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from ginnel.core.node import actions as act
+from ginnel.core.node.path_policy import PathPolicies, PathPolicy
 from ginnel.core.node.punch_session import SURVEYED
 from ginnel.wire import disco, stun
 from ginnel.wire.punch import NatKind, Punch, Step
 from ginnel.words import Endpoint, Instant
-from tests.core.node.test_mesh import ALICE, BOB, REGION, T0, Member, alice, steers, udp
+from tests.core.node.test_mesh import ALICE, BOB, EVE, REGION, T0, Member, alice, steers, udp
 
 SERVER = Endpoint.parse("203.0.113.1:3478")
 BOB_OUTSIDE = Endpoint.parse("192.0.2.2:40002")
@@ -98,3 +102,106 @@ def test_a_word_by_udp_or_of_a_stranger_is_dropped() -> None:
     assert member.mesh.drops["disco.punch_not_by_relay"] == 1
     member.mesh.relayed_disco_received(REGION, ALICE.key.public(), answer, Instant(T0 + 2.3))
     assert member.mesh.drops["disco.punch_not_by_relay"] == 2
+
+
+def stunned(member: Member, actions: list[act.Action], now: Instant) -> list[act.Action]:
+    """Alice's side sockets have asked the server: an easy NAT answers."""
+    (opening,) = [a for a in actions if isinstance(a, act.OpenSides)]
+    done: list[act.Action] = []
+    for ask in udp(member.mesh.sides_opened(opening.request, SIDES, now)):
+        mapped = Endpoint.parse(f"198.51.100.7:{50000 + ask.socket}")
+        answer = stun.binding_success(stun.parse_binding_request(ask.packet), mapped)
+        done += member.mesh.stun_received(SERVER, answer, now, ask.socket)
+    return done
+
+
+def by_relay(member: Member, message: disco.Message, now: Instant) -> list[act.Action]:
+    return member.mesh.relayed_disco_received(REGION, BOB.key.public(), BOB.seal(ALICE, message), now)
+
+
+def guessing() -> Member:
+    """Bob's NAT is a hard one, and Alice guesses its ports."""
+    member = alice(BOB.node(endpoints=["192.0.2.2:41641"], hostinfo=OURS))
+    offer = Punch(Step.OFFER, bytes(8), NatKind.RANDOM, BOB_OUTSIDE, ttl=2)
+    stunned(member, by_relay(member, offer, T0), T0)
+    assert [sent for sent in udp(member.mesh.tick(Instant(T0 + 0.1))) if sent.to.ip == BOB_OUTSIDE.ip]
+    return member
+
+
+def shots(member: Member, since: float, until: float) -> list[act.SendUdp]:
+    times = [Instant(T0 + since + step / 10) for step in range(round((until - since) * 10))]
+    return [sent for now in times for sent in udp(member.mesh.tick(now)) if sent.to.ip == BOB_OUTSIDE.ip]
+
+
+def test_nothing_is_sent_to_the_peer_s_addresses_once_the_user_wants_relays_alone() -> None:
+    member = guessing()
+    actions = member.mesh.path_policies_changed(PathPolicies(PathPolicy.RELAY), Instant(T0 + 0.2))
+    assert [a.sockets for a in actions if isinstance(a, act.CloseSides)] == [(3,)]
+    assert shots(member, 0.3, 3.0) == []
+
+
+@pytest.mark.parametrize("how", ["another key", "expired", "removed"])
+def test_a_search_ends_with_the_peer_s_key(how: str) -> None:
+    member = guessing()
+    now = Instant(T0 + 0.2)
+    changed = {
+        "another key": {"peers_changed": [msgspec.structs.replace(BOB.node(), key=EVE.key.public())]},
+        "expired": {"peers_changed": [msgspec.structs.replace(BOB.node(), expired=True)]},
+        "removed": {"peers_removed": [BOB.number]},
+    }[how]
+    actions = member.frame(now, **changed)
+    assert act.RemovePeer(BOB.key.public()) in actions
+    assert [a.sockets for a in actions if isinstance(a, act.CloseSides)] == [(3,)]
+    assert shots(member, 0.3, 3.0) == []
+    assert member.mesh._puncher._records == {}
+
+
+def by_side_socket() -> tuple[Member, Instant]:
+    """Bob is reached by side socket 3, and trusted."""
+    member, offer = offered()
+    mesh, now = member.mesh, Instant(T0 + 2.3)
+    answer = Punch(Step.ANSWER, offer.session, NatKind.EASY, BOB_OUTSIDE)
+    (ping,) = [sent for sent in udp([*by_relay(member, answer, now), *mesh.tick(now)]) if sent.socket]
+    found = mesh.disco_received(BOB_OUTSIDE, ponged(ping), Instant(T0 + 2.34), 3)
+    assert [(steer.endpoint, steer.socket) for steer in steers(found)] == [(BOB_OUTSIDE, 3)]
+    return member, Instant(T0 + 2.34)
+
+
+def ponged(ping: act.SendUdp) -> bytes:
+    message = BOB.open(ALICE, ping.packet)
+    assert isinstance(message, disco.Ping)
+    return BOB.seal(ALICE, disco.Pong(message.tx_id, BOB_OUTSIDE))
+
+
+def closed(actions: list[act.Action]) -> list[int]:
+    return [socket for action in actions if isinstance(action, act.CloseSides) for socket in action.sockets]
+
+
+def ticked(member: Member, until: Instant) -> list[act.Action]:
+    """Woken whenever it wants; Bob answers what is asked by side socket 3 and has arrived."""
+    mesh, actions = member.mesh, list[act.Action]()
+    while (at := mesh.next_timeout()) is not None and at <= until:
+        done = mesh.tick(at)
+        for ping in [sent for sent in udp(done) if (sent.to, sent.socket, sent.ttl) == (BOB_OUTSIDE, 3, 0)]:
+            done += mesh.disco_received(BOB_OUTSIDE, ponged(ping), at, 3)
+        actions += done
+    return actions
+
+
+def test_an_idle_peer_s_side_socket_is_closed_once_no_nat_remembers_it() -> None:
+    member, now = by_side_socket()
+    assert closed(ticked(member, Instant(now + 60.0))) == []
+    later = ticked(member, Instant(now + 300.0))
+    assert closed(later) == [3]
+    assert (steers(later)[-1].endpoint, steers(later)[-1].socket) == (None, 0)
+
+
+def test_a_pong_that_was_on_its_way_up_when_its_socket_was_closed_makes_no_path() -> None:
+    member, offer = offered()
+    mesh, now = member.mesh, Instant(T0 + 2.3)
+    answer = Punch(Step.ANSWER, offer.session, NatKind.EASY, BOB_OUTSIDE)
+    (ping,) = [sent for sent in udp([*by_relay(member, answer, now), *mesh.tick(now)]) if sent.socket]
+    ended = mesh.link_changed(True, Instant(T0 + 2.4))
+    assert closed(ended) == [3]
+    late = mesh.disco_received(BOB_OUTSIDE, ponged(ping), Instant(T0 + 2.5), 3)
+    assert steers(late) == [] and mesh.drops["disco.closed_socket"] == 1

@@ -19,6 +19,7 @@ from enum import Enum
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from ginnel.core.node import peer_views
 from ginnel.core.node.actions import AskPort80, Health, HealthCode
 from ginnel.wire import generate204
 from ginnel.wire.generate204 import Answer, expected_response
@@ -105,7 +106,7 @@ def _own_https(answer: Answer, relay: Relay80) -> bool:
 
 def detection_allowed(node: Node | None) -> bool:
     """The policy's word on it."""
-    return node is None or (NO_DETECTION not in (node.cap_map or {}) and NO_DETECTION not in (node.capabilities or ()))
+    return node is None or not peer_views.has_attribute(node, NO_DETECTION)
 
 
 @dataclass(slots=True)

@@ -50,6 +50,7 @@ CALL_BACK_GAP = 1.0  # between calls then
 CALL_ME_MAYBE_IS_NEWS = 1.0  # after the last pong: one that comes sooner belongs to the search that has just ended
 CALL_ME_MAYBE_ENDPOINTS = 32
 CANDIDATES_PER_IP = 8  # of one message or map entry
+NEW_ENDPOINTS_BURST, NEW_ENDPOINTS_RATE = 128.0, 2.0  # that one peer's calls may name, at once and a second
 SILENCE_IS_SUSPECT = 1.1  # we send, the peer was heard before and is silent now
 SILENCE_WAS_FLOW = 5.0  # heard within this time before: there was a flow
 SUSPECT_AGAIN, SUSPECT_AGAIN_MAX = 1.0, 30.0  # between such questions while they are answered; doubled each time
@@ -69,6 +70,7 @@ SIZE_PONG_DUE_MIN = 0.25
 PONG_DUE_MIN, PONG_DUE_FACTOR = 0.12, 3.0  # a suspect path answers within max(MIN, FACTOR x latency), or loses trust
 CONFIRM_GAP = 2.0  # between checks because paths were lost
 RESTUN_WITHOUT_UDP = 5.0  # while active and no STUN server answers: a lost packet, or a network that may recover
+SIDE_KEPT_IDLE = 180.0  # a side socket without traffic: most NATs have forgotten it by then (RFC 4787 §4.3)
 HOME_TOLD_AFTER = 0.15  # the only relay there is: peers may use it before the first check, if that takes longer
 PINGS_OUTSTANDING = 65536
 """Over this many the oldest are forgotten."""

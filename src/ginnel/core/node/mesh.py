@@ -49,7 +49,7 @@ class Mesh(MeshParts):
         if not first:
             for peer in self._peers:
                 self._discovery.forget(peer.key)
-            actions += self._punch(self._puncher.moved(), now)
+                actions += self._punch(self._puncher.forget(peer.key), now)
             actions += self._apply(self._peers.told_again(now), now)
             actions += self._tell_rules()
         return self._settle([*actions, *self._own.check(now)], now)
@@ -57,11 +57,7 @@ class Mesh(MeshParts):
     def map_changed(self, netmap: NetMap, change: MapChange, now: Instant) -> list[Action]:
         """A frame was merged: `netmap, change = apply_frame(netmap, frame, wall)` (netmap.py)."""
         self._netmap = netmap
-        actions: list[Action] = []
-        for node in change.removed:
-            self._discovery.forget(node.key)
-            actions += self._punch(self._puncher.forget(node.key), now)
-        actions += self._apply(self._peers.map_changed(change, now), now)
+        actions = self._apply(self._peers.map_changed(change, now), now)
         if change.self_node:
             actions += [*self._tell_addresses(), *self._own.policy_changed(netmap.self_node)]
             self._puncher.allowed = probing_allowed(netmap.self_node)
@@ -133,6 +129,9 @@ class Mesh(MeshParts):
 
     def disco_received(self, source: Endpoint, packet: bytes, now: Instant, socket: int = 0) -> list[Action]:
         """A disco datagram came by UDP, to the tunnel's own socket or to the side socket of that number."""
+        if socket and not self._puncher.holds(socket):
+            self.drops["disco.closed_socket"] += 1
+            return []
         self._puncher.heard(socket, now)
         return self._settle(self._discovery.received(Arrival(source, socket=socket), packet, now), now)
 

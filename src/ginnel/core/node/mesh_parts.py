@@ -16,6 +16,7 @@ from ginnel.core.node.actions import (
     HealthCode,
     OpenSides,
     Rebind,
+    RemovePeer,
     SendRelay,
     SendUdp,
     SetAddresses,
@@ -105,6 +106,9 @@ class MeshParts:
 
     def _apply(self, change: Change, now: Instant) -> list[Action]:
         actions = list(change.actions)
+        for gone in [action.peer for action in change.actions if isinstance(action, RemovePeer)]:
+            self._discovery.forget(gone)
+            actions += self._punch(self._puncher.forget(gone), now)
         for peer, wanted in change.paths:
             actions += self._discovery.perform(peer, wanted, now)
             actions += self._reroute(peer, now)

@@ -18,6 +18,7 @@ from ginnel.core.node.constants import (
     PONG_DUE_MIN,
     PROVEN_ENDPOINT_INTERVAL,
     SESSION_ACTIVE_TIMEOUT,
+    SIDE_KEPT_IDLE,
     SIZE_PONG_DUE_MIN,
     TRUST_UDP_ADDR_DURATION,
 )
@@ -121,6 +122,7 @@ class PathCore:
         self.path = Direct(proven, proven_at)
         self._timers[Timer.TRUST_ENDS] = self.path.trusted_until
         self._timers.pop(Timer.PONG_DUE, None)
+        self._timers.pop(Timer.SIDE_ENDS, None)
         self.searching_since = None
         self._rounds.stop()
         return [*(self._begin_to_watch(proven, now) if other else []), *self._steer(now)]
@@ -176,6 +178,8 @@ class PathCore:
         for timer in (Timer.TRUST_ENDS, Timer.PONG_DUE, Timer.CALL_BACK, Timer.SIZE_PONG_DUE, Timer.TRIAL_ENDS):
             self._timers.pop(timer, None)
         if not self.active(now):
+            if self.socket:
+                self._timers[Timer.SIDE_ENDS] = Instant(now + SIDE_KEPT_IDLE)
             return self._steer(now)
         self.searching_since = self.searching_since or now
         self._timers[Timer.HEARTBEAT] = Instant(now + PROVEN_ENDPOINT_INTERVAL)

@@ -44,3 +44,4 @@ class Timer(Enum):
     CALL_BACK = auto()
     SIZE_PONG_DUE = auto()
     TRIAL_ENDS = auto()
+    SIDE_ENDS = auto()

@@ -214,6 +214,8 @@ class PathChooser(PathDoubts):
                 return self._size_pong_late(now)
             case Timer.TRIAL_ENDS:
                 return self._trial_over(now)
+            case Timer.SIDE_ENDS:
+                return [] if self.trusted(now) or self.active(now) else self._lose(now)
 
     def _heartbeat(self, now: Instant) -> list[PathAction]:
         if not self.active(now):

@@ -59,3 +59,8 @@ def endpoints(node: Node) -> tuple[Endpoint, ...]:
 def own_prefixes(node: Node) -> tuple[str, ...]:
     """What this node receives for: its addresses and the routes that the server lets it serve."""
     return prefixes([*node.addresses, *(node.allowed_ips or ())])
+
+
+def has_attribute(node: Node, name: str) -> bool:
+    """Whether the policy gives the node this attribute, in the map's newer or older way of saying so."""
+    return name in (node.cap_map or {}) or name in (node.capabilities or ())

@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 from ginnel.core.node import peer_views
 from ginnel.core.node.actions import CloseSides
 from ginnel.core.node.addresses import is_candidate, is_private
+from ginnel.core.node.constants import SHUNNED_FORGOTTEN
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.peers import Peer
 from ginnel.core.node.punch_session import End, Fire, PunchAction, Session, Tell, nat_of
 from ginnel.core.node.punch_shots import Technique
+from ginnel.core.node.punch_sockets import KeptSockets
 from ginnel.wire.punch import SESSION_SIZE, NatKind, Punch, Step
 from ginnel.wire.tailcfg import Node
 from ginnel.words import Endpoint, Instant, NodeKey
@@ -36,8 +38,7 @@ OFFERS, OFFERS_IN = 12, 60.0  # of one peer that are looked at
 FIRST_PAUSE = {End.NO_ANSWER: 5.0, End.REFUSED: 60.0, End.HOPELESS: 300.0, End.MISSED: 300.0}
 PAUSE_MAX = 3600.0  # each pause is twice the last
 AFTER_SUCCESS = 2.0
-LINGER = 2.0  # of sockets that nothing came to
-KEPT = 15.0  # of those that the peer's disco came to: it may send there, whichever we send from
+AFTER_CONVICTION = 60.0  # the way that was found carried no data: the next one would go through the same boxes
 OURS = "-ginnel"  # the end of IPNVersion
 NO_PROBING = "disable-hard-nat-probing"  # an attribute of our own node in the map
 ALL_OFFERS, ALL_OFFERS_IN = 60, 60.0  # of all peers together
@@ -45,22 +46,18 @@ ALL_OFFERS, ALL_OFFERS_IN = 60, 60.0  # of all peers together
 
 @dataclass(slots=True)
 class Record:
-    """What was tried with one peer."""
+    """What was tried with one peer. `way`: where a session found it, while that is trusted. `shunned_until`: such
+    ways failed so lately, so many `convictions` in a row, that no further one is looked for."""
 
     not_before: Instant = NEVER
     failures: int = 0
     attempt: int = 0
     found: bool = False
+    way: Endpoint | None = None
+    convictions: int = 0
+    shunned_until: Instant = NEVER
     offers: deque[Instant] = field(default_factory=lambda: deque(maxlen=OFFERS))
     searches: deque[Instant] = field(default_factory=lambda: deque(maxlen=SEARCHES))
-
-
-@dataclass(slots=True)
-class Kept:
-    """A side socket of a search that succeeded."""
-
-    peer: NodeKey
-    until: Instant
 
 
 class Puncher:
@@ -79,11 +76,10 @@ class Puncher:
         self.own_key: NodeKey | None = None
         self._entropy = entropy
         self._servers = servers
-        self._in_use = in_use
+        self._kept = KeptSockets(in_use)
         self._drops = drops
         self._sessions: dict[NodeKey, Session] = {}
         self._records: dict[NodeKey, Record] = {}
-        self._kept: dict[int, Kept] = {}
         self._last_number = 0
         self._offers: deque[Instant] = deque(maxlen=ALL_OFFERS)
         self._slot: Instant = NEVER
@@ -93,8 +89,11 @@ class Puncher:
     def look(self, peer: Peer, now: Instant) -> list[PunchAction]:
         """Something about this peer's path may have changed."""
         session = self._sessions.get(peer.key)
+        if peer.path.policy is PathPolicy.RELAY:
+            return self._drop(peer.key)
         if peer.path.trusted(now):
-            return self._found(session, now) if session is not None else []
+            return self._found(session, peer, now) if session is not None else []
+        self._note_conviction(peer, now)
         since = peer.path.searching_since
         if session is not None or since is None or now - since < BEGINS_AGAIN_AFTER or not self._may_begin(peer, now):
             return []
@@ -106,18 +105,40 @@ class Puncher:
 
     def _may_begin(self, peer: Peer, now: Instant) -> bool:
         record = self._records.get(peer.key)
-        if record is not None and now < record.not_before:
+        if record is not None and now < max(record.not_before, record.shunned_until):
             return False
-        room = len(self._sessions) < AT_ONCE and peer.path.policy is not PathPolicy.RELAY
-        return room and peer.path.active(now) and peer.path.region != NO_REGION and is_ginnel(peer)
+        return (
+            len(self._sessions) < AT_ONCE
+            and peer.path.active(now)
+            and peer.path.region != NO_REGION
+            and is_ginnel(peer)
+        )
 
-    def _found(self, session: Session, now: Instant) -> list[PunchAction]:
-        """There is a path, by this session or otherwise."""
+    def _note_conviction(self, peer: Peer, now: Instant) -> None:
+        """Each search finds other ports, so that no endpoint is shunned twice (shunned.py): ways to the peer are."""
+        record = self._records.get(peer.key)
+        if record is None or record.way is None:
+            return
+        way, record.way = record.way, None
+        if not peer.path.shunned.now(way, now):
+            return
+        if now - record.shunned_until > SHUNNED_FORGOTTEN:
+            record.convictions = 0
+        record.convictions += 1
+        pause = min(PAUSE_MAX, AFTER_CONVICTION * 2.0 ** min(record.convictions - 1, 12))
+        record.shunned_until = Instant(now + pause)
+
+    def _found(self, session: Session, peer: Peer, now: Instant) -> list[PunchAction]:
+        """There is a path, by a socket of this session or otherwise. Only a search that found it is not counted: else a
+        peer could get us to search on and on, by a path that it shows and hides."""
         del self._sessions[session.peer]
         record = self._record(session.peer)
+        if peer.path.socket in session.sockets:
+            record.way = peer.path.endpoint
+            if session.counted:
+                record.searches.pop()
         record.failures, record.not_before, record.found = 0, Instant(now + AFTER_SUCCESS), session.shooting
-        for socket in session.sockets:
-            self._kept.setdefault(socket, Kept(session.peer, Instant(now + LINGER)))
+        self._kept.keep(session.sockets, session.peer, now)
         return []
 
     def moved(self) -> list[PunchAction]:
@@ -129,10 +150,7 @@ class Puncher:
     def forget(self, peer: NodeKey) -> list[PunchAction]:
         """The peer is gone."""
         self._records.pop(peer, None)
-        sockets = tuple(socket for socket, kept in self._kept.items() if kept.peer == peer)
-        for socket in sockets:
-            del self._kept[socket]
-        return [*self._drop(peer), *([CloseSides(sockets)] if sockets else [])]
+        return [*self._drop(peer), *self._kept.forget(peer)]
 
     # --- sessions ---
 
@@ -158,6 +176,9 @@ class Puncher:
         for action in actions:
             if isinstance(action, Fire):  # before its turn: what comes after waits the longer
                 self._slot = Instant(max(self._slot, now) + 1 / PACE)
+        if session.searching and not session.counted:  # from its beginning: the peer can end it at any moment
+            session.counted = True
+            self._record(session.peer).searches.append(now)
         if session.over is None:
             return actions
         return [*actions, *self._ended(session, session.over, now)]
@@ -165,8 +186,6 @@ class Puncher:
     def _ended(self, session: Session, why: End, now: Instant) -> list[PunchAction]:
         record = self._record(session.peer)
         closed = self._drop(session.peer)
-        if session.technique is Technique.BIRTHDAY and why is End.MISSED:
-            record.searches.append(now)
         if not session.begins:  # the peer decides whether there is another attempt; we don't begin one meanwhile
             if why is not End.NO_ANSWER:
                 record.not_before = max(record.not_before, Instant(now + FIRST_PAUSE[why]))
@@ -215,7 +234,8 @@ class Puncher:
         if session is not None and session.begins and not session.shooting and self._yields(peer.key):
             return []
         closed = self._drop(peer.key)
-        if len(self._sessions) >= AT_ONCE or peer.path.policy is PathPolicy.RELAY:
+        unwanted = peer.path.policy is PathPolicy.RELAY or now < record.shunned_until
+        if len(self._sessions) >= AT_ONCE or unwanted:
             refusal = Punch(Step.REFUSED, offer.session, NatKind.UNKNOWN, offer.endpoint)
             return [*closed, Tell(peer.key, refusal)]
         answering = self._new(peer.key, offer.session, offer.ttl, now, offer)
@@ -246,27 +266,18 @@ class Puncher:
                 return self._after(session, answered, now)
         return None
 
+    def holds(self, socket: int) -> bool:
+        """Whether it is open. What came to one just before it was closed leads to no path by it."""
+        return socket in self._kept or any(socket in session.sockets for session in self._sessions.values())
+
     def heard(self, socket: int, now: Instant) -> None:
         """A peer's disco came to this side socket."""
-        if (kept := self._kept.get(socket)) is not None:
-            kept.until = Instant(now + KEPT)
-
-    def _release(self, now: Instant) -> list[PunchAction]:
-        """Close what nobody uses any more."""
-        done: list[int] = []
-        for socket, kept in self._kept.items():
-            if kept.until <= now and self._in_use(kept.peer) == socket:
-                kept.until = Instant(now + KEPT)
-            elif kept.until <= now:
-                done.append(socket)
-        for socket in done:
-            del self._kept[socket]
-        return [CloseSides(tuple(done))] if done else []
+        self._kept.heard(socket, now)
 
     # --- time ---
 
     def tick(self, now: Instant) -> list[PunchAction]:
-        actions = self._release(now)
+        actions: list[PunchAction] = [*self._kept.release(now)]
         for session in list(self._sessions.values()):
             actions += self._after(session, session.tick(now), now)
         return [*actions, *self._shots(now)]
@@ -286,7 +297,7 @@ class Puncher:
         return actions
 
     def next_timeout(self) -> Instant | None:
-        times = [kept.until for kept in self._kept.values()]
+        times = [at for at in (self._kept.next_timeout(),) if at is not None]
         for session in self._sessions.values():
             times += [at for at in (session.next_timeout(),) if at is not None]
             if (shot := session.shot_due()) is not None:
@@ -301,7 +312,7 @@ def too_many(times: deque[Instant], within: float, now: Instant) -> bool:
 
 def probing_allowed(own: Node | None) -> bool:
     """The policy's word on it: an attribute of our own entry in the map."""
-    return own is None or (NO_PROBING not in (own.cap_map or {}) and NO_PROBING not in (own.capabilities or ()))
+    return own is None or not peer_views.has_attribute(own, NO_PROBING)
 
 
 def is_ginnel(peer: Peer) -> bool:

@@ -106,7 +106,7 @@ class Shooting:
 
 class Session:
     """`number`: of its requests for side sockets. `begins`: this side makes the offer. `over`: why it ended, None: not
-    yet. `may_probe`: ports that nobody named may be tried."""
+    yet. `may_probe`: ports that nobody named may be tried. `counted`: as a birthday search, by whoever bounds them."""
 
     def __init__(
         self,
@@ -127,6 +127,7 @@ class Session:
         self.theirs = theirs
         self.technique: Technique | None = None
         self.may_probe = True
+        self.counted = False
         self._servers = tuple(servers)[:SERVERS]
         self._entropy = entropy
         self._socket = 0
@@ -297,6 +298,11 @@ class Session:
     @property
     def shooting(self) -> bool:
         return isinstance(self._phase, Shooting)
+
+    @property
+    def searching(self) -> bool:
+        """A birthday search is agreed upon."""
+        return self.technique is Technique.BIRTHDAY and self.over is not End.REFUSED
 
     def next_timeout(self) -> Instant | None:
         match self._phase:

@@ -34,6 +34,7 @@ SEARCH_LIMIT = 20.0  # seconds of a birthday search
 GOES_DEEPER_AFTER = (8.0, 14.0)  # openers again, a hop further each: what is behind two NATs has to pass both
 WINDOW = 8  # predicted ports that are tried
 LISTEN = 1.2  # after the last shot
+TTL_MAX = 255
 
 
 class Technique(Enum):
@@ -101,7 +102,7 @@ def openers(sockets: Sequence[int], theirs: Nat, ttl: int) -> Iterator[Shot]:
     """The hard side of a birthday search."""
     for deeper, at in enumerate((0.0, *GOES_DEEPER_AFTER)):
         for socket in sockets:
-            yield Shot(at, socket, theirs.outside, ttl + deeper if ttl else 0)
+            yield Shot(at, socket, theirs.outside, min(TTL_MAX, ttl + deeper) if ttl else 0)
 
 
 def guesses(socket: int, theirs: Nat, entropy: Callable[[int], bytes]) -> Iterator[Shot]:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from ginnel.core.node import peer_views
 from ginnel.core.node.netmap import NetMap
 from ginnel.core.node.portmap.actions import Gateway, PortMapped
 from ginnel.core.node.portmap.mapper import PortMapper
@@ -61,6 +62,6 @@ class HomeRouter:
         wish = Wish(
             self._gateway,
             engine.ports[0] if wanted else 0,
-            with_upnp=own is None or NO_UPNP not in (own.cap_map or {}),
+            with_upnp=own is None or not peer_views.has_attribute(own, NO_UPNP),
         )
         self.mapping.follow(wish, active=engine.mesh.is_active(engine.now()))
