@@ -66,3 +66,8 @@ def test_each_pair_of_clients_has_a_grid_of_its_own():
         "| speaks first \\ answers | easy:official |\n| --- | --- |\n| easy | P 0.5 |",
         "| speaks first \\ answers | easy |\n| --- | --- |\n| easy:official | P 0.25 |\n",
     ]
+
+
+def test_the_median_of_two_runs_lies_between_them():
+    told = summary([outcome("easy/easy", 0.1), outcome("easy/easy#2", 0.2)])
+    assert told[0] == "punch        direct 2 of 2: p50 0.150 s, p95 0.195 s, max 0.200 s"
