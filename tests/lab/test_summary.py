@@ -86,3 +86,8 @@ def test_what_moves_cost_is_summed_and_the_worst_named():
 
 def test_where_nothing_moved_nothing_is_told_of_moves():
     assert not any(line.startswith(("to direct", "to relay")) for line in summary([outcome("easy/easy", 0.1)]))
+
+
+def test_the_median_of_two_runs_lies_between_them():
+    told = summary([outcome("easy/easy", 0.1), outcome("easy/easy#2", 0.2)])
+    assert told[0] == "punch        direct 2 of 2: p50 0.150 s, p95 0.195 s, max 0.200 s"

@@ -5,9 +5,9 @@ Room: lab.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from statistics import quantiles
 
 from ginnel.lab.expected import BY_CHANCE, LETTERS, Technique
 from ginnel.lab.kinds import KINDS
@@ -132,8 +132,8 @@ def short(title: str) -> str:
 
 
 def median(numbers: list[float]) -> float:
-    return sorted(numbers)[len(numbers) // 2] if numbers else 0.0
+    return statistics.median(numbers) if numbers else 0.0
 
 
 def p95(numbers: list[float]) -> float:
-    return quantiles(numbers, n=20, method="inclusive")[-1] if len(numbers) > 1 else median(numbers)
+    return statistics.quantiles(numbers, n=20, method="inclusive")[-1] if len(numbers) > 1 else median(numbers)
