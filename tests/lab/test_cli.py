@@ -55,6 +55,8 @@ def test_the_report_has_the_fields_that_programs_read():
                         "within": None,
                         "technique": "",
                         "expected_technique": "",
+                        "to_direct": None,
+                        "to_relay": None,
                     }
                 ],
                 "checks": [{"id": "payload", "passed": True, "detail": "4 bytes"}],
