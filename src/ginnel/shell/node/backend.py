@@ -141,10 +141,13 @@ class NodeBackend:
 
     async def port_mapping(self) -> dict[str, Any]:
         """Look anew, then say what is found and held."""
-        mapping, engine = self._node.home_router.mapping, self._node.engine
+        router, engine, state = self._node.home_router, self._node.engine, self._node.state
+        mapping = router.mapping
         await mapping.looked()
         now = Instant(asyncio.get_running_loop().time())
         members = view(mapping.mapper, now, advertised=engine is not None and engine.mesh.port_map_believed)
+        if not members["Gateway"] and not members["Problem"]:
+            members["Problem"] = router.why_unasked(state.prefs, logged_in=state.node is not None)
         return {"Text": "\n".join(lines(members)), "Report": members}
 
     async def watch(self) -> AsyncIterator[dict[str, Any]]:
