@@ -81,7 +81,7 @@ class NodeBackend:
     def whois(self, address: str) -> dict[str, Any]:
         node = self._find(address)
         if node is None:
-            raise Refusal(404, f"no machine of the mesh has the address {address[:80]}")
+            raise Refusal(404, f"no machine of the mesh has the address {address[:80]}: `ginnel status` lists them")
         return status_json.whois(node, self._node.netmap)
 
     def _find(self, address: str) -> Node | None:
@@ -97,7 +97,7 @@ class NodeBackend:
     async def ping(self, address: str, size: int) -> dict[str, Any]:
         node = self._find(address)
         if self._node.engine is None or node is None:
-            raise Refusal(404, f"no machine of the mesh has the address {address[:80]}")
+            raise Refusal(404, f"no machine of the mesh has the address {address[:80]}: `ginnel status` lists them")
         name = node.name.rstrip(".").partition(".")[0]
         answer: dict[str, Any] = {
             "IP": address, "NodeIP": node.addresses[0].partition("/")[0] if node.addresses else address,
