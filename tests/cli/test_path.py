@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from ginnel.cli.commands import ginnel
-from ginnel.cli.path import lines
+from ginnel.cli.path import lines, members
 
 BOB = {
     "ID": "n2",
@@ -65,3 +65,14 @@ def test_what_has_no_meaning_is_refused_before_anything_is_done(words: list[str]
     done = CliRunner().invoke(ginnel, words)
     assert done.exit_code == 2
     assert said in done.stderr
+
+
+def test_programs_get_the_same_as_json() -> None:
+    found = members(STATUS, PREFS, WAYS, None)
+    assert found["Default"] == "auto"
+    assert [(peer["DNSName"], peer["Policy"], peer["CurAddr"]) for peer in found["Peers"]] == [
+        ("bob.mesh.example.", "auto", "192.0.2.2:41641"),
+        ("eve.mesh.example.", "direct", ""),
+    ]
+    (alone,) = members(STATUS, PREFS, {}, "bob")["Peers"]
+    assert (alone["LatencySeconds"], alone["Shunned"]) == (None, {})

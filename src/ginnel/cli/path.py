@@ -5,6 +5,7 @@ Room: cli.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
@@ -21,8 +22,9 @@ POLICIES = ("auto", "direct", "relay")
 @click.argument("peer", required=False)
 @click.argument("policy", required=False, type=click.Choice([*POLICIES, "default"]))
 @click.option("--default", "everyone", type=click.Choice(POLICIES), help="For all peers without a policy of their own.")
+@click.option("--json", "as_json", is_flag=True, help="Instead of text.")
 @socket_option
-def path(*, peer: str | None, policy: str | None, everyone: str | None, socket: str | None) -> None:
+def path(*, peer: str | None, policy: str | None, everyone: str | None, as_json: bool, socket: str | None) -> None:
     """Show or limit the ways to peers.
 
     `auto`: direct where that works, by relay where not. `direct`: never by a relay, so perhaps not at all. `relay`:
@@ -36,8 +38,11 @@ def path(*, peer: str | None, policy: str | None, everyone: str | None, socket: 
             api.patch("prefs", {"PathPolicy": everyone, "PathPolicySet": True})
         if peer is not None and policy is not None:
             choose(api, peer, policy)
-        for line in lines(running_status(api), api.get("prefs"), api.get("debug-inside").get("Paths") or {}, peer):
-            print(line)
+        got, prefs, ways = running_status(api), api.get("prefs"), api.get("debug-inside").get("Paths") or {}
+        if as_json:
+            print(json.dumps(members(got, prefs, ways, peer), indent=2))
+        else:
+            print("\n".join(lines(got, prefs, ways, peer)))
     except ApiError as error:
         fail(str(error))
 
@@ -58,16 +63,40 @@ def choose(api: Local, peer: str, policy: str) -> None:
 def lines(got: dict[str, Any], prefs: dict[str, Any], paths: dict[str, Any], peer: str | None) -> list[str]:
     """What is said: of one peer, or the default and whoever differs or is in touch."""
     suffix = got.get("MagicDNSSuffix") or ""
+    said = [_line(machine, suffix, prefs, paths) for machine in _shown(got, prefs, paths, peer)]
+    return said if peer is not None else [f"default: {prefs['PathPolicy']}", *said]
+
+
+def members(got: dict[str, Any], prefs: dict[str, Any], paths: dict[str, Any], peer: str | None) -> dict[str, Any]:
+    """The same for programs; CurAddr is "" and LatencySeconds null without a direct path."""
+    none: dict[str, Any] = {"CurAddr": "", "LatencySeconds": None, "WireMTU": 0, "Shunned": {}}
+    return {
+        "Default": prefs["PathPolicy"],
+        "Peers": [
+            {
+                "DNSName": machine["DNSName"],
+                "PublicKey": machine["PublicKey"],
+                "Policy": prefs["PathPolicies"].get(machine["ID"], prefs["PathPolicy"]),
+                "Relay": machine.get("Relay") or "",
+                **{name: paths.get(machine["PublicKey"], none).get(name, none[name]) for name in none},
+            }
+            for machine in _shown(got, prefs, paths, peer)
+        ],
+    }
+
+
+def _shown(got: dict[str, Any], prefs: dict[str, Any], paths: dict[str, Any], peer: str | None) -> list[dict[str, Any]]:
     if peer is not None:
-        machine = find(got, peer)
-        return [_line(machine, suffix, prefs, paths)]
-    shown = [
+        return [find(got, peer)]
+    return sorted(_known(got, prefs, paths), key=lambda machine: str(machine["DNSName"]))
+
+
+def _known(got: dict[str, Any], prefs: dict[str, Any], paths: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
         machine
         for key, machine in (got.get("Peer") or {}).items()
         if key in paths or machine["ID"] in prefs["PathPolicies"]
     ]
-    shown.sort(key=lambda machine: str(machine["DNSName"]))
-    return [f"default: {prefs['PathPolicy']}", *(_line(machine, suffix, prefs, paths) for machine in shown)]
 
 
 def _line(machine: dict[str, Any], suffix: str, prefs: dict[str, Any], paths: dict[str, Any]) -> str:

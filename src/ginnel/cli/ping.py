@@ -59,9 +59,9 @@ def run(api: Local, address: str, *, count: int, timeout: float, until_direct: b
 
 def verdict(pongs: int, *, until_direct: bool) -> int:
     if not pongs:
-        fail("no reply")
+        fail("no reply: is the peer online? `ginnel status` tells")
     if until_direct:
-        fail("direct connection not established")
+        fail("direct connection not established: `ginnel path` shows what is allowed, `ginnel netcheck` what passes")
     return 0
 
 

@@ -81,7 +81,7 @@ class NodeBackend:
     def whois(self, address: str) -> dict[str, Any]:
         node = self._find(address)
         if node is None:
-            raise Refusal(404, f"no machine of the mesh has the address {address[:80]}")
+            raise Refusal(404, f"no machine of the mesh has the address {address[:80]}: `ginnel status` lists them")
         return status_json.whois(node, self._node.netmap)
 
     def _find(self, address: str) -> Node | None:
@@ -97,7 +97,7 @@ class NodeBackend:
     async def ping(self, address: str, size: int) -> dict[str, Any]:
         node = self._find(address)
         if self._node.engine is None or node is None:
-            raise Refusal(404, f"no machine of the mesh has the address {address[:80]}")
+            raise Refusal(404, f"no machine of the mesh has the address {address[:80]}: `ginnel status` lists them")
         name = node.name.rstrip(".").partition(".")[0]
         answer: dict[str, Any] = {
             "IP": address, "NodeIP": node.addresses[0].partition("/")[0] if node.addresses else address,
@@ -141,10 +141,13 @@ class NodeBackend:
 
     async def port_mapping(self) -> dict[str, Any]:
         """Look anew, then say what is found and held."""
-        mapping, engine = self._node.home_router.mapping, self._node.engine
+        router, engine, state = self._node.home_router, self._node.engine, self._node.state
+        mapping = router.mapping
         await mapping.looked()
         now = Instant(asyncio.get_running_loop().time())
         members = view(mapping.mapper, now, advertised=engine is not None and engine.mesh.port_map_believed)
+        if not members["Gateway"] and not members["Problem"]:
+            members["Problem"] = router.why_unasked(state.prefs, logged_in=state.node is not None)
         return {"Text": "\n".join(lines(members)), "Report": members}
 
     async def watch(self) -> AsyncIterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ from ginnel.core.node.routing import MARK
 from ginnel.shell.node.engine import Engine
 from ginnel.shell.node.gateway import read_gateway
 from ginnel.shell.node.portmap import PortMapping, Wish
-from ginnel.shell.node.state import State
+from ginnel.shell.node.state import Prefs, State
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,16 @@ class HomeRouter:
             return False
         before, self._gateway = self._gateway, gateway
         return gateway != before
+
+    def why_unasked(self, prefs: Prefs, *, logged_in: bool) -> str:
+        """Why no router is asked, and what to do; "" where one is."""
+        if not self._allowed:
+            return "ginneld runs with --no-port-mapping: start it without"
+        if not logged_in or not prefs.want_running:
+            return "this node is down: `ginnel up` connects it"
+        if prefs.no_port_mapping:
+            return "it is switched off: `ginnel up --port-mapping` allows it"
+        return "" if self._gateway is not None else "no home router: the default route has no private IPv4 gateway"
 
     def follow(self, state: State, engine: Engine, netmap: NetMap) -> None:
         """Cheap while nothing changes."""
