@@ -52,6 +52,9 @@ class Network:
         node, router, relays = self.names.values()
         ip("link", "add", "eth0", "netns", node, "type", "veth", "peer", "name", "lan", "netns", router)
         ip("link", "add", "eth0", "netns", relays, "type", "veth", "peer", "name", "wan", "netns", router)
+        for place, device in (("node", "eth0"), ("router", "lan"), ("router", "wan"), ("relays", "eth0")):
+            # a link-local address on trial for a second cannot ask for neighbours, and all IPv6 waits for it
+            assert self.run(place, "sysctl", "-qw", f"net.ipv6.conf.{device}.accept_dad=0").returncode == 0
         self._address(node, "eth0", "192.168.7.2/24", "2001:db8:7::2/64")
         self._address(router, "lan", "192.168.7.1/24", "2001:db8:7::1/64")
         self._address(router, "wan", "203.0.113.1/24", "2001:db8:1::1/64")

@@ -2,7 +2,8 @@ import threading
 
 import pytest
 
-from ginnel.lab import LabError, cell
+from ginnel.lab import LabError, cell, moves
+from ginnel.lab.faults import Faults
 from ginnel.lab.matrix import WITH_OFFICIAL, Matrix, Turns, matrices, run_matrix
 from ginnel.lab.summary import holds
 
@@ -92,6 +93,10 @@ class TestInTheLab:
         direct = [pair for pair in pairs.values() if pair.path == "direct"]
         assert len(direct) == 9
         assert all(pair.seconds_to_direct_a is not None and pair.seconds_to_direct_b is not None for pair in direct)
+        assert all(pair.to_direct.stream_lives and pair.to_relay.stream_lives for pair in direct)
+        assert {pair.to_relay.path for pair in direct} == {"relay"}
+        assert all(pair.to_relay.datagrams_lost > 0 and pair.to_relay.seconds is not None for pair in direct)
+        assert all(pair.to_direct is None for pair in pairs.values() if pair.path != "direct")
 
     def test_ipv6_makes_direct_what_ipv4_cannot(self, monkeypatch):
         monkeypatch.setattr(cell, "RELAY_HOLD", 1.0)
@@ -99,6 +104,25 @@ class TestInTheLab:
         assert [(o.name, [check for check in o.checks if not check.passed]) for o in outcomes if not o.passed] == []
         assert {(o.pairs[0].path, o.pairs[0].technique) for o in outcomes} == {("direct", "punch")}
         assert all(o.pairs[0].endpoint.startswith("[2001:db8:") for o in outcomes)
+        assert {o.pairs[0].to_relay.path for o in outcomes} == {"relay"}
+
+    def test_a_stream_that_cannot_go_back_to_the_relay_fails_its_pair(self, monkeypatch):
+        monkeypatch.setattr(moves, "MOVE_LIMIT", 3.0)
+        part = Faults.part
+
+        def part_from_the_relay_too(faults, a, b):
+            part(faults, a, b)
+            faults.lab.spaces[a].run(["nft", "add", "rule", "inet", "lab", "faults", "meta", "l4proto", "tcp", "drop"])
+
+        monkeypatch.setattr(Faults, "part", part_from_the_relay_too)
+        (outcome,) = run_matrix(Matrix(("none",)), lambda line: None)
+        assert [check.id for check in outcome.checks if not check.passed] == ["stream-moves-to-relay"]
+        assert not outcome.pairs[0].to_relay.stream_lives
+        assert not holds([outcome])
+
+    def test_moves_can_be_left_out(self):
+        (outcome,) = run_matrix(Matrix(("none",), moves=False), lambda line: None)
+        assert (outcome.passed, outcome.pairs[0].to_direct, outcome.pairs[0].to_relay) == (True, None, None)
 
     def test_a_network_that_is_not_what_it_claims_fails_every_pair(self, monkeypatch):
         from ginnel.lab import nats

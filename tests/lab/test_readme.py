@@ -93,6 +93,9 @@ class Tour:
     def status(self, command: str) -> None:
         assert "active; direct" in self.run(FIRST, command)
 
+    def path(self, command: str) -> None:
+        assert re.search(r"^desktop: (auto|direct); direct [0-9.]+:41641, ", self.run(FIRST, command), re.M)
+
     def netcheck(self, command: str) -> None:
         assert re.search(r"UDP: true$", self.run(FIRST, command), re.M)
 
@@ -102,9 +105,17 @@ class Tour:
     def up(self, command: str) -> None:
         assert self.run(FIRST, command).endswith("Success.\n")
 
+    def portmap(self, command: str) -> None:
+        """The laboratory's ordinary router maps nothing, and that is said."""
+        process = self.start(FIRST, command)
+        assert process.wait(LIMIT) == 1
+        self.printed[command] = process.said()
+        assert self.printed[command].startswith("no port is mapped: the router ")
+
 
 def elsewhere(tour: Tour, command: str) -> None:
-    """Make targets; whether they exist is asked below, what they do is shown by CI and test_demo."""
+    """Make targets, whose existence is asked below, and the lab within the lab; CI, test_demo, test_standing and
+    test_matrix show what they do."""
 
 
 STEPS: dict[str, Callable[[Tour, str], None]] = {
@@ -118,6 +129,16 @@ STEPS: dict[str, Callable[[Tour, str], None]] = {
     "ginnel server invite": Tour.invite,
     f"ginnel ping {SECOND}": Tour.ping,
     "ginnel status": Tour.status,
+    "ginnel path": Tour.path,
+    f"ginnel path {SECOND} direct": Tour.path,
+    f"ginnel path {SECOND} default": Tour.path,
+    "ginnel debug portmap": Tour.portmap,
+    "ginnel up --no-port-mapping": Tour.up,
+    "ginnel lab up easy-easy": elsewhere,
+    "ginnel lab exec easy-easy alice -- ginnel ping bob": elsewhere,
+    "ginnel lab down easy-easy": elsewhere,
+    "ginnel lab matrix --kinds easy,hard-random": elsewhere,
+    "ginnel lab list": elsewhere,
     "ginnel netcheck": Tour.netcheck,
     "ginnel down": Tour.down,
     "ginnel up": Tour.up,

@@ -79,7 +79,7 @@ def test_a_lab_left_standing_is_not_swept():
     with Lab(network(a="none")) as lab:
         lab.leave_standing("some-scenario")
     assert sweep() == []
-    assert kept() == {"some-scenario": lab.directory}
+    assert kept()["some-scenario"] == lab.directory
     lab.standing = False
     lab.close()
 

@@ -1,6 +1,7 @@
 import pytest
+from msgspec.structs import replace
 
-from ginnel.lab.report import Outcome, Pair
+from ginnel.lab.report import Move, Outcome, Pair
 from ginnel.lab.summary import grid_of, holds, summary, tally
 
 
@@ -66,3 +67,27 @@ def test_each_pair_of_clients_has_a_grid_of_its_own():
         "| speaks first \\ answers | easy:official |\n| --- | --- |\n| easy | P 0.5 |",
         "| speaks first \\ answers | easy |\n| --- | --- |\n| easy:official | P 0.25 |\n",
     ]
+
+
+def moving(name: str, lost: int, still: float, *, lives: bool = True) -> Outcome:
+    one = outcome(name, 0.1)
+    cost = Move(lives, "relay", still, still, 100, lost, lost * 172, still)
+    return replace(one, pairs=[replace(one.pairs[0], to_relay=cost)])
+
+
+def test_what_moves_cost_is_summed_and_the_worst_named():
+    found = [moving("easy/easy", 5, 1.0), moving("easy/none", 70, 0.5), moving("none/none", 0, 2.5, lives=False)]
+    assert summary(found)[-3:] == [
+        "to relay     2 of 3 streams live: p50 1.000 s, p95 2.350 s, max 2.500 s",
+        "             lost 75 of 300 datagrams, 12900 bytes; worst 70 in easy/none",
+        "             silence at most 2.50 s in none/none, stream still 2.50 s in none/none",
+    ]
+
+
+def test_where_nothing_moved_nothing_is_told_of_moves():
+    assert not any(line.startswith(("to direct", "to relay")) for line in summary([outcome("easy/easy", 0.1)]))
+
+
+def test_the_median_of_two_runs_lies_between_them():
+    told = summary([outcome("easy/easy", 0.1), outcome("easy/easy#2", 0.2)])
+    assert told[0] == "punch        direct 2 of 2: p50 0.150 s, p95 0.195 s, max 0.200 s"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # `ginnel lab --help` does without the lab's parts
     from ginnel.lab.scenario import Scenario
 
 P = ParamSpec("P")
+ONE_WAY_MAX = 1000.0  # milliseconds; with more, nothing is direct within any pair's limit
 logs_option = click.option("--logs", type=click.Path(path_type=Path), help="Directory for what every program said.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -94,10 +95,15 @@ def run(names: tuple[str, ...], logs: Path | None, as_json: bool) -> None:
     "--family", type=click.Choice(["4", "6"]), default="4", show_default=True, help="6: kinds of network with IPv6."
 )
 @click.option("--official", is_flag=True, help="Tailscale's own clients at one end, each in turn, in a few kinds.")
+@click.option("--moves/--no-moves", default=True, help="Take direct paths away again under traffic, or not.")
 @click.option("--repeat", default=1, show_default=True, type=click.IntRange(1), help="Runs of the whole.")
 @click.option("--jobs", default=0, type=click.IntRange(0), help="Pairs side by side; as many as cores by default.")
 @click.option(
-    "--one-way", default=10.0, show_default=True, type=float, help="Milliseconds from each site to the internet."
+    "--one-way",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0, ONE_WAY_MAX),
+    help="Milliseconds from each site to the internet.",
 )
 @logs_option
 @json_option
@@ -106,6 +112,7 @@ def matrix(  # noqa: PLR0917  (click calls it by keywords)
     kinds: str | None,
     family: str,
     official: bool,
+    moves: bool,
     repeat: int,
     jobs: int,
     one_way: float,
@@ -119,11 +126,12 @@ def matrix(  # noqa: PLR0917  (click calls it by keywords)
     from ginnel.lab.summary import grid_of, holds, summary
 
     wanted = matrices(
-        kinds.split(",") if kinds else None,
+        [kind.strip() for kind in kinds.split(",") if kind.strip()] if kinds else None,
         family=6 if family == "6" else 4,
         official=official,
         one_way=one_way / 1000,
         runs=repeat,
+        moves=moves,
     )
     can_stand()
     end_with_blocks()

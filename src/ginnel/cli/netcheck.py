@@ -93,7 +93,8 @@ def _seconds(text: str) -> float:
     parts = DURATION.findall(text)
     if "".join(number + unit for number, unit in parts) != text:
         fail(f"--every {text!r} is no time: expected for example 10s or 1m30s")
-    return max(EVERY_MIN, sum(float(number) * UNITS[unit] for number, unit in parts))
+    seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
+    return max(EVERY_MIN, seconds) if seconds else 0.0
 
 
 # --- by the daemon ---------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ def path(*, peer: str | None, policy: str | None, everyone: str | None, socket: 
     nothing is sent to the peer's addresses. `default` takes PEER's own policy back.
     """
     api = local(socket)
+    if peer is not None and everyone is not None:
+        raise click.UsageError("--default is for all peers: leave PEER out, or say `ginnel path PEER POLICY`")
     try:
         if everyone is not None:
             api.patch("prefs", {"PathPolicy": everyone, "PathPolicySet": True})
@@ -75,6 +77,8 @@ def _line(machine: dict[str, Any], suffix: str, prefs: dict[str, Any], paths: di
     if way.get("CurAddr"):
         size = f", wire MTU {way['WireMTU']}" if way["WireMTU"] else ", not known to carry full-size packets"
         said += f"; direct {way['CurAddr']}, {way['LatencySeconds'] * 1000:.1f} ms{size}"
+    elif machine.get("Active") and machine.get("Relay"):
+        said += f"; by relay {plain(machine['Relay'])}"
     for endpoint, fault in (way.get("Shunned") or {}).items():
         said += f"; not by {endpoint} for now: it {fault}"
     return said

@@ -18,14 +18,19 @@ from ginnel.cli.peers import resolve
 from ginnel.cli.types import SECONDS
 
 BETWEEN = 1.0
+SIZE_MAX = 9000  # as the daemon takes it
 
 
 @click.command()
 @click.argument("peer")
-@click.option("-c", "count", default=10, show_default=True, help="Pings at most; 0: without end.")
+@click.option(
+    "-c", "count", type=click.IntRange(0), default=10, show_default=True, help="Pings at most; 0: without end."
+)
 @click.option("--timeout", type=SECONDS, default="5s", show_default=True, help="How long to wait for each answer.")
 @click.option("--until-direct/--no-until-direct", default=True, show_default=True, help="Stop at a direct answer.")
-@click.option("--size", default=0, help="Size of the ping in bytes, to try the path's MTU.")
+@click.option(
+    "--size", type=click.IntRange(0, SIZE_MAX), default=0, help="Size of the ping in bytes, to try the path's MTU."
+)
 @socket_option
 def ping(peer: str, *, count: int, timeout: float, until_direct: bool, size: int, socket: str | None) -> None:
     """Ping PEER (a name or mesh address) and say which path the answer took."""

@@ -2,19 +2,24 @@
 
 Room: lab. The first packet that traffic wants to send starts the clock; both ends are asked for their path until both
 are direct or the time is over. A pair that shall stay relayed is held for as long as a second round of discovery takes.
+From a pair that became direct the path is taken away again: its stream has to live through both moves.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from ginnel.lab import LabError
+from msgspec.structs import replace
+
+from ginnel.lab import LabError, report
 from ginnel.lab.evidence import deciding_facts, technique_of
 from ginnel.lab.expected import Expected
 from ginnel.lab.members import Node, Way
 from ginnel.lab.mesh import Mesh
-from ginnel.lab.report import Check, Outcome, Pair
+from ginnel.lab.moves import Moving, moving, told
+from ginnel.lab.report import Check, Move, Outcome, Pair
 from ginnel.lab.scenario import Expect
 from ginnel.lab.talk import Talk
 
@@ -26,10 +31,13 @@ SOON, GROWTH, LATE = 0.01, 0.05, 0.25  # how often both ends are asked: five tim
 
 @dataclass(frozen=True, slots=True)
 class Cell:
+    """moves: whether traffic is watched while the path changes, and the direct path taken away."""
+
     name: str
     pair: Expect
     kinds: tuple[str, str]
     expected: Expected
+    moves: bool = False
 
     @property
     def hosts(self) -> set[str]:
@@ -60,6 +68,11 @@ class Watch:
     def both(self, path: str) -> bool:
         return all(way.path == path for way in self.ways)
 
+    @property
+    def seconds(self) -> float | None:
+        """Until the later of them."""
+        return max((since for since in self.since if since is not None), default=None)
+
     def until_direct(self, within: float) -> bool:
         while (now := self.look()) < within and not self.both("direct"):
             time.sleep(min(LATE, max(SOON, now * GROWTH)))
@@ -77,15 +90,20 @@ def judge_cell(mesh: Mesh, cell: Cell) -> Outcome:
     checks: list[Check] = []
     pairs: list[Pair] = []
     try:
-        with mesh.talk(cell.pair) as talk:
-            pairs.append(try_pair(mesh, cell, talk, checks))
+        with ExitStack() as stack:
+            talk = mesh.talk(cell.pair)
+            traffic = moving(mesh, cell.pair, talk, stack) if cell.moves else None
+            stack.enter_context(talk)
+            pairs.append(try_pair(mesh, cell, talk, checks, traffic))
+            if traffic is not None and pairs[0].to_direct is not None:
+                pairs[0] = replace(pairs[0], to_relay=noted("relay", traffic.to_relay(), checks))
     except (LabError, OSError) as error:
         checks.append(Check("ran-to-the-end", False, str(error)))
     passed = all(check.passed for check in checks)
     return Outcome(cell.name, passed, round(time.monotonic() - started, 3), pairs, checks)
 
 
-def try_pair(mesh: Mesh, cell: Cell, talk: Talk, checks: list[Check]) -> Pair:
+def try_pair(mesh: Mesh, cell: Cell, talk: Talk, checks: list[Check], traffic: Moving | None) -> Pair:
     watch = Watch(mesh.nodes[cell.pair.a], mesh.nodes[cell.pair.b], talk.started)
     if cell.expected.within is None:
         fine, want = watch.stays_relayed(RELAY_HOLD), "stays-relayed"
@@ -94,9 +112,19 @@ def try_pair(mesh: Mesh, cell: Cell, talk: Talk, checks: list[Check]) -> Pair:
     checks.append(
         Check(want, fine, words_of(watch) if fine else f"{words_of(watch)}; {deciding_facts(mesh, cell.pair)}")
     )
+    to_direct = None
+    if traffic is not None and fine and watch.both("direct"):
+        to_direct = noted("direct", traffic.to_direct(watch.seconds), checks)
     took = talk.carry(PAYLOAD, PAYLOAD_LIMIT)
     checks.append(Check("payload", took is not None, f"{len(PAYLOAD)} bytes in {took or PAYLOAD_LIMIT:.2f} s"))
-    return pair_of(mesh, cell, watch, talk)
+    return replace(pair_of(mesh, cell, watch, talk), to_direct=to_direct)
+
+
+def noted(where: report.Path, move: Move, checks: list[Check]) -> Move:
+    """A path that is still called direct when it was taken away was not taken away, or is not what it is called."""
+    fine = move.stream_lives and move.path == where
+    checks.append(Check(f"stream-moves-to-{where}", fine, told(move)))
+    return move
 
 
 def words_of(watch: Watch) -> str:
@@ -106,7 +134,6 @@ def words_of(watch: Watch) -> str:
 def pair_of(mesh: Mesh, cell: Cell, watch: Watch, talk: Talk) -> Pair:
     at_a, at_b = watch.ways
     direct = watch.both("direct")
-    both_since = [since for since in watch.since if since is not None]
     return Pair(
         cell.pair.a,
         cell.pair.b,
@@ -115,7 +142,7 @@ def pair_of(mesh: Mesh, cell: Cell, watch: Watch, talk: Talk) -> Pair:
         at_a.endpoint,
         at_a.region,
         round(talk.seconds_to_first_byte, 3),
-        max(both_since) if direct else None,
+        watch.seconds if direct else None,
         endpoint_at_b=at_b.endpoint,
         seconds_to_direct_a=watch.since[0],
         seconds_to_direct_b=watch.since[1],

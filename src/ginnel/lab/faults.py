@@ -46,6 +46,23 @@ class Faults:
     def end_black_holes(self) -> None:
         self.lab.unblock(INTERNET)
 
+    def part(self, a: str, b: str) -> None:
+        """Two hosts hear no UDP of each other any more, by whatever path it comes; see `moves`."""
+        for host, other in ((a, b), (b, a)):
+            lines = [f"{family} saddr {address} meta l4proto udp drop" for family, address in self.known_as(other)]
+            script = "".join(f'add rule inet lab faults iifname "eth0" {line}\n' for line in lines)
+            self.lab.spaces[host].run(["nft", "-f", "-"], script)
+
+    def rejoin(self, a: str, b: str) -> None:
+        for host in (a, b):
+            self.lab.spaces[host].run(["nft", "flush", "chain", "inet", "lab", "faults"])
+
+    def known_as(self, host: str) -> list[tuple[str, str]]:
+        """What others see it send from, each with its family in nft's words: its router's address, and its own."""
+        own = [self.lab.addresses.get(name) for name in dict.fromkeys((self.lab.topology.edge(host), host))]
+        six = self.lab.plan.addresses6.get(host)
+        return [("ip", address) for address in own if address] + ([("ip6", six)] if six else [])
+
     # --- a site's router ---
 
     def block_udp(self, host: str) -> None:

@@ -27,7 +27,7 @@ from ginnel.lab.mesh import Mesh
 from ginnel.lab.names import NoNames
 from ginnel.lab.probe import probe
 from ginnel.lab.processes import until
-from ginnel.lab.report import Check, Outcome
+from ginnel.lab.report import Check, Move, Outcome
 from ginnel.lab.scenario import Client, Expect, Member, Scenario
 from ginnel.lab.topology import OBSERVER, Family
 
@@ -46,12 +46,13 @@ Tell = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class Matrix:
     """clients: what runs where one speaks first, and where one is spoken to. one_way: seconds from a site to the
-    internet. run: 1 for the first of several."""
+    internet. run: 1 for the first of several. moves: whether the direct path is taken away again, see `moves`."""
 
     kinds: tuple[str, ...] = tuple(MATRIX)
     clients: tuple[Client, Client] = BOTH_OURS
     one_way: float = 0.0
     run: int = 1
+    moves: bool = True
 
     def cells(self) -> list[Cell]:
         return [self.cell(a, b) for a in self.kinds for b in self.kinds]
@@ -59,7 +60,8 @@ class Matrix:
     def cell(self, a: str, b: str) -> Cell:
         rule = expected if self.clients == BOTH_OURS else expected_with_official
         want: Expected = rule(kind_named(a).traits, kind_named(b).traits)
-        return Cell(self.title(a, b), Expect(host("a", a), host("b", b), want.path), (a, b), want)
+        moves = self.moves and self.clients == BOTH_OURS
+        return Cell(self.title(a, b), Expect(host("a", a), host("b", b), want.path), (a, b), want, moves)
 
     def title(self, a: str, b: str) -> str:
         names = f"{a}{mark(self.clients[0])}/{b}{mark(self.clients[1])}"
@@ -79,6 +81,7 @@ def matrices(
     official: bool = False,
     one_way: float = 0.0,
     runs: int = 1,
+    moves: bool = True,
 ) -> list[Matrix]:
     """All that is to be run. kinds: what is left out is everything that makes sense. LabError for an unknown one."""
     usual = MATRIX_V6 if family == 6 else OFFICIAL_KINDS if official else MATRIX
@@ -86,7 +89,7 @@ def matrices(
     for kind in chosen:
         kind_named(kind)
     sides = WITH_OFFICIAL if official else (BOTH_OURS,)
-    return [Matrix(chosen, clients, one_way, run) for clients in sides for run in range(1, runs + 1)]
+    return [Matrix(chosen, clients, one_way, run, moves) for clients in sides for run in range(1, runs + 1)]
 
 
 def mark(client: Client) -> str:
@@ -198,9 +201,13 @@ def line(outcome: Outcome) -> str:
         words.append(f"{pair.path} by {pair.technique}" if pair.path == "direct" else pair.path)
         if pair.seconds_to_direct_a is not None or pair.seconds_to_direct_b is not None:
             words.append(f"after {seconds(pair.seconds_to_direct_a)} and {seconds(pair.seconds_to_direct_b)} s,")
-        words.append(f"first byte {seconds(pair.seconds_to_first_byte)} s")
+        words.append(f"first byte {seconds(pair.seconds_to_first_byte)} s{back(pair.to_relay)}")
     words += [f"| {check.id}: {check.detail}" for check in outcome.checks if not check.passed]
     return " ".join(words)
+
+
+def back(move: Move | None) -> str:
+    return "" if move is None else f", back on the relay after {seconds(move.seconds)} s"
 
 
 def seconds(found: float | None) -> str:

@@ -140,7 +140,8 @@ def host_rules(default_deny: bool) -> str:
     if default_deny:
         neighbours = 'iifname "eth0" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept'
         deny = ('iifname "eth0" ct state established,related accept', neighbours, 'iifname "eth0" drop')
-    return table("inet lab", chain("input", "filter hook input priority filter", deny))
+    faults = chain("faults", "filter hook input priority -20", ())
+    return table("inet lab", [*faults, *chain("input", "filter hook input priority filter", deny)])
 
 
 def internet_rules() -> str:

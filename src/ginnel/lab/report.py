@@ -12,12 +12,33 @@ import msgspec
 Path = Literal["direct", "relay", "none"]
 
 
+class Move(msgspec.Struct, frozen=True):
+    """A change of path under a TCP stream and a datagram each 20 ms both ways.
+
+    stream_lives: what it is given afterwards arrives whole. path: what both ends call it then, none where they differ.
+    seconds: to direct, from the first packet; to the relay,
+    from the loss of the path until datagrams arrive both ways again; None where that did not come. stream_still and
+    silence: the longest time in which nothing arrived of the stream, and of the datagrams at one of the ends.
+    datagrams: sent around the move, both ways together; bytes_lost: of their payload.
+    """
+
+    stream_lives: bool
+    path: Path
+    seconds: float | None
+    stream_still: float
+    datagrams: int
+    datagrams_lost: int
+    bytes_lost: int
+    silence: float
+
+
 class Pair(msgspec.Struct, frozen=True):
     """One pair's outcome. endpoint: the direct path's `ip:port`; region: the relay's code; seconds from the first
     packet that the traffic wanted to send, None where it did not come to that.
 
     The matrix tells more: the path's endpoint as b uses it, the seconds at each end, the limit of `expected`, and the
-    technique that made it direct beside the one that was expected to.
+    technique that made it direct beside the one that was expected to. to_direct: what its move from the relay cost;
+    to_relay: the same when the direct path was taken away afterwards; None where there was no such move.
     """
 
     a: str
@@ -34,6 +55,8 @@ class Pair(msgspec.Struct, frozen=True):
     within: float | None = None
     technique: str = ""
     expected_technique: str = ""
+    to_direct: Move | None = None
+    to_relay: Move | None = None
 
 
 class Check(msgspec.Struct, frozen=True):

@@ -5,13 +5,13 @@ Room: lab.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from statistics import quantiles
 
 from ginnel.lab.expected import BY_CHANCE, LETTERS, Technique
 from ginnel.lab.kinds import KINDS
-from ginnel.lab.report import Outcome, Pair
+from ginnel.lab.report import Move, Outcome, Pair
 
 OFTEN_ENOUGH = 0.9  # of the runs, for what goes by chance; everything else goes always
 ORDINARY = ("local", "answer", "mapping", "punch")
@@ -73,7 +73,34 @@ def summary(outcomes: list[Outcome]) -> list[str]:
         lines.append(f"{'ordinary':12} {figures(ordinary)}")
     first = [pair.seconds_to_first_byte for pair in pairs if pair.seconds_to_first_byte is not None]
     lines.append(f"first byte   p50 {median(first):.3f} s, p95 {p95(first):.3f} s, max {max(first, default=0):.3f} s")
+    lines += moved(
+        "to direct", {name: [p.to_direct for p in one.pairs if p.to_direct] for name, one in tallies.items()}
+    )
+    lines += moved("to relay", {name: [p.to_relay for p in one.pairs if p.to_relay] for name, one in tallies.items()})
     return lines
+
+
+def moved(title: str, found: dict[str, list[Move]]) -> list[str]:
+    """What all moves of one kind cost together, and which cost most. found: by `kind/kind`."""
+    moves = [(move, name) for name, these in found.items() for move in these]
+    if not moves:
+        return []
+    live = sum(move.stream_lives for move, _ in moves)
+    times = [move.seconds for move, _ in moves if move.seconds is not None]
+    lost, most = sum(move.datagrams_lost for move, _ in moves), worst(moves, "datagrams_lost")
+    still, silent = worst(moves, "stream_still"), worst(moves, "silence")
+    return [
+        f"{title:12} {live} of {len(moves)} streams live: p50 {median(times):.3f} s, p95 {p95(times):.3f} s,"
+        f" max {max(times, default=0):.3f} s",
+        f"{'':12} lost {lost} of {sum(move.datagrams for move, _ in moves)} datagrams,"
+        f" {sum(move.bytes_lost for move, _ in moves)} bytes; worst {most[0]:g} in {most[1]}",
+        f"{'':12} silence at most {silent[0]:.2f} s in {silent[1]}, stream still {still[0]:.2f} s in {still[1]}",
+    ]
+
+
+def worst(moves: list[tuple[Move, str]], what: str) -> tuple[float, str]:
+    """The greatest figure of that name, and whose it is."""
+    return max(((getattr(move, what), name) for move, name in moves), key=lambda one: one[0])
 
 
 def figures(pairs: list[Pair]) -> str:
@@ -105,8 +132,8 @@ def short(title: str) -> str:
 
 
 def median(numbers: list[float]) -> float:
-    return sorted(numbers)[len(numbers) // 2] if numbers else 0.0
+    return statistics.median(numbers) if numbers else 0.0
 
 
 def p95(numbers: list[float]) -> float:
-    return quantiles(numbers, n=20, method="inclusive")[-1] if len(numbers) > 1 else median(numbers)
+    return statistics.quantiles(numbers, n=20, method="inclusive")[-1] if len(numbers) > 1 else median(numbers)

@@ -10,6 +10,7 @@ import hashlib
 import socket
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from types import TracebackType
 
@@ -21,13 +22,15 @@ CHUNK = 1 << 18
 TRICKLE_EVERY = 0.05
 TRICKLE = b"still here "
 OPEN_LIMIT = 10.0
+ARRIVALS = 1 << 13
 
 
 class Conversation:
     """A TCP stream from one host to another by the other's mesh address.
 
     A context: opened within `limit` seconds (LabError otherwise), closed at the end. `seconds_to_first_byte` counts
-    from the call of connect() to the first byte at the other end.
+    from the call of connect() to the first byte at the other end; `begun` is set just before that call. `arrivals` has
+    the monotonic seconds of the newest chunks.
     """
 
     def __init__(self, sender: Inside, receiver: Inside, address: str, limit: float) -> None:
@@ -36,7 +39,8 @@ class Conversation:
         self.received, self.received_hash = 0, hashlib.sha256()
         self.first_byte_at = 0.0
         self.started = 0.0
-        self.ending = threading.Event()
+        self.arrivals: deque[float] = deque(maxlen=ARRIVALS)
+        self.begun, self.ending = threading.Event(), threading.Event()
         self.sending = threading.Lock()
         self.broken = ""
         self.connection: socket.socket | None = None
@@ -65,6 +69,7 @@ class Conversation:
 
     def open(self) -> None:
         self.started = time.monotonic()
+        self.begun.set()
         try:
             self.source.connect(self.listener.getsockname())
         except OSError as error:
@@ -138,7 +143,8 @@ class Conversation:
         with connection:
             try:
                 while chunk := connection.recv(CHUNK):
-                    self.first_byte_at = self.first_byte_at or time.monotonic()
+                    self.arrivals.append(time.monotonic())
+                    self.first_byte_at = self.first_byte_at or self.arrivals[-1]
                     self.received_hash.update(chunk)
                     self.received += len(chunk)
             except OSError as error:

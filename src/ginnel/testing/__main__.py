@@ -22,17 +22,27 @@ def main() -> int:
     asked = _arguments()
     if asked.seed is not None:
         return _one(asked.seed, trace=asked.trace)
-    first, _, last = asked.seeds.partition("-")
-    return _many(int(first), int(last or first), asked.jobs)
+    first, last = asked.seeds
+    return _many(first, last, asked.jobs)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m ginnel.testing", description="play random meshes, check them")
     parser.add_argument("--seed", type=int, help="play this one")
     parser.add_argument("--trace", action="store_true", help="print each packet and decision of --seed")
-    parser.add_argument("--seeds", default="0-9999", metavar="FIRST-LAST", help="play all of these (0-9999)")
+    parser.add_argument(
+        "--seeds", type=_seeds, default="0-9999", metavar="FIRST-LAST", help="play all of these (0-9999)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (one for each core)")
     return parser.parse_args()
+
+
+def _seeds(text: str) -> tuple[int, int]:
+    """`0-9999`, or one number. Raises ArgumentTypeError."""
+    first, dash, last = text.partition("-")
+    if not (first.isdecimal() and (last.isdecimal() or not dash)) or int(last or first) < int(first):
+        raise argparse.ArgumentTypeError(f"expected the first and the last seed, as in 0-9999, got {text!r}")
+    return int(first), int(last or first)
 
 
 def _one(seed: int, *, trace: bool) -> int:

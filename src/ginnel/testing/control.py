@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ginnel.testing.node import SimNode
 
 GATHERING = 0.005  # changes that come this close go out as one frame, as the server does it
+GATHERING_FOR_A_NODE = 0.0005  # a busy server gathers for longer
 ALLOW_ALL = FilterRule(src_ips=["*"], dst_ports=[NetPortRange(ip="*")])
 OPEN_PORTS = PortRange(first=1024, last=65535)
 
@@ -159,7 +160,7 @@ class Control:
         self._news.append(frame)
         if not self._flush_planned:
             self._flush_planned = True
-            self._clock.after(GATHERING, self._flush)
+            self._clock.after(GATHERING + GATHERING_FOR_A_NODE * len(self.nodes), self._flush)
 
     def _flush(self) -> None:
         """To each node what is not about itself; the order of the news stays."""

@@ -29,10 +29,12 @@ class Facts:
         return not (a.host.asleep or b.host.asleep)
 
     def relayed(self, a: SimNode, b: SimNode) -> bool:
-        """Both reach the same relay, and can be told by the control server which."""
-        regions = self.world.relays.stun_hosts
-        reach = self.world.relays.reachable
-        return not self.world.control.away and any(reach(a, region) and reach(b, region) for region in regions)
+        """Both reach the same relay, and know which: from the control server, or because nothing has changed since that
+        went away."""
+        relays = self.world.relays
+        if self.world.control.away and relays.dead:
+            return False
+        return any(relays.reachable(a, region) and relays.reachable(b, region) for region in relays.stun_hosts)
 
     def passes(self, a: SimNode, b: SimNode) -> bool:
         """No hole between them, whatever their NATs do."""

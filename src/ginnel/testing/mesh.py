@@ -68,6 +68,8 @@ class SimMesh:
         self, kind: NatKind, *, behind: Nat | None = None, place: float = 0.0, outer: IPv4Address | None = None
     ) -> Nat:
         """A router for several machines (`node(behind=...)`), itself behind another one or on the internet."""
+        if not isinstance(kind, NatKind):
+            raise TypeError(f"a kind of NAT is one of ginnel.testing.nat's, such as EASY, not {kind!r}")
         self._nats += 1
         number = self._nats
         if outer is None:
@@ -98,6 +100,8 @@ class SimMesh:
         `port_mapped`: likewise, and the node names that address. `behind`: a NAT shared with others. `lan`: its
         address there. The port is random when it is 0, as it is without configuration. `place`, `rate`: network.py,
         node.py."""
+        if name in self.nodes:
+            raise ValueError(f"there is a node {name!r} already: each needs a name of its own")
         number = len(self.nodes) + 1
         wanted = port or self.random.randrange(20000, 60000)
         box = behind if nat is None else self.nat(nat, behind=behind, place=place)

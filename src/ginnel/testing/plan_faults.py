@@ -45,7 +45,7 @@ def faults(random: Random, names: Sequence[str], pairs: Sequence[tuple[str, str]
 def _fault(random: Random, at: float, names: Sequence[str], pairs: Sequence[tuple[str, str]], regions: int) -> Fault:
     pair = random.choice(pairs) if pairs else (names[0], names[1])
     one = (random.choice(pair),)
-    match random.randrange(9):
+    match random.randrange(10):
         case 0:
             return Fault("reboot_nat", at, one)
         case 1:
@@ -62,5 +62,7 @@ def _fault(random: Random, at: float, names: Sequence[str], pairs: Sequence[tupl
             return Fault(random.choice(MOVES), at, one)
         case 7:
             return Fault("storm", at, (), random.choice((3.0, 15.0)))
-        case _:
+        case 8:
             return Fault("deny", at, pair)
+        case _:
+            return Fault("move_unheard", at, one, 40.0)

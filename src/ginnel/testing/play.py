@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from ginnel.testing.conversation import PORT as CONVERSATION_PORT
 from ginnel.testing.memory import held
 from ginnel.testing.mesh import SimMesh
-from ginnel.testing.nat import EASY, HARD, Nat, NatKind
+from ginnel.testing.nat import EASY, EASY_OTHER_PORT, HARD, Nat, NatKind
 from ginnel.testing.plan import Machine, Plan, Talk, plan
 from ginnel.testing.plan_faults import Fault
 from ginnel.testing.watch import Broken
@@ -24,7 +24,7 @@ REGION_MOVED_IN = 25.0  # several dials, a net check, and word by way of the con
 OBJECTS, OBJECTS_OF_A_PEER = 1500, 1500
 """What a core may hold. A peer of a quiet network takes some 150 objects."""
 STORM_LOSS = 0.6
-FORGIVEN_IN = 45.0  # a path that lost so much is left for 30 s
+FORGIVEN_IN = 100.0  # a path that lost so much is left for 30 s, and for 60 s if it does it again
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,11 @@ class Player:
 
     def move_to_easy(self, fault: Fault) -> None:
         self._move(fault, EASY)
+
+    def move_unheard(self, fault: Fault) -> None:
+        """While the control server is away, so that peers hear of it by their relays or not at all."""
+        self.control_away(fault)
+        self.mesh.clock.after(2.0, self._move, fault, EASY_OTHER_PORT)
 
     def move_to_hard(self, fault: Fault) -> None:
         self._move(fault, HARD)

@@ -99,6 +99,16 @@ def test_a_way_that_loses_large_packets_is_left_for_the_relay_within_two_seconds
     assert wire.path.deaf_to(PUBLIC, wire.now) == "disco.shunned"
 
 
+def test_a_large_ping_that_was_out_when_trust_ended_is_sent_again() -> None:
+    wire = Wire(largest=1200)
+    wire.send()
+    wire.run(0.06)
+    wire.take(wire.path.restarted(wire.now))
+    wire.largest = 9000
+    wire.run(8, lambda _: wire.send())
+    assert wire.way == (PUBLIC, NONE)
+
+
 def test_without_a_relay_a_way_for_small_packets_is_better_than_none() -> None:
     wire = Wire(largest=1200, region=NONE)
     wire.send()

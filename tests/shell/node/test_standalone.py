@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -51,7 +52,7 @@ async def test_without_stun_https_is_asked(serve: Serve) -> None:
 
 
 async def test_an_address_that_is_not_ours_cannot_be_sent_from() -> None:
-    with pytest.raises(BindError, match=r"cannot send from 192\.0\.2\.99 UDP port any: "):
+    with pytest.raises(BindError, match=r"cannot send from 192\.0\.2\.99, any UDP port: "):
         async with standalone(DERPMap(), address=ip_address("192.0.2.99")):
             pass
 
@@ -84,6 +85,26 @@ def test_what_cannot_be_done_is_one_line_and_status_1(words: list[str], line: st
     assert (status, said) == (1, "")
     assert complaint.startswith(line)
     assert complaint.count("\n") == 1
+
+
+def test_a_socket_that_cannot_be_had_is_told_with_what_to_do(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "map.json").write_bytes(encode(map_of(serve())))
+    by_map = ("--derp-map", str(tmp_path / "map.json"))
+    assert invoke(*by_map, "--bind-address", "192.0.2.99")[2] == (
+        "cannot send from 192.0.2.99, any UDP port: no interface of this machine has this address "
+        "(`ip address` lists them)\n"
+    )
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        complaint = invoke(*by_map, "--bind-address", "127.0.0.1", "--bind-port", str(port))[2]
+    assert complaint.startswith(f"cannot send from 127.0.0.1, UDP port {port}: another program has it")
+
+
+def test_every_0s_is_once(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "map.json").write_bytes(encode(map_of(serve())))
+    status, said, _ = invoke("--derp-map", str(tmp_path / "map.json"), "--format", "json-line", "--every", "0s")
+    assert (status, said.count("\n")) == (0, 1)
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"Regions":{}}', '{"Regions":{"1":7}}'])

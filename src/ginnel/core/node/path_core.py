@@ -174,6 +174,7 @@ class PathCore:
 
     def _without_trust(self, now: Instant) -> list[PathAction]:
         self._data.trial = None
+        self._size.stop()
         for timer in (Timer.TRUST_ENDS, Timer.PONG_DUE, Timer.CALL_BACK, Timer.SIZE_PONG_DUE, Timer.TRIAL_ENDS):
             self._timers.pop(timer, None)
         if not self.active(now):

@@ -144,7 +144,8 @@ class PeerTable:
     def _change(self, peer: Peer, new: Node, done: Change, now: Instant) -> None:
         old, peer.node = peer.node, new
         peer.home = peer_views.home_region(new)
-        if (allowed := peer_views.allowed_ips(new)) != peer_views.allowed_ips(old):
+        same = (old.addresses, old.allowed_ips) == (new.addresses, new.allowed_ips)  # most changes are of endpoints
+        if not same and (allowed := peer_views.allowed_ips(new)) != peer_views.allowed_ips(old):
             done.actions.append(SetPeer(new.key, allowed))
         actions: list[PathAction] = []
         if (old.disco_key or None) != peer.disco:

@@ -36,6 +36,10 @@ class SizeCheck:
         """Another way."""
         self.running, self._passed_at, self._losses = False, NEVER, 0
 
+    def stop(self) -> None:
+        """Nobody waits for the pair that is out: the way is not trusted now. It may begin again."""
+        self.running = False
+
     def begin(self, *, small_answered: bool) -> None:
         self.running, self._pings, self._losses = True, 1, 0
         self._small_answered = small_answered

@@ -37,6 +37,13 @@ AT_ONCE = 64
 ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104  (only answers to what was asked count)
 
 
+ADVICE = {
+    errno.EADDRINUSE: "another program has it, perhaps ginneld; name another by --bind-port",
+    errno.EADDRNOTAVAIL: "no interface of this machine has this address (`ip address` lists them)",
+    errno.EACCES: "ports below 1024 are for root; name a higher one by --bind-port",
+}
+
+
 class BindError(Exception):
     """One line for people."""
 
@@ -187,8 +194,9 @@ def _bind(address: IpAddress | None, port: int) -> dict[int, socket.socket]:
                 continue  # this system has no IPv6
             for opened in bound.values():
                 opened.close()
-            where = f"{address} " if address is not None else ""
-            raise BindError(f"cannot send from {where}UDP port {port or 'any'}: {error.strerror or error}") from None
+            where = f"{address}, " if address is not None else ""
+            where += f"UDP port {port}" if port else "any UDP port"
+            raise BindError(f"cannot send from {where}: {ADVICE.get(error.errno or 0, error.strerror)}") from None
     return bound
 
 
