@@ -55,7 +55,8 @@ class Pump:
         The port that is in use already keeps its sockets. Raises OSError; the old sockets stay in use then."""
 
     def set_peer(self, key: bytes, allowed_ips: Sequence[str]) -> None:
-        """Add a peer, or change what it may send and is sent. Raises ValueError on a bad prefix or key."""
+        """Add a peer, or change what it may send and is sent. A new one is steered nowhere, and answered by no relay,
+        until `steer`. Raises ValueError on a bad prefix or key."""
 
     def reset_peer(self, key: bytes) -> None:
         """The peer restarted, so its sessions are dead. If there was one, or packets wait, a handshake begins at once

@@ -67,7 +67,8 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer that is sent nothing yet. Its key must not be of low order.
+    /// A peer that is sent nothing yet, and by no relay answered, until somebody says how: a relay may be forbidden. Its
+    /// key must not be of low order.
     pub fn new(key: Key) -> Peer {
         Peer {
             key,
@@ -75,7 +76,10 @@ impl Peer {
             flows: Mutex::default(),
             allowed: Mutex::default(),
             indices: Mutex::default(),
-            steer: ArcSwap::default(),
+            steer: ArcSwap::from_pointee(Steer {
+                region: NEVER_BY_RELAY,
+                ..Steer::default()
+            }),
             ticking: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             stats: Stats::default(),
@@ -188,6 +192,13 @@ mod tests {
         assert_eq!(steer.relay(), None);
         steer.endpoint = Some(([192, 0, 2, 1], 1).into());
         assert!(steer.leads_somewhere());
+    }
+
+    #[test]
+    fn a_new_peer_is_answered_by_no_relay_before_it_is_steered() {
+        let peer = Peer::new(Key::default());
+        assert_eq!(peer.steer.load().region, NEVER_BY_RELAY);
+        assert!(!peer.steer.load().leads_somewhere());
     }
 
     #[test]

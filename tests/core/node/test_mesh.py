@@ -51,8 +51,7 @@ class Party:
             key=self.key.public(),
             addresses=[f"100.64.0.{self.number}/32"],
             disco_key=self.disco.public(),
-            home_derp=1,
-            **members,  # type: ignore[arg-type]
+            **{"home_derp": 1, **members},  # type: ignore[arg-type]
         )
 
     def seal(self, to: Party, message: disco.Message) -> bytes:
@@ -342,7 +341,7 @@ def test_routes_that_change_are_told_without_touching_the_path() -> None:
 def test_a_peer_without_a_home_is_answered_by_the_relay_it_was_heard_from() -> None:
     homeless = Node(**{**_members(BOB.node()), "home_derp": 0})
     member = alice(homeless)
-    assert steers(member.first) == []
+    assert steers(member.first) == [act.Steer(BOB.key.public(), None, RegionId(0))]
     actions = member.mesh.received(BOB.key.public(), RegionId(7), T0)
     assert steers(actions) == [act.Steer(BOB.key.public(), None, RegionId(7))]
     gone = member.mesh.relay_gone(RegionId(7), BOB.key.public(), 0, T0)
@@ -454,3 +453,9 @@ def test_a_ping_of_people_does_not_take_a_way_that_is_forbidden_and_says_so() ->
     assert [a.reason for a in actions if isinstance(a, act.PingFailed)] == [
         "no direct path was found, and `ginnel path` forbids relays for this peer"
     ]
+
+
+def test_each_new_peer_is_steered_as_the_tunnel_answers_nobody_by_a_relay_before() -> None:
+    member = alice(BOB.node(home_derp=0), EVE.node())
+    new = [action.peer for action in member.first if isinstance(action, act.SetPeer)]
+    assert len(new) == 2 and {steer.peer for steer in steers(member.first)} == set(new)

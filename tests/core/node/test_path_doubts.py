@@ -255,3 +255,18 @@ def test_a_policy_may_change_under_traffic() -> None:
     wire.take(wire.path.policy_changed(PathPolicy.AUTO, wire.now))
     wire.run(1, wire.talk)
     assert wire.way == (PUBLIC, NONE)
+
+
+def test_who_wants_the_direct_way_alone_gets_it_though_it_failed_before() -> None:
+    wire = Wire()
+    wire.run(1.0, lambda _: wire.take(wire.path.sent(wire.now)))
+    assert wire.path.trusted(wire.now)
+    wire.take(wire.path._convict(Fault.DATA, wire.now))
+    wire.take(wire.path.policy_changed(PathPolicy.DIRECT, wire.now))
+
+    def both_talk(_: int) -> None:
+        wire.take(wire.path.sent(wire.now))
+        wire.take(wire.path.received(None, wire.now))
+
+    wire.run(10.0, both_talk)
+    assert wire.path.trusted(wire.now)

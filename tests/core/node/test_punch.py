@@ -289,3 +289,15 @@ def test_paths_that_carry_no_data_are_not_found_again_and_again() -> None:
 
     world.run(1200.0, watch)
     assert 2 <= len(convictions) <= 6, [at - T0 for at in convictions]
+
+
+@pytest.mark.parametrize("why", ["allowed", "metered"])
+def test_a_search_that_runs_ends_when_it_is_allowed_no_more(why: str) -> None:
+    world = World("easy", "random", 2)
+    world.run(BEGINS_AFTER + 0.8, world.both_direct)
+    assert world.alice.fired and world.bob.fired
+    for side in world.sides:
+        setattr(side.puncher, why, why == "metered")
+        side.fired.clear()
+    assert world.run(30.0, world.both_direct) is None
+    assert not any(side.fired or side.sockets for side in world.sides)

@@ -53,7 +53,7 @@ class PathCore:
         self._size = SizeCheck()
         self._last_pinged = NEVER
         self._timers: dict[Timer, Instant] = {}
-        self._steered: tuple[Endpoint | None, RegionId, int] = (None, RegionId(0), 0)
+        self._steered: tuple[Endpoint | None, RegionId, int] | None = None
 
     # --- views ---
 
@@ -89,7 +89,7 @@ class PathCore:
     @property
     def relay_in_use(self) -> RegionId:
         """By which data goes, alone or as well; 0: by none."""
-        region = self._steered[1]
+        region = self._steered[1] if self._steered is not None else NEVER_BY_RELAY
         return RegionId(0) if region == NEVER_BY_RELAY else region
 
     def known_to_peer(self, now: Instant) -> bool:

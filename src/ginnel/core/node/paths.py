@@ -50,6 +50,9 @@ class PathChooser(PathDoubts):
             return []
         self.policy = policy
         self._rounds.silent = policy is PathPolicy.RELAY
+        if policy is PathPolicy.DIRECT:  # there is nothing better that a bad way could be left for
+            self.shunned.clear()
+            self._data.trial, self._data.accused = None, False
         if policy is not PathPolicy.RELAY:
             return self._steer(now) if self.trusted(now) else self._without_trust(now)
         self.path = Relayed()
@@ -83,7 +86,7 @@ class PathChooser(PathDoubts):
         and repeated the packet."""
         self.last_received = now
         if by is None:
-            guilty = self._data.heard_by_relay(now) and self.trusted(now)
+            guilty = self._data.heard_by_relay(now) and self.trusted(now) and self._has_relay()
             return self._convict(Fault.DATA, now) if guilty else self.contacted(now)
         if by != self.endpoint:
             self._data.heard_elsewhere(now)

@@ -167,9 +167,13 @@ class Puncher:
         )
         record = self._record(peer)
         spent = too_many(record.searches, SEARCHES_IN, now)
-        session.may_probe = self.allowed and not self.metered and not spent
+        session.may_probe = self._may_guess and not spent
         self._sessions[peer] = session
         return session
+
+    @property
+    def _may_guess(self) -> bool:
+        return self.allowed and not self.metered
 
     def _after(self, session: Session, actions: list[PunchAction], now: Instant) -> list[PunchAction]:
         """What a session wants, and what follows if it has ended."""
@@ -279,7 +283,9 @@ class Puncher:
     def tick(self, now: Instant) -> list[PunchAction]:
         actions: list[PunchAction] = [*self._kept.release(now)]
         for session in list(self._sessions.values()):
-            actions += self._after(session, session.tick(now), now)
+            if session.guessing and not self._may_guess:
+                session.over = End.REFUSED
+            actions += self._after(session, session.tick(now) if session.over is None else [], now)
         return [*actions, *self._shots(now)]
 
     def _shots(self, now: Instant) -> list[PunchAction]:

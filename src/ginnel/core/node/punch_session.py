@@ -300,6 +300,11 @@ class Session:
         return isinstance(self._phase, Shooting)
 
     @property
+    def guessing(self) -> bool:
+        """Ports that nobody named are tried."""
+        return self.technique not in (None, Technique.FRESH)
+
+    @property
     def searching(self) -> bool:
         """A birthday search is agreed upon."""
         return self.technique is Technique.BIRTHDAY and self.over is not End.REFUSED
