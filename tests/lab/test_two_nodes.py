@@ -281,7 +281,7 @@ def test_the_debug_commands_find_everything_in_order(mesh: Mesh) -> None:
 
 BLOCK_DIRECT = (
     "add table ip gn; add chain ip gn out { type filter hook output priority 0; };"
-    "add rule ip gn out ip daddr 192.0.2.11-192.0.2.12 udp dport 41641 drop"
+    "add rule ip gn out ip daddr 192.0.2.11-192.0.2.12 meta l4proto udp drop"  # other ports would be found
 )
 
 
