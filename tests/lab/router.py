@@ -53,8 +53,9 @@ class Network:
         ip("link", "add", "eth0", "netns", node, "type", "veth", "peer", "name", "lan", "netns", router)
         ip("link", "add", "eth0", "netns", relays, "type", "veth", "peer", "name", "wan", "netns", router)
         for place, device in (("node", "eth0"), ("router", "lan"), ("router", "wan"), ("relays", "eth0")):
-            # a link-local address on trial for a second cannot ask for neighbours, and all IPv6 waits for it
-            assert self.run(place, "sysctl", "-qw", f"net.ipv6.conf.{device}.accept_dad=0").returncode == 0
+            # A link-local address on trial for a second cannot ask for neighbours, and all IPv6 waits for it.
+            off = (f"net.ipv6.conf.{which}.accept_dad=0" for which in ("all", device))
+            assert self.run(place, "sysctl", "-qw", *off).returncode == 0
         self._address(node, "eth0", "192.168.7.2/24", "2001:db8:7::2/64")
         self._address(router, "lan", "192.168.7.1/24", "2001:db8:7::1/64")
         self._address(router, "wan", "203.0.113.1/24", "2001:db8:1::1/64")
@@ -100,6 +101,9 @@ class Network:
             entry["Nodes"][0]["IPv6"] = v6.strip("[]")
             entries[str(region)] = entry
         self.map.write_text(json.dumps({"Regions": entries}))
+        for number in (regions or RELAYS).values():  # neighbours are found, so that the first probe is not late
+            reached = self.run("node", "ping", "-6", "-c", "1", "-w", "20", f"2001:db8:1::{number}")
+            assert reached.returncode == 0, reached.stdout
 
     def command(self, where: str, *words: str) -> list[str]:
         return ["ip", "netns", "exec", self.names[where], *words]
