@@ -19,8 +19,9 @@ from ginnel.testing.clock import VirtualClock
 from ginnel.testing.control import Control
 from ginnel.testing.conversation import Conversation
 from ginnel.testing.facts import Facts
+from ginnel.testing.firewall import Firewall
 from ginnel.testing.inner import Inner
-from ginnel.testing.nat import Firewall, Nat, NatKind
+from ginnel.testing.nat import Nat, NatKind
 from ginnel.testing.network import Host, Network
 from ginnel.testing.node import SimNode, World
 from ginnel.testing.relay import RelayNet
