@@ -6,11 +6,12 @@ Room: testing. The nodes merge its frames by their own core (core/node/netmap.py
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ginnel.core.node.actions import ReportToControl
+from ginnel.core.node.punch import NO_PROBING
 from ginnel.testing.clock import VirtualClock
 from ginnel.wire.tailcfg import DERPMap, FilterRule, MapResponse, NetPortRange, Node, PeerChange, PortRange
 from ginnel.words import DiscoKey
@@ -33,6 +34,7 @@ class Control:
         self.away = False
         self.denied: set[tuple[int, int]] = set()
         self.low_ports_closed: set[int] = set()
+        self.probing_forbidden: set[int] = set()
         self.nodes: dict[int, SimNode] = {}
         self.by_address: dict[str, SimNode] = {}
         self._clock = clock
@@ -57,7 +59,7 @@ class Control:
             disco_key=disco,
             home_derp=before.home_derp if before is not None else 0,
             endpoints=before.endpoints if before is not None else None,
-            hostinfo={},
+            hostinfo={"IPNVersion": "0.1.0-ginnel" if node.punches else "1.98.9"},
         )
         self._known[node.number] = entry
         self.nodes[node.number] = node
@@ -97,6 +99,17 @@ class Control:
         """Only ports from 1024 on are open there."""
         self.low_ports_closed.add(to.number)
         self._tell_filter(to)
+
+    def forbid_probing(self, node: SimNode) -> None:
+        """It shall guess no ports to get through NATs."""
+        self.probing_forbidden.add(node.number)
+        if not self.away and node.number in self._known:
+            node.later(self.leg, node.frame, MapResponse(node=self._own(node)))
+
+    def _own(self, node: SimNode) -> Node:
+        """Its own entry."""
+        attributes: dict[str, list[Any] | None] = {NO_PROBING: None} if node.number in self.probing_forbidden else {}
+        return msgspec.structs.replace(self._known[node.number], cap_map=attributes)
 
     def permits(self, source: SimNode, to: SimNode, port: int) -> bool:
         """What the policy says now, whoever has heard of it."""
@@ -147,7 +160,7 @@ class Control:
         peers = [peer for number, peer in self._known.items() if number != node.number]
         node.first_frame(
             MapResponse(
-                node=self._known[node.number],
+                node=self._own(node),
                 derp_map=self._derp_map,
                 peers=peers or None,
                 packet_filters={"base": self.rules(node)},
@@ -190,6 +203,16 @@ def _joined(news: Sequence[MapResponse]) -> list[MapResponse]:
         *([MapResponse(peers_changed_patch=homes)] if homes else []),
         *([MapResponse(peers_changed_patch=others)] if others else []),
     ]
+
+
+def without_versions(frame: MapResponse) -> MapResponse:
+    """As an official client takes it, which does not look whether a peer is one as well."""
+    peers = {
+        name: [msgspec.structs.replace(peer, hostinfo={}) for peer in held]
+        for name in ("peers", "peers_changed")
+        if (held := getattr(frame, name))
+    }
+    return msgspec.structs.replace(frame, **peers)
 
 
 def patch(number: int, **members: object) -> PeerChange:
