@@ -108,6 +108,10 @@ class Network:
         host.v4, host.nat, host.v6 = v4, nat, v6
         self.add(host)
 
+    def crowded(self, nat: Nat) -> bool:
+        """Whether several machines or routers are behind it."""
+        return len(self._inside.get(nat, {})) > 1
+
     def free(self, nat: Nat | None, ip: IpAddress) -> bool:
         """Whether the address is nobody's in the plane behind that NAT."""
         return ip not in self._inside.get(nat, {}) if nat is not None else ip not in self._outside

@@ -23,6 +23,7 @@ MOVED_IN = 5.0
 REGION_MOVED_IN = 25.0  # several dials, a net check, and word by way of the control server
 OBJECTS, OBJECTS_OF_A_PEER = 1500, 1500
 """What a core may hold. A peer of a quiet network takes some 150 objects."""
+OBJECTS_OF_SEARCHES = 8000  # 500 pings that may still be answered, the ports that were tried, 512 sockets
 STORM_LOSS = 0.6
 FORGIVEN_IN = 100.0  # a path that lost so much is left for 30 s, and for 60 s if it does it again
 
@@ -76,8 +77,9 @@ class Player:
         )
 
     def _check_memory(self) -> None:
-        limit = OBJECTS + OBJECTS_OF_A_PEER * len(self.mesh.nodes)
+        usual = OBJECTS + OBJECTS_OF_A_PEER * len(self.mesh.nodes)
         for node in list(self.mesh.nodes.values())[:2]:
+            limit = usual + (OBJECTS_OF_SEARCHES if len(node.sides) else 0)
             if (count := held(node.mesh)) > limit:
                 self.mesh.watch.broken(f"the core of {node.name} holds {count} objects, more than {limit}")
 

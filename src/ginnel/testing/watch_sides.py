@@ -33,10 +33,18 @@ IDLE_RELEASED_IN = 45.0 + 180.0 + 45.0  # from an idle machine's last packet
 
 
 @dataclass(slots=True)
+class Batch:
+    """Sockets that were opened at once. `hit`: one of them has heard a peer."""
+
+    opened: Instant
+    hit: bool = False
+
+
+@dataclass(slots=True)
 class Side:
     """One open side socket. Times are its machine's. `used_at`: something came, or a path went by it."""
 
-    opened: Instant
+    batch: Batch
     used_at: Instant
     heard: set[Endpoint] = field(default_factory=set)
     packets: int = 0
@@ -58,12 +66,14 @@ class SideWatch:
         if len(numbers) > OF_A_SEARCH and (why := node.probing_forbidden()):
             self._watch.broken(f"{node.name} opens {len(numbers)} sockets to search with, {why}")
         held = self._sides(node)
-        held.update((number, Side(node.now, node.now)) for number in numbers)
+        batch = Batch(node.now)
+        held.update((number, Side(batch, node.now)) for number in numbers)
         node.later(RELEASED_IN, self._look_again, node, tuple(numbers))
 
     def heard(self, node: SimNode, number: int, source: Endpoint) -> None:
         side = self._sides(node)[number]
         side.heard.add(source)
+        side.batch.hit |= source not in node.world.relays.stun_addresses
         side.used_at = node.now
 
     def left(self, node: SimNode, number: int) -> None:
@@ -72,14 +82,12 @@ class SideWatch:
             side.used_at = node.now
 
     def closed(self, node: SimNode, numbers: Sequence[int]) -> None:
-        """A search whose sockets have all heard no peer has missed."""
+        """A search none of whose sockets has heard a peer has missed."""
         held = self._sides(node)
         sides = [held.pop(number) for number in numbers]
-        searched = [side for side in sides if side.packets > OF_A_SEARCH]
-        if searched or len(sides) > OF_A_SEARCH:
-            stun_servers = node.world.relays.stun_addresses
-            if all(endpoint in stun_servers for side in sides for endpoint in side.heard):
-                self._missed(node)
+        searched = len(sides) > OF_A_SEARCH or any(side.packets > OF_A_SEARCH for side in sides)
+        if searched and not any(side.batch.hit for side in sides):
+            self._missed(node)
 
     def _missed(self, node: SimNode) -> None:
         contacts = len(self._watch.contacts(node))
@@ -102,7 +110,7 @@ class SideWatch:
         idle = self._watch.idle_for(node)
         for number in still:
             side = held[number]
-            if node.now - side.opened < RELEASED_IN - 1.0:
+            if node.now - side.batch.opened < RELEASED_IN - 1.0:
                 continue
             if number not in in_use and node.now - side.used_at > UNUSED_FOR:
                 self._watch.broken(f"{node.name} keeps {len(still)} side sockets that nobody uses")
