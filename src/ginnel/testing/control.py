@@ -74,6 +74,8 @@ class Control:
 
     def reported(self, node: SimNode, report: ReportToControl) -> None:
         """A lite update: first the home region to everybody, right behind it the endpoints."""
+        if node.number not in self._known:
+            return
         if self.away:
             self._waiting[node.number] = report
             return
@@ -135,6 +137,12 @@ class Control:
         sources = [node.address for number, node in self.nodes.items() if number not in refused]
         return [FilterRule(src_ips=sources, dst_ports=[NetPortRange(ip=to.address, ports=ports)])] if sources else []
 
+    def remove(self, node: SimNode) -> None:
+        """It is no member any more."""
+        del self.nodes[node.number], self._known[node.number]
+        self._waiting.pop(node.number, None)
+        self._tell(MapResponse(peers_removed=[node.number]))
+
     # --- what befalls it ---
 
     def go_away(self) -> None:
@@ -189,11 +197,13 @@ class Control:
 def _numbers(frame: MapResponse) -> set[int]:
     """A frame of news is about one node."""
     changed = {entry.id for entry in frame.peers_changed or ()}
+    changed |= set(frame.peers_removed or ())
     return changed | {each.node_id for each in frame.peers_changed_patch or ()}
 
 
 def _joined(news: Sequence[MapResponse]) -> list[MapResponse]:
-    """New peers, then home regions, then all else: three frames for however many news."""
+    """New peers, then home regions, then all else, then who left: four frames for however many news."""
+    removed = [number for frame in news for number in frame.peers_removed or ()]
     added = [entry for frame in news for entry in frame.peers_changed or ()]
     patches = [each for frame in news for each in frame.peers_changed_patch or ()]
     homes = [each for each in patches if each.derp_region]
@@ -202,6 +212,7 @@ def _joined(news: Sequence[MapResponse]) -> list[MapResponse]:
         *([MapResponse(peers_changed=added)] if added else []),
         *([MapResponse(peers_changed_patch=homes)] if homes else []),
         *([MapResponse(peers_changed_patch=others)] if others else []),
+        *([MapResponse(peers_removed=removed)] if removed else []),
     ]
 
 

@@ -67,8 +67,8 @@ class Facts:
 
     def _alone(self, a: SimNode, b: SimNode) -> bool:
         others = self.world.watch.contacts(a) - {b.number}
-        held = self.world.control.nodes
-        return all(self.verdict(a.host, held[number].host) is Verdict.DIRECT for number in others)
+        there = [node for node in self.world.relays.by_key.values() if node.number in others]
+        return all(self.verdict(a.host, other.host) is Verdict.DIRECT for other in there)
 
     def quiet(self, a: SimNode, b: SimNode) -> bool:
         """Nothing is amiss for a search of these two."""

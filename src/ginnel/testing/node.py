@@ -74,6 +74,7 @@ class SimNode:
         self.public = self.key.public()
         self.address = f"100.64.{number // 250}.{number % 250 + 1}"
         self.process = 0
+        self.pump: StubPump
         self.rate = rate
         self.static_endpoints = tuple(static_endpoints)
         self.punches = punches
@@ -95,6 +96,8 @@ class SimNode:
         """A new process: the same node key, another disco key, no session, nothing known."""
         world = self.world
         self.process += 1
+        if self.process > 1:
+            self.pump.stop()
         disco_key = DiscoPrivate(world.random.randbytes(32))
         self.mesh = Mesh(disco_key, world.random.randbytes, static_endpoints=self.static_endpoints)
         self.netmap = NetMap()

@@ -17,6 +17,7 @@ from ginnel.testing.nat import (
     FULL_CONE,
     HARD,
     HARD_SEQUENTIAL,
+    HOPS,
     STUN_ONLY,
     UDP_BLOCKED,
     NatKind,
@@ -28,18 +29,19 @@ from ginnel.testing.plan_faults import Fault, faults
 KINDS: tuple[tuple[NatKind | None, int], ...] = (
     (None, 3),
     (EASY, 5),
-    (EASY_BARE, 2),
+    (EASY_BARE, 3),
     (EASY_OTHER_PORT, 2),
     (EASY_ADDRESS, 2),
     (FULL_CONE, 2),
     (HARD, 3),
-    (HARD_SEQUENTIAL, 2),
+    (HARD_SEQUENTIAL, 3),
     (UDP_BLOCKED, 1),
     (STUN_ONLY, 1),
 )
 CARRIERS = (EASY, FULL_CONE, HARD, EASY_ADDRESS)
 SIZES = (2, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8, 12)
 IDLES = (30.0, 120.0, 180.0)
+DISTANCES = (1, 2, 2, 4, 7)  # routers between a network and the middle of the internet
 SHARED = 0.2  # of the machines sit behind the router of another one
 BEGINS = (0.2, 2.0, 7.0, 20.0, 20.0, 240.0)
 TALK_BUDGET = 200.0  # seconds of all conversations together, so that a seed stays cheap
@@ -52,12 +54,14 @@ class Router:
     kind: NatKind
     carrier: int | None = None
     place: float = 0.0
+    hops: int = HOPS
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     """`router`: its number; None: the open internet. `opened`: its router lets its port in: "by hand", and nobody told
-    the node, or "mapped", and the node names it. `last`: of its address 192.168.1.x."""
+    the node, or "mapped", and the node names it. `last`: of its address 192.168.1.x. `probing`: whether it may guess
+    ports: "", or "forbidden" by the policy, or "metered"."""
 
     name: str
     router: int | None
@@ -69,6 +73,9 @@ class Machine:
     v6: bool
     place: float
     rate: float
+    hops: int
+    punches: bool
+    probing: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +175,9 @@ def _machine(random: Random, number: int, others: list[Machine], routers: list[R
         v6=not v4 or random.random() < 0.15,
         place=place,
         rate=1.0 + random.choice((0.0, 0.0, 1e-3, -1e-3)),
+        hops=random.choice(DISTANCES),
+        punches=random.random() > 0.05,
+        probing=random.choices(("", "forbidden", "metered"), (90, 5, 5))[0],
     )
 
 
@@ -184,9 +194,10 @@ def _router(random: Random, others: list[Machine], routers: list[Router], place:
         if carriers and random.random() < 0.5:
             carrier = carriers[0]
         else:
-            routers.append(Router(_habits(random, random.choice(CARRIERS)), place=place))
+            kind_of_carrier = _habits(random, random.choice(CARRIERS))
+            routers.append(Router(kind_of_carrier, None, place, random.choice(DISTANCES)))
             carrier = len(routers) - 1
-    routers.append(Router(_habits(random, kind), carrier, place))
+    routers.append(Router(_habits(random, kind), carrier, place, random.choice(DISTANCES)))
     return len(routers) - 1
 
 

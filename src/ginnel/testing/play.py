@@ -89,12 +89,14 @@ class Player:
         nats: list[Nat] = []
         for router in self.plan.routers:
             behind = nats[router.carrier] if router.carrier is not None else None
-            nats.append(self.mesh.nat(router.kind, behind=behind, place=router.place))
+            nats.append(self.mesh.nat(router.kind, behind=behind, place=router.place, hops=router.hops))
         for machine in self.plan.machines:
             nat = nats[machine.router] if machine.router is not None else None
             self._node(machine, nat)
         nodes = self.mesh.nodes
         self.mesh.control.denied = {(nodes[a].number, nodes[b].number) for a, b in self.plan.denied}
+        forbidden = [machine.name for machine in self.plan.machines if machine.probing == "forbidden"]
+        self.mesh.control.probing_forbidden = {nodes[name].number for name in forbidden}
         self.mesh.control.low_ports_closed = {nodes[name].number for name in self.plan.low_ports_closed}
 
     def _node(self, machine: Machine, nat: Nat | None) -> None:
@@ -110,6 +112,9 @@ class Player:
             lan=IPv4Address(f"192.168.1.{machine.last}"),
             place=machine.place,
             rate=machine.rate,
+            hops=machine.hops,
+            punches=machine.punches,
+            metered=machine.probing == "metered",
         )
 
     def _schedule(self) -> None:
@@ -163,6 +168,16 @@ class Player:
 
     def sleep(self, fault: Fault) -> None:
         self.mesh.sleep(fault.who[0], fault.lasts)
+
+    def leave(self, fault: Fault) -> None:
+        self.mesh.leave(fault.who[0])
+
+    def forbid_probing(self, fault: Fault) -> None:
+        self.mesh.forbid_probing(fault.who[0])
+
+    def metered(self, fault: Fault) -> None:
+        self.mesh.metered(fault.who[0], True)
+        self.mesh.clock.after(fault.lasts, self.mesh.metered, fault.who[0], False)
 
     def move_to_easy(self, fault: Fault) -> None:
         self._move(fault, EASY)

@@ -88,6 +88,10 @@ class StubPump:
         peer.asking_since = self._clock.now
         self._ask(key, peer)
 
+    def stop(self) -> None:
+        """Its process ends: nothing that was planned happens any more."""
+        self._peers.clear()
+
     def remove_peer(self, key: NodeKey) -> None:
         self._peers.pop(key, None)
 
