@@ -86,7 +86,8 @@ class Conversation:
         """For finding a path, or another one."""
         if search is None or self._search is None:
             return self._usual_patience()
-        return self._search.within(search) + self._usual_patience()
+        found_before = self.direct_after is not None
+        return self._search.within(search) + (self._usual_patience() if found_before else DIRECT_WITHIN)
 
     def _usual_patience(self) -> float:
         """Where one side only listens, all that speaks for the path is a keepalive each ten seconds: when a single one

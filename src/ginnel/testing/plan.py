@@ -6,9 +6,11 @@ there is time to be steady again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from ginnel.testing import plan_pairs
 from ginnel.testing.nat import (
     EASY,
     EASY_ADDRESS,
@@ -41,6 +43,7 @@ KINDS: tuple[tuple[NatKind | None, int], ...] = (
 CARRIERS = (EASY, FULL_CONE, HARD, EASY_ADDRESS)
 SIZES = (2, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8, 12)
 IDLES = (30.0, 120.0, 180.0)
+OPENED = ("", "", "", "", "", "by hand", "mapped")
 DISTANCES = (1, 2, 2, 4, 7)  # routers between a network and the middle of the internet
 SHARED = 0.2  # of the machines sit behind the router of another one
 BEGINS = (0.2, 2.0, 7.0, 20.0, 20.0, 240.0)
@@ -125,11 +128,16 @@ def plan(seed: int) -> Plan:
     places = tuple(random.choice((0.0, 0.01, 0.03)) for _ in range(random.choice((1, 1, 2, 3))))
     routers: list[Router] = []
     machines: list[Machine] = []
-    for number in range(random.choice(SIZES)):
-        machines.append(_machine(random, number, machines, routers))
+    pair = plan_pairs.kinds(random) if random.random() < plan_pairs.SHARE else ()
+    for number in range(len(pair) or random.choice(SIZES)):
+        machines.append(_machine(random, number, machines, routers, pair[number] if pair else None))
     names = [machine.name for machine in machines]
-    talks = _talks(random, names)
-    befalls = faults(random, names, [(talk.a, talk.b) for talk in talks], len(places))
+    if pair:
+        talks = [_long_talk(random, names)]
+        befalls = plan_pairs.pair_fault(random, (names[0], names[1]), talks[0].begins)
+    else:
+        talks = _talks(random, names)
+        befalls = faults(random, names, [(talk.a, talk.b) for talk in talks], len(places))
     ends = max([*(talk.begins + talk.seconds for talk in talks), *(fault.ends for fault in befalls)])
     return Plan(
         seed,
@@ -157,10 +165,16 @@ def _weather(random: Random) -> Weather:
     )
 
 
-def _machine(random: Random, number: int, others: list[Machine], routers: list[Router]) -> Machine:
+def _machine(
+    random: Random, number: int, others: list[Machine], routers: list[Router], wanted: NatKind | None
+) -> Machine:
+    """`wanted`: behind a router of its own of that kind."""
     place = random.choice((0.0, 0.0, 0.01, 0.04))
-    v4 = random.random() > 0.03
-    router = _router(random, others, routers, place) if v4 else None
+    v4 = wanted is not None or random.random() > 0.03
+    if wanted is not None:
+        router: int | None = _new_router(random, wanted, (), routers, place)
+    else:
+        router = _router(random, others, routers, place) if v4 else None
     last = random.randrange(2, 6)
     while any(other.router == router and other.last == last for other in others):
         last += 1
@@ -170,9 +184,9 @@ def _machine(random: Random, number: int, others: list[Machine], routers: list[R
         last=last,
         port=random.choice((0, 41641, 41641)),
         firewall=random.random() < (0.5 if router is None else 0.1),
-        opened=random.choice(("", "", "", "", "", "by hand", "mapped")) if router is not None else "",
+        opened=random.choice(OPENED) if router is not None and wanted is None else "",
         v4=v4,
-        v6=not v4 or random.random() < 0.15,
+        v6=not v4 or (wanted is None and random.random() < 0.15),
         place=place,
         rate=1.0 + random.choice((0.0, 0.0, 1e-3, -1e-3)),
         hops=random.choice(DISTANCES),
@@ -188,6 +202,11 @@ def _router(random: Random, others: list[Machine], routers: list[Router], place:
     kind = random.choices([kind for kind, _ in KINDS], [weight for _, weight in KINDS])[0]
     if kind is None:
         return None
+    return _new_router(random, kind, used, routers, place)
+
+
+def _new_router(random: Random, kind: NatKind, used: Sequence[int], routers: list[Router], place: float) -> int:
+    """Perhaps behind a carrier's, new or known. `used`: that machines are behind."""
     carrier = None
     if random.random() < 0.12:
         carriers = [number for number, router in enumerate(routers) if number not in used and router.carrier is None]
@@ -204,6 +223,12 @@ def _router(random: Random, others: list[Machine], routers: list[Router], place:
 def _habits(random: Random, kind: NatKind) -> NatKind:
     kind = with_idle(kind, random.choice(IDLES))
     return with_hairpin(kind) if random.random() < 0.3 else kind
+
+
+def _long_talk(random: Random, names: list[str]) -> Talk:
+    a, b = _pair(random, names)
+    begins, every = random.choice(plan_pairs.BEGINS), random.choice((0.5, 1.0, 2.0))
+    return Talk(a, b, begins, every, plan_pairs.SECONDS, random.random() < 0.15)
 
 
 def _talks(random: Random, names: list[str]) -> list[Talk]:

@@ -5,6 +5,7 @@ Room: testing. A packet of a search is a ping from a side socket to where nothin
     paced       no more than 100 of them leave a machine in a second
     bounded     a socket sends none any more 22 s after its first; two searches that miss in 5 minutes for each contact
     permitted   no port that nobody named is tried, and no socket opened for that, against policy or by a modem
+    kept        no socket that a path goes by is closed
     released    a socket is closed unless it carries a path or has just heard something, and with an idle machine's path
 """
 
@@ -84,6 +85,8 @@ class SideWatch:
     def closed(self, node: SimNode, numbers: Sequence[int]) -> None:
         """A search none of whose sockets has heard a peer has missed."""
         held = self._sides(node)
+        if any(number in node.pump.sockets_in_use() for number in numbers):
+            self._watch.broken(f"{node.name} closes a side socket that a path goes by")
         sides = [held.pop(number) for number in numbers]
         searched = len(sides) > OF_A_SEARCH or any(side.packets > OF_A_SEARCH for side in sides)
         if searched and not any(side.batch.hit for side in sides):
