@@ -172,7 +172,7 @@ def _machine(
     place = random.choice((0.0, 0.0, 0.01, 0.04))
     v4 = wanted is not None or random.random() > 0.03
     if wanted is not None:
-        router: int | None = _new_router(random, wanted, (), routers, place)
+        router: int | None = _new_router(random, wanted, _used(others), routers, place)
     else:
         router = _router(random, others, routers, place) if v4 else None
     last = random.randrange(2, 6)
@@ -196,7 +196,7 @@ def _machine(
 
 
 def _router(random: Random, others: list[Machine], routers: list[Router], place: float) -> int | None:
-    used = [other.router for other in others if other.router is not None]
+    used = _used(others)
     if used and random.random() < SHARED:
         return random.choice(used)
     kind = random.choices([kind for kind, _ in KINDS], [weight for _, weight in KINDS])[0]
@@ -205,8 +205,13 @@ def _router(random: Random, others: list[Machine], routers: list[Router], place:
     return _new_router(random, kind, used, routers, place)
 
 
+def _used(others: list[Machine]) -> list[int]:
+    """Routers that machines are behind."""
+    return [other.router for other in others if other.router is not None]
+
+
 def _new_router(random: Random, kind: NatKind, used: Sequence[int], routers: list[Router], place: float) -> int:
-    """Perhaps behind a carrier's, new or known. `used`: that machines are behind."""
+    """Perhaps behind a carrier's: a new one, or one of those that are not `used`."""
     carrier = None
     if random.random() < 0.12:
         carriers = [number for number, router in enumerate(routers) if number not in used and router.carrier is None]
