@@ -91,10 +91,11 @@ class Conversation:
 
     def _usual_patience(self) -> float:
         """Where one side only listens, all that speaks for the path is a keepalive each ten seconds: when a single one
-        is lost, the core leaves the path for half a minute and more."""
+        is lost, the core leaves the path for half a minute and more; so it does where the two chose different ways."""
         if self._body == STATEMENT and self._world.network.loss:
             return float("inf")
-        if self._body == STATEMENT and self._world.watch.settled_at > self._began:
+        two_ways = all(host.v4 is not None and host.v6 is not None for host in (self.a.host, self.b.host))
+        if self._body == STATEMENT and (two_ways or self._world.watch.settled_at > self._began):
             return DIRECT_AGAIN_ONE_WAY
         return DIRECT_WITHIN_UNDER_LOSS if self._world.network.loss else DIRECT_WITHIN
 
