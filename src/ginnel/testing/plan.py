@@ -133,8 +133,9 @@ def plan(seed: int) -> Plan:
         machines.append(_machine(random, number, machines, routers, pair[number] if pair else None))
     names = [machine.name for machine in machines]
     if pair:
-        talks = [_long_talk(random, names)]
-        befalls = plan_pairs.pair_fault(random, (names[0], names[1]), talks[0].begins)
+        begins = random.choice(plan_pairs.BEGINS)
+        befalls = plan_pairs.pair_fault(random, (names[0], names[1]), begins)
+        talks = [_long_talk(random, names, begins, befalls)]
     else:
         talks = _talks(random, names)
         befalls = faults(random, names, [(talk.a, talk.b) for talk in talks], len(places))
@@ -230,10 +231,11 @@ def _habits(random: Random, kind: NatKind) -> NatKind:
     return with_hairpin(kind) if random.random() < 0.3 else kind
 
 
-def _long_talk(random: Random, names: list[str]) -> Talk:
+def _long_talk(random: Random, names: list[str], begins: float, befalls: list[Fault]) -> Talk:
     a, b = _pair(random, names)
-    begins, every = random.choice(plan_pairs.BEGINS), random.choice((0.5, 1.0, 2.0))
-    return Talk(a, b, begins, every, plan_pairs.SECONDS, random.random() < 0.15)
+    later = any(fault.at >= begins + plan_pairs.LATER for fault in befalls)
+    seconds = plan_pairs.SECONDS_AND_LATER if later else plan_pairs.SECONDS
+    return Talk(a, b, begins, random.choice((0.5, 1.0, 2.0)), seconds, random.random() < 0.15)
 
 
 def _talks(random: Random, names: list[str]) -> list[Talk]:

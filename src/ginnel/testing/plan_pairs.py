@@ -24,7 +24,7 @@ PAIRS: tuple[tuple[tuple[NatKind, NatKind], int], ...] = (
     ((HARD, HARD_SEQUENTIAL), 1),
 )
 BEGINS = (0.2, 2.0, 7.0)
-SECONDS = 130.0
+SECONDS, SECONDS_AND_LATER = 65.0, 130.0  # two searches, and two more after a fault
 MIDDLE = (2.0, 9.0)  # seconds from its begin: the search is on
 LATER = 62.0
 IN_THE_MIDDLE = ("metered", "forbid_probing", "leave", "restart", "reboot_nat", "hole", "sleep")
