@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,14 +18,9 @@ import pytest
 
 from ginnel.lab import LabError
 from ginnel.lab.daemon import official
-from tests.lab.router import EASY, HARD, Network, to_portal
+from tests.lab.router import EASY, HARD, NO_UDP6, Network, standing_network, to_portal
 
 LOGIN_PAGE = "HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\nContent-Length: 0\r\n\r\n"
-NO_UDP6 = """
-add table ip6 lab
-add chain ip6 lab f { type filter hook forward priority 0; }
-add rule ip6 lab f meta l4proto udp drop
-"""
 
 
 def absent() -> str:
@@ -75,20 +68,13 @@ class MapSocket:
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
-    directory = Path(tempfile.mkdtemp(prefix="nc"))
-    standing = Network(directory)
-    try:
-        standing.wire()
+    with standing_network() as standing:
         standing.rules(nat=EASY)
-        standing.start_relays()
-        asked = MapSocket(directory / "map.sock", standing.map.read_bytes())
+        asked = MapSocket(standing.directory / "map.sock", standing.map.read_bytes())
         try:
             yield standing
         finally:
             asked.close()
-    finally:
-        standing.close()
-        shutil.rmtree(directory)
 
 
 def theirs(network: Network) -> dict[str, Any]:
