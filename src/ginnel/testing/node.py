@@ -117,6 +117,7 @@ class SimNode:
             deliver=self._deliver,
         )
         self.sides = SideSockets(self)
+        self.heard: set[Endpoint] = set()
         self._planned = None
         process = self.process
         self.host.sockets = {self.port: lambda source, packet: self._arrived(process, source, packet)}
@@ -216,6 +217,7 @@ class SimNode:
         if self.process != process:
             return
         if disco.is_disco(packet):
+            self.heard.add(source)
             self.input(self.mesh.disco_received, source, packet)
         elif stun.is_stun(packet):
             self.input(self.mesh.stun_received, source, packet)

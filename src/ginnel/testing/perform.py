@@ -22,7 +22,7 @@ def perform(node: SimNode, action: act.Action) -> None:
         case act.SendRelay(region, to, packet):
             node.send_relay(region, to, packet)
         case act.Steer(peer, endpoint, region, socket):
-            node.world.watch.steered(node, peer, endpoint, region)
+            node.world.watch.steered(node, peer, endpoint, region, socket)
             node.world.watch.sides.left(node, node.pump.socket_of(peer))
             node.pump.steer(peer, endpoint, region, socket)
         case act.SetPeer(peer, allowed):

@@ -8,7 +8,8 @@ conversations (conversation.py).
     no storm               packets of discovery to one endpoint, and of one node for each of its contacts, in a minute;
                            those of a search for a way through NATs: watch_sides.py
     the idle are silent    no discovery by a node that nobody has talked to or from for a while
-    steered by sense       no path leads into the tailnet itself, to a multicast group or to port 0
+    steered by sense       no path leads into the tailnet itself, to a multicast group or to port 0, nor by a socket to
+                           where that has heard nothing from
 """
 
 from __future__ import annotations
@@ -116,9 +117,12 @@ class Watch:
 
     # --- decisions ---
 
-    def steered(self, node: SimNode, peer: NodeKey, endpoint: Endpoint | None, region: RegionId) -> None:
+    def steered(self, node: SimNode, peer: NodeKey, endpoint: Endpoint | None, region: RegionId, socket: int) -> None:
         if endpoint is not None and not is_candidate(endpoint):
             self.broken(f"{node.name} steers {self._name(node, peer)} to {endpoint}")
+        heard = self.sides.heard_by(node, socket) if socket else node.heard
+        if endpoint is not None and endpoint not in heard:
+            self.broken(f"{node.name} steers {self._name(node, peer)} to {endpoint}, where that socket heard nothing")
         if self.trace is not None:
             self.note(f"{node.name} steers {self._name(node, peer)}: endpoint {endpoint}, relay {region}")
 

@@ -77,6 +77,11 @@ class SideWatch:
         side.batch.hit |= source not in node.world.relays.stun_addresses
         side.used_at = node.now
 
+    def heard_by(self, node: SimNode, number: int) -> set[Endpoint]:
+        """By a socket that is open."""
+        side = self._sides(node).get(number)
+        return side.heard if side is not None else set()
+
     def left(self, node: SimNode, number: int) -> None:
         """A path went by it until now."""
         if (side := self._sides(node).get(number)) is not None:
