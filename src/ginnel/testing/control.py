@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ginnel.core.node.actions import ReportToControl
-from ginnel.core.node.punch import NO_PROBING
+from ginnel.core.node.punch_rules import NO_PROBING
 from ginnel.testing.clock import VirtualClock
 from ginnel.wire.tailcfg import DERPMap, FilterRule, MapResponse, NetPortRange, Node, PeerChange, PortRange
 from ginnel.words import DiscoKey

@@ -17,7 +17,7 @@ from ginnel.core.node import actions as act
 from ginnel.core.node.endpoints import LocalAddress
 from ginnel.core.node.mesh import Mesh
 from ginnel.core.node.netmap import NetMap, apply_frame, first_frame
-from ginnel.core.node.punch import probing_allowed
+from ginnel.core.node.punch_rules import probing_allowed
 from ginnel.testing.clock import VirtualClock
 from ginnel.testing.control import Control, without_versions
 from ginnel.testing.conversation import ANSWER, QUESTION

@@ -14,8 +14,8 @@ from ginnel.core.node.punch import (
     OFFERS,
     PACE,
     SEARCHES,
-    probing_allowed,
 )
+from ginnel.core.node.punch_rules import probing_allowed
 from ginnel.core.node.punch_session import End
 from ginnel.core.node.punch_shots import SEARCH_LIMIT, SOCKETS
 from ginnel.core.node.punch_sockets import KEPT, LINGER

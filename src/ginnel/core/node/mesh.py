@@ -23,7 +23,7 @@ from ginnel.core.node.netmap import MapChange, NetMap
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.path_policy import PathPolicies, PathPolicy
 from ginnel.core.node.portmap.actions import PortMapped
-from ginnel.core.node.punch import probing_allowed
+from ginnel.core.node.punch_rules import probing_allowed
 from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
 from ginnel.words import Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
 

@@ -11,19 +11,17 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ginnel.core.node import peer_views
 from ginnel.core.node.actions import CloseSides
-from ginnel.core.node.addresses import is_candidate, is_private
 from ginnel.core.node.constants import SHUNNED_FORGOTTEN
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.peers import Peer
+from ginnel.core.node.punch_rules import is_aimable, is_ginnel, too_many
 from ginnel.core.node.punch_session import End, Fire, PunchAction, Session, Tell, nat_of
 from ginnel.core.node.punch_shots import Technique
 from ginnel.core.node.punch_sockets import KeptSockets
 from ginnel.wire.punch import SESSION_SIZE, NatKind, Punch, Step
-from ginnel.wire.tailcfg import Node
 from ginnel.words import Endpoint, Instant, NodeKey
 
 BEGINS_AFTER = 1.8  # seconds of fruitless search by ordinary means: their quick rounds are through
@@ -39,8 +37,6 @@ FIRST_PAUSE = {End.NO_ANSWER: 5.0, End.REFUSED: 60.0, End.HOPELESS: 300.0, End.M
 PAUSE_MAX = 3600.0  # each pause is twice the last
 AFTER_SUCCESS = 2.0
 AFTER_CONVICTION = 60.0  # the way that was found carried no data: the next one would go through the same boxes
-OURS = "-ginnel"  # the end of IPNVersion
-NO_PROBING = "disable-hard-nat-probing"  # an attribute of our own node in the map
 ALL_OFFERS, ALL_OFFERS_IN = 60, 60.0  # of all peers together
 
 
@@ -308,27 +304,3 @@ class Puncher:
         if shots:
             times.append(max(min(shots), Instant(self._slot + (BURST - 1) / PACE)))
         return min((at for at in times if at is not None), default=None)
-
-
-def too_many(times: deque[Instant], within: float, now: Instant) -> bool:
-    """Whether the deque is full of times that are all as late as that."""
-    return len(times) == times.maxlen and now - times[0] < within
-
-
-def probing_allowed(own: Node | None) -> bool:
-    """The policy's word on it: an attribute of our own entry in the map."""
-    return own is None or not peer_views.has_attribute(own, NO_PROBING)
-
-
-def is_ginnel(peer: Peer) -> bool:
-    """Others would drop what we say, in silence; it is not said to them."""
-    version = (peer.node.hostinfo or {}).get("IPNVersion", "")
-    return isinstance(version, str) and version.endswith(OURS)
-
-
-def is_aimable(peer: Peer, endpoint: Endpoint) -> bool:
-    """Whether packets may go to ports of this address that nobody named: it is outside, and the map names it for the
-    peer too."""
-    if not endpoint.is_v4 or not is_candidate(endpoint) or is_private(endpoint.ip):
-        return False
-    return endpoint.ip in {known.ip for known in peer_views.endpoints(peer.node)}
