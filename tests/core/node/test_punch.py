@@ -8,14 +8,8 @@ from itertools import product
 import pytest
 
 from ginnel.core.node.path_state import Direct
-from ginnel.core.node.punch import (
-    BEGINS_AFTER,
-    FIRST_PAUSE,
-    OFFERS,
-    PACE,
-    SEARCHES,
-)
-from ginnel.core.node.punch_rules import probing_allowed
+from ginnel.core.node.punch import BEGINS_AFTER, FIRST_PAUSE, PACE
+from ginnel.core.node.punch_rules import OFFERS, SEARCHES, probing_allowed
 from ginnel.core.node.punch_session import End
 from ginnel.core.node.punch_shots import SEARCH_LIMIT, SOCKETS
 from ginnel.core.node.punch_sockets import KEPT, LINGER

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from ginnel.core.node.actions import CloseSides
 from ginnel.core.node.constants import SHUNNED_FORGOTTEN
@@ -17,7 +16,15 @@ from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.peers import Peer
-from ginnel.core.node.punch_rules import is_aimable, is_ginnel, too_many
+from ginnel.core.node.punch_rules import (
+    OFFERS_IN,
+    SEARCHES,
+    Record,
+    is_aimable,
+    is_ginnel,
+    same_boxes_failed,
+    too_many,
+)
 from ginnel.core.node.punch_session import End, Fire, PunchAction, Session, Tell, nat_of
 from ginnel.core.node.punch_shots import Technique
 from ginnel.core.node.punch_sockets import KeptSockets
@@ -30,30 +37,12 @@ AT_ONCE = 2  # sessions
 PACE = 100.0  # packets a second of all sessions together
 BURST = 2
 TTLS = (2, 3, 4, 6, 0)  # of openers, one for each attempt: past the own NATs, not as far as the peer's
-SEARCHES = 2  # of these may be birthday searches, and no peer makes us search more often than that in SEARCHES_IN
-SEARCHES_IN = 300.0
-OFFERS, OFFERS_IN = 12, 60.0  # of one peer that are looked at
+SEARCHES_IN = 300.0  # no peer makes us search more than SEARCHES times in it
 FIRST_PAUSE = {End.NO_ANSWER: 5.0, End.REFUSED: 60.0, End.HOPELESS: 300.0, End.MISSED: 300.0}
 PAUSE_MAX = 3600.0  # each pause is twice the last
 AFTER_SUCCESS = 2.0
 AFTER_CONVICTION = 60.0  # the way that was found carried no data: the next one would go through the same boxes
 ALL_OFFERS, ALL_OFFERS_IN = 60, 60.0  # of all peers together
-
-
-@dataclass(slots=True)
-class Record:
-    """What was tried with one peer. `way`: where a session found it, while that is trusted. `shunned_until`: such
-    ways failed so lately, so many `convictions` in a row, that no further one is looked for."""
-
-    not_before: Instant = NEVER
-    failures: int = 0
-    attempt: int = 0
-    found: bool = False
-    way: Endpoint | None = None
-    convictions: int = 0
-    shunned_until: Instant = NEVER
-    offers: deque[Instant] = field(default_factory=lambda: deque(maxlen=OFFERS))
-    searches: deque[Instant] = field(default_factory=lambda: deque(maxlen=SEARCHES))
 
 
 class Puncher:
@@ -108,6 +97,7 @@ class Puncher:
             and peer.path.active(now)
             and peer.path.region != NO_REGION
             and is_ginnel(peer)
+            and not same_boxes_failed(peer, now)
         )
 
     def _note_conviction(self, peer: Peer, now: Instant) -> None:
@@ -234,7 +224,8 @@ class Puncher:
         if session is not None and session.begins and not session.shooting and self._yields(peer.key):
             return []
         closed = self._drop(peer.key)
-        unwanted = peer.path.policy is PathPolicy.RELAY or now < record.shunned_until
+        failed = now < record.shunned_until or same_boxes_failed(peer, now)
+        unwanted = peer.path.policy is PathPolicy.RELAY or failed
         if len(self._sessions) >= AT_ONCE or unwanted:
             refusal = Punch(Step.REFUSED, offer.session, NatKind.UNKNOWN, offer.endpoint)
             return [*closed, Tell(peer.key, refusal)]
