@@ -20,6 +20,7 @@ import pytest
 from bench.netns import hosts, inside, run, two_hosts, two_hosts_and_a_relay, wire, within
 from nacl.public import PrivateKey
 
+from ginnel.core.node.actions import NEVER_BY_UDP
 from ginnel.core.relay.identity import ENTROPY_SIZE, SelfSigned, meta_certificate, read_leaf
 from ginnel.native import Pump, Relay
 from ginnel.words import NodeKey, WallTime
@@ -254,9 +255,22 @@ def test_without_a_path_packets_wait_and_the_search_is_started(apart: tuple[Node
 
 def test_an_answer_to_a_handshake_goes_back_where_it_came_from(apart: tuple[Node, Node]) -> None:
     a, b = apart
+    b.pump.steer(a.key, None, 0)
     a.pump.steer(b.key, ("192.0.2.2", b.port), 0)
     a.ping(b.ip, count=1, wait=0.1)
     assert a.wait_for_kind("handshake") == ("handshake", b.key)
+
+
+@pytest.mark.parametrize("said", ["never by udp", "nothing yet"])
+def test_a_handshake_is_not_answered_by_udp_where_that_is_forbidden(apart: tuple[Node, Node], said: str) -> None:
+    a, b = apart
+    if said == "never by udp":
+        b.pump.steer(a.key, None, 0, socket=NEVER_BY_UDP)
+    a.pump.steer(b.key, ("192.0.2.2", b.port), 0)
+    a.ping(b.ip, count=1, wait=0.1)
+    b.wait_for_kind("received")
+    until(lambda: b.pump.counters()["steer.none"] > 0)
+    assert b.pump.counters()["udp.out"] == 0
 
 
 def test_the_filter_lets_in_what_a_rule_names_and_answers(pair: tuple[Node, Node]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ginnel.core.node.actions import NEVER_BY_RELAY, FilterRow
+from ginnel.core.node.actions import NEVER_BY_RELAY, NEVER_BY_UDP, FilterRow
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.testing.clock import VirtualClock
 from ginnel.testing.inner import Inner, PacketFilter, covers
@@ -50,6 +50,7 @@ class _Peer:
     allowed: tuple[str, ...] = ()
     endpoint: Endpoint | None = None
     region: RegionId = NO_REGION
+    may_answer: tuple[bool, bool] = (False, False)  # by UDP, by a relay, while no way is set
     theirs: int | None = None  # the process that the session is with
     queue: deque[bytes] = field(default_factory=lambda: deque(maxlen=QUEUE))
     counter: int = 0
@@ -130,14 +131,15 @@ class StubPump:
     def remove_peer(self, key: NodeKey) -> None:
         self._peers.pop(key, None)
 
-    def steer(self, key: NodeKey, endpoint: Endpoint | None, region: RegionId) -> None:
+    def steer(self, key: NodeKey, endpoint: Endpoint | None, region: RegionId, socket: int = 0) -> None:
         """What waits for a path, or for an answer that a new endpoint may bring, is tried at once."""
         if (peer := self._peers.get(key)) is None:
             return
         before = (peer.endpoint, peer.region)
         peer.endpoint, peer.region = endpoint, NO_REGION if region == NEVER_BY_RELAY else region
+        peer.may_answer = (socket != NEVER_BY_UDP, region != NEVER_BY_RELAY)
         found = endpoint is not None and endpoint != before[0]
-        first = before == (None, NO_REGION) and (endpoint is not None or region != NO_REGION)
+        first = before == (None, NO_REGION) and (endpoint is not None or peer.region != NO_REGION)
         if (found or first) and peer.theirs is None and peer.queue:
             self._ask(key, peer)
 
@@ -214,12 +216,13 @@ class StubPump:
                 self._inward(source, peer, packet[HEAD:].translate(OPENING))
 
     def _respond(self, to: NodeKey, peer: _Peer, by: Endpoint | RegionId) -> None:
-        """By the steered path; without one, back where the initiation came from."""
+        """By the steered path; without one, back where the initiation came from, unless that is forbidden."""
+        by_udp, by_relay = peer.may_answer
         if peer.endpoint is not None or peer.region:
             self._send(to, peer, RESPONSE, b"")
-        elif isinstance(by, Endpoint):
+        elif isinstance(by, Endpoint) and by_udp:
             self._send_udp(by, self._packet(peer, RESPONSE, b""))
-        else:
+        elif not isinstance(by, Endpoint) and by_relay:
             self._send_relay(by, to, self._packet(peer, RESPONSE, b""))
 
     def _confirm(self, to: NodeKey, peer: _Peer) -> None:

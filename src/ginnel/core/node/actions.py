@@ -42,6 +42,9 @@ class RemovePeer:
 NEVER_BY_RELAY = RegionId(0xFFFF_FFFF)
 """The region of a `Steer` that forbids relays even to answers, which else go back the way that the question came."""
 
+NEVER_BY_UDP = 0xFFFF_FFFF
+"""The socket of a `Steer` that forbids UDP likewise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Steer:

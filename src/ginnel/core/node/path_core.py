@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ginnel.core.node.actions import NEVER_BY_RELAY, Steer
+from ginnel.core.node.actions import NEVER_BY_RELAY, NEVER_BY_UDP, Steer
 from ginnel.core.node.candidates import Candidates
 from ginnel.core.node.constants import (
     CALL_BACK_AFTER,
@@ -215,7 +215,11 @@ class PathCore:
 
     def _steer(self, now: Instant) -> list[PathAction]:
         region = self.region if self._relay_too(now) else RegionId(0)
-        target = (self.endpoint, NEVER_BY_RELAY if self.policy is PathPolicy.DIRECT else region, self.socket)
+        target = (
+            self.endpoint,
+            NEVER_BY_RELAY if self.policy is PathPolicy.DIRECT else region,
+            NEVER_BY_UDP if self.policy is PathPolicy.RELAY else self.socket,
+        )
         if target == self._steered:
             return []
         self._steered = target
