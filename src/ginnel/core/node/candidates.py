@@ -39,6 +39,11 @@ class Candidate:
         heard = self.pinged_us is not None and now - self.pinged_us < INBOUND_PING_CANDIDATE_LIFE
         return not (self.in_map or self.called or heard)
 
+    @property
+    def hearsay(self) -> bool:
+        """Nothing but a ping's source, which can be forged, has named it, and it never answered."""
+        return not (self.in_map or self.called) and self.last_pong is None
+
     def proven_lately(self, now: Instant) -> bool:
         return self.last_pong is not None and now - self.last_pong < PROVEN_ENDPOINT_LIFE
 

@@ -40,6 +40,7 @@ FIRST_ROUNDS = (0.0, 0.1, 0.3, 0.7, 1.5)  # of a search for a path: whose probe 
 # opened must not wait for DISCO_PING_INTERVAL
 FIRST_ROUNDS_AGAIN, FIRST_ROUNDS_AGAIN_MAX = 5.0, 60.0  # between two such bursts; doubled after a fruitless one
 PROBE_BURST, PROBE_RATE = 8.0, 1.0  # probes, and probes a second, to an address that has not answered
+SOURCES_BURST, SOURCES_RATE = 24.0, 1.0  # likewise, to all addresses together of which one peer's pings alone tell
 REACTIVE_PING_GAP = 0.05  # between pings that answer pings of one endpoint
 PROVEN_ENDPOINT_INTERVAL = 1.5  # between pings to an endpoint that worked before and is lost
 SEARCH_INTERVAL = 2.5  # between rounds while there is no path: a network may let UDP through at any moment

@@ -128,7 +128,7 @@ class PathChooser(PathDoubts):
         that it came to. What an auxiliary socket hears is no candidate for the others."""
         self._last_pinged = now
         if socket:
-            return [] if self.trusted(now) else self._rounds.probe(endpoint, Purpose.DISCOVERY, now, socket=socket)
+            return [] if self.trusted(now) else self._rounds.ask_back(endpoint, socket, now)
         new = self.candidates.from_ping(endpoint, now)
         candidate = self.candidates.get(endpoint)
         if candidate is None or (self.trusted(now) and not new):

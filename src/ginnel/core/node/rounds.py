@@ -16,7 +16,7 @@ from ginnel.core.node.constants import (
     SEARCH_INTERVAL,
 )
 from ginnel.core.node.path_actions import NEVER, Invite, PathAction, Probe, Purpose
-from ginnel.core.node.probe_budget import ProbeBudget
+from ginnel.core.node.probe_budget import ProbeBudget, SourceBudget
 from ginnel.core.node.scoring import Proven
 from ginnel.core.node.shunned import Shunned
 from ginnel.words import Endpoint, Instant
@@ -35,6 +35,7 @@ class Rounds:
         self.shunned = Shunned()
         self.silent = False
         self._budget = budget
+        self._sources = SourceBudget()
         self._burst_began = NEVER
         self._burst_gap = FIRST_ROUNDS_AGAIN
         self._done = 0
@@ -103,11 +104,22 @@ class Rounds:
 
     def may_probe(self, endpoint: Endpoint, now: Instant) -> bool:
         """Whether a ping may go there now; if so it is counted."""
-        if self.silent or self.shunned.now(endpoint, now) or not self._budget.spend(endpoint, now):
+        if self.silent or self.shunned.now(endpoint, now):
             return False
-        if (candidate := self.candidates.get(endpoint)) is not None:
+        candidate = self.candidates.get(endpoint)
+        if candidate is not None and candidate.hearsay and not self._sources.spend(now):
+            return False
+        if not self._budget.spend(endpoint, now):
+            return False
+        if candidate is not None:
             candidate.last_ping = now
         return True
+
+    def ask_back(self, endpoint: Endpoint, socket: int, now: Instant) -> list[PathAction]:
+        """A ping came from there to that side socket."""
+        if self.candidates.get(endpoint) is None and not self._sources.spend(now):
+            return []
+        return self.probe(endpoint, Purpose.DISCOVERY, now, socket=socket)
 
     def probe(
         self, endpoint: Endpoint, purpose: Purpose, now: Instant, *, socket: int = 0, size: int = 0
