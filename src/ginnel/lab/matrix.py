@@ -18,13 +18,15 @@ from pathlib import Path
 
 from ginnel.lab import LabError
 from ginnel.lab.cell import Cell, judge_cell
-from ginnel.lab.daemon import OfficialDaemon
+from ginnel.lab.daemon import PROGRAMS, OfficialDaemon
+from ginnel.lab.daemon import official as official_program
 from ginnel.lab.expected import MATRIX, MATRIX_V6, Expected, expected, expected_with_official
 from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import kind_named
 from ginnel.lab.members import GinnelNode
 from ginnel.lab.mesh import Mesh
 from ginnel.lab.names import NoNames
+from ginnel.lab.official_client import caddy
 from ginnel.lab.probe import probe
 from ginnel.lab.processes import until
 from ginnel.lab.report import Check, Move, Outcome
@@ -90,6 +92,16 @@ def matrices(
         kind_named(kind)
     sides = WITH_OFFICIAL if official else (BOTH_OURS,)
     return [Matrix(chosen, clients, one_way, run, moves) for clients in sides for run in range(1, runs + 1)]
+
+
+def can_run(wanted: Iterable[Matrix]) -> None:
+    """LabError where a program of others is not there that one of them needs: said before minutes are spent."""
+    clients = {client for one in wanted for client in one.clients}
+    if "official-daemon" in clients:
+        for program in PROGRAMS:
+            official_program(program)
+    if "official" in clients:
+        caddy()
 
 
 def mark(client: Client) -> str:
