@@ -117,11 +117,19 @@ def limit(technique: Technique, roles: tuple[Role, Role]) -> float:
 
 
 def expected_with_official(a: Traits, b: Traits) -> Expected:
-    """Where one end is Tailscale's: what needs both ends to do something that theirs does not stays relayed."""
+    """Where one end is Tailscale's, and `a` speaks first: what needs both ends to do something that theirs does not
+    stays relayed. A bare Linux NAT that speaks first has made its mapping before anybody's probe can take its port."""
     found = expected(a, b)
+    if (role(a), role(b), found.technique) == ("bare", "easy", "quiet-punch"):
+        return Expected("punch", OFFICIAL)
     if found.technique in BY_CHANCE:
         return Expected("relay", None)
     return found if found.within is None else Expected(found.technique, OFFICIAL)
+
+
+def left_to_chance(a: Traits, b: Traits) -> bool:
+    """With an official end, between two bare Linux NATs, whose probe is earlier decides: nothing can be expected."""
+    return (role(a), role(b)) == ("bare", "bare")
 
 
 def grid(kinds: list[str]) -> str:
