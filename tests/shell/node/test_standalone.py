@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -11,9 +18,12 @@ import pytest
 from click.testing import CliRunner
 
 from ginnel.cli.commands import ginnel
+from ginnel.core.relay.identity import SelfSigned
 from ginnel.native import Relay
 from ginnel.shell.node.standalone import BindError, standalone
+from ginnel.wire.invite import Invite, encode_invite
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion, encode
+from ginnel.words import MachineKey, WallTime
 from tests.shell.relays import Serve, port
 
 
@@ -77,6 +87,14 @@ def test_a_map_in_a_file_is_enough_for_the_command(serve: Serve, tmp_path: Path)
         (["--derp-map", "nowhere.json"], "cannot read the DERP map nowhere.json: No such file"),
         (["--derp-map", "x", "--server", "y"], "--derp-map and --server both name the relays"),
         (["--derp-map", "http://127.0.0.1:1/"], "cannot fetch the DERP map from http://127.0.0.1:1/: "),
+        (["--server", "https://x", "--pin", "sha256:00"], "--pin 'sha256:00' is no pin: expected sha256-raw: and 64 "),
+        (
+            ["--server", "http://x", "--pin", "sha256-raw:" + "0" * 64],
+            "--pin is about the certificate of an https address",
+        ),
+        (["--pin", "sha256-raw:" + "0" * 64], "--pin is about the certificate of an https address"),
+        (["--server", "ginnel-invite1:AAAA"], "this invite cannot be used: "),
+        (["--server", "https://:0"], "--server 'https://:0' is no address of a server"),
         (["--every", "soon"], "--every 'soon' is no time: expected for example 10s or 1m30s"),
     ],
 )
@@ -105,6 +123,64 @@ def test_every_0s_is_once(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "map.json").write_bytes(encode(map_of(serve())))
     status, said, _ = invoke("--derp-map", str(tmp_path / "map.json"), "--format", "json-line", "--every", "0s")
     assert (status, said.count("\n")) == (0, 1)
+
+
+class MapPage(BaseHTTPRequestHandler):
+    body = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/derpmap/default" else 404)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@dataclass(frozen=True)
+class SelfMade:
+    """A server with a certificate of its own making."""
+
+    url: str
+    pin: bytes
+
+    def invite(self) -> str:
+        return encode_invite(Invite(self.url, MachineKey(bytes([9] * 32)), "hskey-auth-x", self.pin))
+
+
+@pytest.fixture
+def self_made(serve: Serve, tmp_path: Path) -> Iterator[SelfMade]:
+    made = SelfSigned.make("127.0.0.1", bytes(range(64, 128)), WallTime(time.time()))
+    (tmp_path / "pem").write_bytes(made.certificate + made.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem")
+    page = type("Page", (MapPage,), {"body": encode(map_of(serve()))})
+    with ThreadingHTTPServer(("127.0.0.1", 0), page) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        der = ssl.PEM_cert_to_DER_cert(made.certificate.decode())
+        yield SelfMade(f"https://127.0.0.1:{server.server_port}", hashlib.sha256(der).digest())
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_with_a_certificate_of_its_own_making_is_asked_by_invite_or_pin(self_made: SelfMade) -> None:
+    for words in (
+        ["--server", self_made.invite()],
+        ["--server", self_made.url, "--pin", f"sha256-raw:{self_made.pin.hex()}"],
+    ):
+        status, said, complaint = invoke(*words, "--json")
+        assert (status, complaint) == (0, "")
+        assert json.loads(said)["PreferredDERP"] == 1
+    status, _, complaint = invoke("--server", self_made.url)
+    assert (status, complaint.count("\n")) == (1, 1)
+    assert complaint.endswith("; give an invite as --server, or the certificate's --pin\n")
+    other = "sha256-raw:" + bytes(32).hex()
+    status, _, complaint = invoke("--server", self_made.invite(), "--pin", other)
+    assert status == 1
+    assert complaint.endswith(": the certificate of 127.0.0.1 is not the one that was pinned\n")
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"Regions":{}}', '{"Regions":{"1":7}}'])
