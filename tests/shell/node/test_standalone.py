@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import hashlib
 import json
 import socket
@@ -18,8 +20,10 @@ import pytest
 from click.testing import CliRunner
 
 from ginnel.cli.commands import ginnel
+from ginnel.core.node import actions as act
 from ginnel.core.relay.identity import SelfSigned
 from ginnel.native import Relay
+from ginnel.shell.node import standalone as ways
 from ginnel.shell.node.standalone import BindError, standalone
 from ginnel.wire.invite import Invite, encode_invite
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion, encode
@@ -59,6 +63,41 @@ async def test_without_stun_https_is_asked(serve: Serve) -> None:
         found = await check.report()
     assert (found.udp, found.ipv4, found.preferred_derp, found.icmpv4) == (False, True, 1, False)
     assert found.region_latency.keys() == {1}
+
+
+@pytest.mark.parametrize("lack", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_system_without_ipv6_sends_by_ipv4_from_whatever_port(
+    lack: int, named: bool, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = ways._bound
+
+    def without_ipv6(family: int, host: str, port: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(lack, "no IPv6 here")
+        return bound(family, host, port)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        free = other.getsockname()[1] if named else 0
+    monkeypatch.setattr(ways, "_bound", without_ipv6)
+    async with standalone(map_of(serve()), port=free) as check:
+        found = await check.report()
+    assert found.udp
+    assert found.global_v4 is not None
+    assert not named or found.global_v4.port == free
+
+
+async def test_a_report_for_somebody_who_was_cancelled_just_now_is_dropped(serve: Serve) -> None:
+    async with standalone(map_of(serve())) as check:
+        report = await check.report()
+        asking = asyncio.create_task(check.report())
+        await asyncio.sleep(0)
+        [number] = check._waiting
+        asking.cancel()
+        check._perform([act.NetcheckDone(number, report)])
+        with pytest.raises(asyncio.CancelledError):
+            await asking
 
 
 async def test_an_address_that_is_not_ours_cannot_be_sent_from() -> None:
