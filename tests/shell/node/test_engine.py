@@ -127,6 +127,29 @@ async def test_what_the_tables_refuse_is_told_and_the_rest_is_done(fault: Except
     told.engine.close()
 
 
+async def test_what_was_refused_is_told_until_something_better_takes_its_place() -> None:
+    pump = Pump()
+    told = Told(pump)
+    told.engine.start(0)
+    other = NodeKey(bytes(range(1, 33)))
+
+    def refuse(key: bytes, allowed: tuple[str, ...]) -> None:
+        if "bad" in allowed:
+            raise ValueError(f"{key[0]} has a bad prefix")
+
+    pump.set_peer = refuse
+    told.engine.input(lambda mesh, now: [act.SetPeer(KEY, ("bad",)), act.SetPeer(other, ("bad",))])
+    told.engine.input(lambda mesh, now: [act.SetFilter(()), act.SetPeer(other, ()), act.Steer(KEY, None, RegionId(1))])
+    assert told.engine.health["bad-map"] == f"the server's map holds something unusable: {KEY.raw[0]} has a bad prefix"
+    told.engine.input(lambda mesh, now: [act.SetPeer(KEY, ())])
+    assert "bad-map" not in told.engine.health
+    told.engine.input(lambda mesh, now: [act.SetPeer(KEY, ("bad",))])
+    assert "bad-map" in told.engine.health
+    told.engine.input(lambda mesh, now: [act.RemovePeer(KEY)])
+    assert "bad-map" not in told.engine.health
+    told.engine.close()
+
+
 async def test_a_relay_for_which_no_thread_is_left_counts_as_one_that_cannot_be_reached() -> None:
     pump = Pump()
     told = Told(pump)

@@ -20,6 +20,7 @@ from ginnel.shell.node.dial import resolve
 from ginnel.shell.node.icmp import echo
 from ginnel.shell.node.latency import measure
 from ginnel.shell.node.port80 import ask
+from ginnel.shell.node.refused import Refused
 from ginnel.words import Endpoint, Instant, NodeKey, RegionId
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Engine:
         self.home = RegionId(0)
         self.health: dict[str, str] = {}
         self.ports = (0, 0)
+        self._refused = Refused()
         self._spawn = spawn
         self._report = report
         self._changed = changed
@@ -154,17 +156,20 @@ class Engine:
 
     def _perform(self, action: Action) -> None:
         try:
-            if not self._to_pump(action):
+            if self._to_pump(action):
+                self._refused.taken(action)
+            else:
                 self._to_shell(action)
         except (ValueError, OverflowError) as error:  # of the map; the rest of it still counts
             log.warning("the tunnel refused %s: %s", type(action).__name__, error)
-            self.health["bad-map"] = f"the server's map holds something unusable: {error}"
+            self._refused.refused(action, str(error))
         except OSError as error:  # no thread or descriptor is left for a relay's connection
             log.warning("%s: %s", type(action).__name__, error)
             if isinstance(action, act.RelayOpen):
                 region, why = action.region, error.strerror or str(error)
                 again = lambda mesh, now: mesh.relay_down(region, why, now)  # noqa: E731
                 asyncio.get_running_loop().call_soon(self.input, again)
+        self._note(act.HealthCode.BAD_MAP, self._refused.line)
 
     def _to_pump(self, action: Action) -> bool:
         pump = self.pump
