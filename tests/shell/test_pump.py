@@ -431,19 +431,27 @@ DEVICE = f"gpwg{RUN}"
 
 @contextmanager
 def wireguard_go(space: str, device: str, config: str) -> Iterator[None]:
-    """Debian's wireguard-go, set up with `wg`, in a namespace."""
+    """Debian's wireguard-go, set up with `wg`, in a namespace; its peers run when the block begins.
+
+    It hears by netlink that its link is up, some time after `ip` has returned, and drops what it is given to send until
+    then. So it comes up without peers; once it has a port it is up, and peers configured after that run at once.
+    """
     process = subprocess.Popen(within(space, "wireguard-go", "-f", device), stderr=subprocess.DEVNULL)
     try:
-        until(
-            lambda: (
-                subprocess.run(within(space, "wg", "show", device), capture_output=True, check=False).returncode == 0
-            )
-        )
+        until(lambda: listen_port(space, device) is not None)
+        run("ip", "-n", space, "link", "set", device, "mtu", "1280", "up")
+        until(lambda: bool(listen_port(space, device)))
         run(*within(space, "wg", "setconf", device, "/dev/stdin"), input=config)
         yield
     finally:
         process.terminate()
         process.wait(PATIENCE)
+
+
+def listen_port(space: str, device: str) -> int | None:
+    """0 until it is up; None until it can be asked."""
+    asked = subprocess.run(within(space, "wg", "show", device, "listen-port"), capture_output=True, check=False)
+    return int(asked.stdout) if asked.returncode == 0 else None
 
 
 @pytest.mark.parametrize("who_begins", ["ours", "theirs"])
@@ -459,7 +467,6 @@ def test_wireguard_go_is_a_peer_like_any_other(wired: tuple[str, str], who_begin
         ours.pump.steer(bytes(theirs.public_key), ("192.0.2.2", 51820), 0)
         with wireguard_go(wired[1], DEVICE, config):
             run("ip", "-n", wired[1], "addr", "add", "100.64.0.2/24", "dev", DEVICE)
-            run("ip", "-n", wired[1], "link", "set", DEVICE, "mtu", "1280", "up")
             other = Node(wired[1], ours.pump, b"", b"", "100.64.0.2", "", 51820)
             begin, end = (ours, other) if who_begins == "ours" else (other, ours)
             assert begin.ping(end.ip)
