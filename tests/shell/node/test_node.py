@@ -14,7 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from ginnel.core.node.control_session import CloseMap, ControlSession, OpenMap, SendLite, SendRegister
+from ginnel.core.node.control_actions import CloseMap, OpenMap, SendLite
+from ginnel.core.node.control_session import ControlSession
+from ginnel.core.node.login import SendRegister
 from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.routing import Routing
 from ginnel.shell.node import home_router, host_network

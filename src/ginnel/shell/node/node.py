@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from ginnel.core.node.actions import ReportToControl
-from ginnel.core.node.control_session import ControlAction, ControlSession, KeyExpired, Merge, Report
+from ginnel.core.node.control_actions import ControlAction, KeyExpired, Merge, Report
+from ginnel.core.node.control_session import ControlSession
 from ginnel.core.node.login import Idle, KeepKey, Login, Refused, Visit
 from ginnel.core.node.mesh import Mesh
 from ginnel.core.node.netmap import BadMap, MapChange, NetMap, apply_frame, expire_keys, first_frame, next_expiry
