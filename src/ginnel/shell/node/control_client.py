@@ -15,13 +15,8 @@ from ginnel.core.node.control_actions import CloseMap, ControlAction, Merge, Ope
 from ginnel.core.node.control_session import ControlSession
 from ginnel.core.node.login import CAPABILITY_VERSION, Accepted, SendRegister
 from ginnel.shell.node.contained import FAULT, start
-from ginnel.shell.node.control_connection import (
-    ControlConnection,
-    ControlError,
-    MapStream,
-    http_error,
-    open_connection,
-)
+from ginnel.shell.node.control_connection import ControlConnection, ControlError, MapStream, http_error
+from ginnel.shell.node.control_dial import open_connection
 from ginnel.shell.node.dial import unverified
 from ginnel.shell.node.web import WebError, fetch
 from ginnel.wire.read import WireError
