@@ -22,7 +22,8 @@ from ginnel.core.node.actions import (
 from ginnel.core.node.captive import NO_DETECTION
 from ginnel.core.node.endpoints import LocalAddress
 from ginnel.core.node.names import Names
-from ginnel.core.node.own_network import KEEP_ALIVE_KEPT, OwnNetwork
+from ginnel.core.node.own_home import KEEP_ALIVE_KEPT
+from ginnel.core.node.own_network import OwnNetwork
 from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.relays import Relays
 from ginnel.wire import stun
