@@ -1,6 +1,6 @@
 import pytest
 
-from ginnel.lab.expected import TABLE, expected, expected_with_official, grid
+from ginnel.lab.expected import TABLE, expected, expected_with_official, grid, left_to_chance
 from ginnel.lab.kinds import KINDS, kind_named
 
 
@@ -34,9 +34,12 @@ def test_a_pair_with_an_official_end_comes_to_what_was_measured_between_official
 
 
 @pytest.mark.parametrize("easy", ["easy", "double-nat"])
-def test_with_an_official_end_a_bare_nat_is_reached_only_when_it_speaks_first(easy):
+def test_with_an_official_end_a_bare_nat_is_reached_for_certain_only_when_it_speaks_first(easy):
     assert of("easy-bare", easy, expected_with_official).path == "direct"
-    assert of(easy, "easy-bare", expected_with_official).path == "relay"
+    assert not of("easy-bare", easy, left_to_chance)
+    assert of(easy, "easy-bare", left_to_chance)
+    assert of("easy-bare", "easy-bare", left_to_chance)
+    assert not of("hard-random", "easy-bare", left_to_chance)
 
 
 @pytest.mark.parametrize(

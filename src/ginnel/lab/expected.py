@@ -128,8 +128,9 @@ def expected_with_official(a: Traits, b: Traits) -> Expected:
 
 
 def left_to_chance(a: Traits, b: Traits) -> bool:
-    """With an official end, between two bare Linux NATs, whose probe is earlier decides: nothing can be expected."""
-    return (role(a), role(b)) == ("bare", "bare")
+    """With an official end, where a bare Linux NAT is spoken to, whose probe is earlier decides: nothing can be
+    expected."""
+    return role(b) == "bare" and expected(a, b).technique == "quiet-punch"
 
 
 def grid(kinds: list[str]) -> str:
