@@ -15,6 +15,7 @@ use ginnel_wire::wireguard::{self, Message};
 use crate::Key;
 use crate::asides::{Aside, Origin, silence};
 use crate::coalesce::Coalescer;
+use crate::copies::Mark;
 use crate::counters::Count;
 use crate::filter::Verdict;
 use crate::peer::{Peer, wall_ms};
@@ -119,20 +120,33 @@ impl Inbound {
         }
         let mut bytes = 0;
         let mut renewed = false;
+        let mut copied = false;
+        let relayed = matches!(origin, Origin::Region(_));
+        let mut copies = peer.copies.lock();
         let mut tunnel = peer.tunnel(&shared.identity, now);
         for message in self.run.messages.drain(..) {
             let len = message.len();
+            let mark = Mark::of(&message);
             match tunnel.open(message, now, &mut self.replies) {
                 Ok((packet, event)) => {
                     bytes += len;
                     renewed |= event == Event::Keypair;
                     self.opened.push(packet);
+                    if let (true, Some(mark)) = (relayed, mark) {
+                        copies.note(mark, now);
+                    }
                 }
-                Err(error) => shared.counters.one(count_of(error)),
+                Err(error) => {
+                    shared.counters.one(count_of(error));
+                    copied |= error == TunnelError::Replay
+                        && !relayed
+                        && mark.is_some_and(|mark| copies.take(&mark, now));
+                }
             }
         }
         drop(tunnel);
-        if bytes > 0 {
+        drop(copies);
+        if bytes > 0 || copied {
             self.heard(shared, &peer, origin, bytes, now);
         }
         if renewed {
