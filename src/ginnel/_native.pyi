@@ -62,6 +62,11 @@ class Pump:
         """The peer restarted, so its sessions are dead. If there was one, or packets wait, a handshake begins at once
         by the steered path, repeated after 0.5, 1 and 2 s while nobody answers."""
 
+    def ask_inside(self, key: bytes, source: str, to: str) -> None:
+        """Ask the peer for a sign of life by data, through the direct way alone: a ping of protocol 99 from our address
+        to its. The answer comes up as "received". Nothing is sent without a direct way or a session. Raises ValueError
+        on a bad address or two families."""
+
     def remove_peer(self, key: bytes) -> None: ...
     def steer(self, key: bytes, endpoint: Address | None, region: int, *, socket: int = 0) -> None:
         """Send this peer's packets to the endpoint, by a side socket if one is named, and, when `region` is not 0, by

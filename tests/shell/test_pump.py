@@ -637,13 +637,18 @@ def test_a_relay_that_ends_the_connection_is_told(relayed: tuple[str, str, Door]
             assert a.wait_for_kind("relay-down")[1] == 7
 
 
-def test_both_ways_at_once_deliver_each_packet_once(far: tuple[Node, Node, Door]) -> None:
-    a, b, _ = far
-    link = ("192.0.2.1", "198.51.100.1")
+def join(a: Node, b: Node) -> tuple[str, str]:
+    """Their hosts reach each other by UDP as well, through the relay's; at these addresses."""
     run("ip", "-n", f"gp-r{RUN}-r", "link", "set", "lo", "up")
     run(*within(f"gp-r{RUN}-r", "sysctl", "-qw", "net.ipv4.ip_forward=1"))
-    run("ip", "-n", a.space, "route", "add", "198.51.100.0/24", "via", "192.0.2.9")
-    run("ip", "-n", b.space, "route", "add", "192.0.2.0/24", "via", "198.51.100.9")
+    run("ip", "-n", a.space, "route", "replace", "198.51.100.0/24", "via", "192.0.2.9")
+    run("ip", "-n", b.space, "route", "replace", "192.0.2.0/24", "via", "198.51.100.9")
+    return "192.0.2.1", "198.51.100.1"
+
+
+def test_both_ways_at_once_deliver_each_packet_once(far: tuple[Node, Node, Door]) -> None:
+    a, b, _ = far
+    link = join(a, b)
     a.pump.steer(b.key, (link[1], b.port), 1)
     b.pump.steer(a.key, (link[0], a.port), 1)
     with udp(a.space, a.ip) as sender, udp(b.space, b.ip) as receiver:
@@ -652,3 +657,42 @@ def test_both_ways_at_once_deliver_each_packet_once(far: tuple[Node, Node, Door]
         got = [receiver.recv(9) for _ in range(50)]
     assert sorted(got) == [bytes([number]) for number in range(50)]
     until(lambda: b.pump.counters()["wireguard.replay"] >= 40)
+
+
+def test_a_copy_by_udp_of_what_a_relay_has_just_brought_is_told_if_nobody_touched_it(
+    far: tuple[Node, Node, Door],
+) -> None:
+    a, b, _ = far
+    here = join(a, b)[1]
+    with udp(b.space, here) as postman:
+        postman.settimeout(PATIENCE)
+        assert a.ping(b.ip, count=1)
+        a.pump.steer(b.key, postman.getsockname(), 1)
+        assert a.ping(b.ip, count=2)  # by the relay: the postman has not been on his way yet
+        letter = [postman.recv(2048) for _ in range(2)][1]
+        b.pump.drain(100)
+        before = b.pump.counters()
+        postman.sendto(letter[:-1] + bytes([letter[-1] ^ 1]), (here, b.port))
+        until(lambda: b.pump.counters()["wireguard.replay"] > before["wireguard.replay"])
+        assert b.pump.drain(100) == []
+        postman.sendto(letter, (here, b.port))
+        assert b.wait_for_kind("received") == ("received", a.key, postman.getsockname())
+        assert b.pump.counters()["tun.out"] == before["tun.out"]
+
+
+@pytest.mark.parametrize("family", ["ip", "ip6"])
+def test_a_question_inside_the_tunnel_is_answered_and_goes_by_no_relay(
+    far: tuple[Node, Node, Door], family: str
+) -> None:
+    a, b, _ = far
+    addresses = join(a, b)
+    assert a.ping(b.ip, count=1)
+    sent = a.pump.counters()["relay.out"]
+    question = getattr(a, family), getattr(b, family)
+    a.pump.ask_inside(b.key, *question)  # without a direct way: nobody
+    a.pump.steer(b.key, (addresses[1], b.port), 1)
+    b.pump.steer(a.key, (addresses[0], a.port), 0)
+    a.pump.ask_inside(b.key, *question)
+    a.wait_for(lambda aside: aside == ("received", b.key, (addresses[1], b.port)))
+    assert a.pump.counters()["relay.out"] == sent
+    assert a.pump.counters()["tsmp.swallowed"] == b.pump.counters()["tsmp.swallowed"] == 1

@@ -11,6 +11,7 @@ use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::Key;
 use crate::asides::Origin;
+use crate::copies::Copies;
 use crate::flows::Flows;
 use crate::prefix::Prefix;
 
@@ -65,6 +66,8 @@ pub struct Peer {
     pub key: Key,
     /// Sessions; both directions take turns, a batch at a time. Made at first use: 10 KiB that an idle peer goes without.
     tunnel: Mutex<Option<Box<Tunnel>>>,
+    /// What a relay has just brought of it.
+    pub copies: Mutex<Copies>,
     /// What it may ask back.
     pub flows: Mutex<Flows>,
     /// Its prefixes.
@@ -88,6 +91,7 @@ impl Peer {
         Peer {
             key,
             tunnel: Mutex::new(None),
+            copies: Mutex::default(),
             flows: Mutex::default(),
             allowed: Mutex::default(),
             indices: Mutex::default(),

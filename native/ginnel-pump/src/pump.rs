@@ -32,6 +32,8 @@ use crate::timers::{self, Timers};
 use crate::tun::Tun;
 use crate::udp::Sockets;
 
+mod ask;
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PumpError {

@@ -121,6 +121,28 @@ impl Shared {
         messages.clear();
     }
 
+    /// Send messages by the direct way alone, if there is one. No traffic of the user: nobody is told. `messages` is
+    /// emptied.
+    pub fn transmit_directly(
+        &self,
+        peer: &Arc<Peer>,
+        messages: &mut Vec<BytesMut>,
+        sender: &mut Sender,
+    ) {
+        let steer = **peer.steer.load();
+        let Some(endpoint) = steer.endpoint.filter(|_| !peer.is_removed()) else {
+            return messages.clear();
+        };
+        self.timers.watch(peer);
+        for message in &*messages {
+            self.note_index(peer, message);
+        }
+        match steer.socket {
+            0 => sender.extend(endpoint, messages.drain(..)),
+            side => sender.extend_side(side, endpoint, messages.drain(..)),
+        }
+    }
+
     /// Learn which index a handshake message gives to this peer.
     fn note_index(&self, peer: &Arc<Peer>, message: &[u8]) {
         let (Some(Message::Initiation { sender }) | Some(Message::Response { sender, .. })) =

@@ -73,6 +73,7 @@ class Told:
     [
         (act.SetPeer(KEY, ("100.64.0.2/32",)), ("set_peer", KEY.raw, ("100.64.0.2/32",))),
         (act.ResetPeer(KEY), ("reset_peer", KEY.raw)),
+        (act.AskInside(KEY, "100.64.0.1", "100.64.0.2"), ("ask_inside", KEY.raw, "100.64.0.1", "100.64.0.2")),
         (act.RemovePeer(KEY), ("remove_peer", KEY.raw)),
         (
             act.Steer(KEY, Endpoint.parse("192.0.2.1:7"), RegionId(0)),

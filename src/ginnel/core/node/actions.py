@@ -35,6 +35,15 @@ class ResetPeer:
 
 
 @dataclass(frozen=True, slots=True)
+class AskInside:
+    """Ping the peer inside the tunnel, from our address to its, by the direct way alone: `Pump.ask_inside`."""
+
+    peer: NodeKey
+    source: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class RemovePeer:
     peer: NodeKey
 
@@ -250,6 +259,7 @@ class Health:
 Action = (
     SetPeer
     | ResetPeer
+    | AskInside
     | RemovePeer
     | Steer
     | SetAddresses
