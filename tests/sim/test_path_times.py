@@ -34,8 +34,8 @@ def drop(mesh: SimMesh, drops: Drops) -> Callable[[], None]:
     """Lose those datagrams from now on; call the result to end it."""
     send = mesh.network.send
 
-    def lossy(host: Host, port: int, to: Endpoint, packet: bytes) -> bool:
-        return True if drops(host, packet) else send(host, port, to, packet)
+    def lossy(host: Host, port: int, to: Endpoint, packet: bytes, ttl: int = 0) -> bool:
+        return True if drops(host, packet) else send(host, port, to, packet, ttl)
 
     mesh.network.send = lossy  # type: ignore[method-assign]
 
