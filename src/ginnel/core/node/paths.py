@@ -90,10 +90,10 @@ class PathChooser(PathDoubts):
         if by == self.endpoint:
             self._data.heard_here(now)
             self._missed_at = NEVER
+            self._timers.pop(Timer.SILENCE, None)
         else:
             self._data.heard_elsewhere(now)
         self._time_trial()
-        self._timers.pop(Timer.SILENCE, None)
         self._timers.pop(Timer.QUESTION, None)
         return self._steer(now)
 
