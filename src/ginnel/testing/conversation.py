@@ -29,9 +29,8 @@ FIRST_SOURCE_PORT = 20000
 SILENCE = 8.0
 QUESTIONS = 12  # of which at least one is answered, were one in ten packets lost
 TRUSTED_ON = 6.5  # a path that gives no more answers
-DIRECT_WITHIN = 6.0  # a trial of the path lasts 3 s, and 1 s more
+DIRECT_WITHIN = 4.5  # a trial of the path lasts 3 s, and 1 s more
 DIRECT_WITHIN_UNDER_LOSS = 50.0  # one in ten lost: now and then a path is left for the 30 s that one is shunned
-DIRECT_AGAIN_ONE_WAY = 110.0  # 30 and 60 s
 
 
 class Conversation:
@@ -90,13 +89,6 @@ class Conversation:
         return self._search.within(search) + (self._usual_patience() if found_before else DIRECT_WITHIN)
 
     def _usual_patience(self) -> float:
-        """Where one side only listens, all that speaks for the path is a keepalive each ten seconds: when a single one
-        is lost, the core leaves the path for half a minute and more; so it does where the two chose different ways."""
-        if self._body == STATEMENT and self._world.network.loss:
-            return float("inf")
-        two_ways = all(host.v4 is not None and host.v6 is not None for host in (self.a.host, self.b.host))
-        if self._body == STATEMENT and (two_ways or self._world.watch.settled_at > self._began):
-            return DIRECT_AGAIN_ONE_WAY
         return DIRECT_WITHIN_UNDER_LOSS if self._world.network.loss else DIRECT_WITHIN
 
     def _heard(self, _answer: Inner) -> None:

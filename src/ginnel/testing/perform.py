@@ -29,6 +29,8 @@ def perform(node: SimNode, action: act.Action) -> None:
             node.pump.set_peer(peer, allowed)
         case act.ResetPeer(peer):
             node.pump.reset_peer(peer)
+        case act.AskInside(peer):
+            node.pump.ask_inside(peer)
         case act.RemovePeer(peer):
             node.pump.remove_peer(peer)
         case act.SetFilter(rows):

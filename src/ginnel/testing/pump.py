@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ginnel.core.node.actions import NEVER_BY_RELAY, FilterRow
+from ginnel.core.node.actions import NEVER_BY_RELAY, NEVER_BY_UDP, FilterRow
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.testing.clock import VirtualClock
 from ginnel.testing.inner import Inner, PacketFilter, covers
@@ -19,7 +19,7 @@ from ginnel.testing.pump_peer import NEVER, PumpPeer
 from ginnel.words import Endpoint, Instant, NodeKey, RegionId
 
 MAGIC = b"\4sim"
-INITIATION, RESPONSE, DATA, KEEPALIVE = b"i", b"r", b"d", b"k"
+INITIATION, RESPONSE, DATA, KEEPALIVE, ASK, TOLD = b"i", b"r", b"d", b"k", b"q", b"t"
 HEAD = len(MAGIC) + 1 + 32 + 4 + 4 + 8
 QUIET = 0.5  # notices about one peer come no closer; what comes by UDP and by relays is told apart
 REKEY_TIMEOUT = 5.0
@@ -100,9 +100,11 @@ class StubPump:
         if (peer := self._peers.get(key)) is None:
             return
         before = (peer.endpoint, peer.region)
-        peer.endpoint, peer.socket, peer.region = endpoint, socket, NO_REGION if region == NEVER_BY_RELAY else region
+        peer.endpoint, peer.socket = endpoint, 0 if socket == NEVER_BY_UDP else socket
+        peer.region = NO_REGION if region == NEVER_BY_RELAY else region
+        peer.may_answer = (socket != NEVER_BY_UDP, region != NEVER_BY_RELAY)
         found = endpoint is not None and endpoint != before[0]
-        first = before == (None, NO_REGION) and (endpoint is not None or region != NO_REGION)
+        first = before == (None, NO_REGION) and (endpoint is not None or peer.region != NO_REGION)
         if (found or first) and peer.theirs is None and peer.queue:
             self._ask(key, peer)
 
@@ -154,6 +156,12 @@ class StubPump:
             peer.asked_at = now
             self._send(to, peer, INITIATION, b"")
 
+    def ask_inside(self, to: NodeKey) -> None:
+        """By the direct way alone; nothing is told of it."""
+        peer = self._peers.get(to)
+        if peer is not None and peer.theirs is not None and peer.endpoint is not None:
+            self._send_udp(peer.endpoint, self._packet(peer, ASK, b""), peer.socket)
+
     def received(self, by: Endpoint | RegionId, packet: bytes, socket: int = 0) -> None:
         """A WireGuard message. Its source only serves to answer a handshake, never to move the path."""
         kind, source = packet[4:5], NodeKey(packet[5:37])
@@ -176,23 +184,36 @@ class StubPump:
             self._confirm(source, peer)
         elif peer.theirs != theirs:
             self.counts["dead_session"] += 1
-        elif not peer.fresh(int.from_bytes(packet[45:HEAD], "big")):
-            self.counts["replay"] += 1
         else:
+            self._take_data(source, peer, by, packet)
+
+    def _take_data(self, source: NodeKey, peer: PumpPeer, by: Endpoint | RegionId, packet: bytes) -> None:
+        kind, counter, now = packet[4:5], int.from_bytes(packet[45:HEAD], "big"), self._clock.now
+        if not peer.fresh(counter):
+            self.counts["replay"] += 1
+            if isinstance(by, Endpoint) and peer.is_copy(counter, now):
+                self._tell_received(source, peer, by)
+        else:
+            if not isinstance(by, Endpoint):
+                peer.note_relayed(counter, now)
             self._heard(source, peer, by)
             peer.unheard, peer.doubted_since = False, None
-            if kind == DATA:
-                peer.spoke_at = self._clock.now
+            if kind != KEEPALIVE:
+                peer.spoke_at = now
                 self._plan_keepalive(source, peer)
+            if kind == DATA:
                 self._inward(source, peer, packet[HEAD:].translate(OPENING))
+            elif kind == ASK:
+                self._send(source, peer, TOLD, b"")
 
     def _respond(self, to: NodeKey, peer: PumpPeer, by: Endpoint | RegionId, socket: int) -> None:
-        """By the steered path; without one, back where the initiation came from."""
+        """By the steered path; without one, back where the initiation came from, unless that is forbidden."""
+        by_udp, by_relay = peer.may_answer
         if peer.endpoint is not None or peer.region:
             self._send(to, peer, RESPONSE, b"")
-        elif isinstance(by, Endpoint):
+        elif isinstance(by, Endpoint) and by_udp:
             self._send_udp(by, self._packet(peer, RESPONSE, b""), socket)
-        else:
+        elif not isinstance(by, Endpoint) and by_relay:
             self._send_relay(by, to, self._packet(peer, RESPONSE, b""))
 
     def _confirm(self, to: NodeKey, peer: PumpPeer) -> None:
@@ -251,8 +272,11 @@ class StubPump:
         return MAGIC + kind + self.key.raw + ends + payload.translate(SEALING)
 
     def _heard(self, key: NodeKey, peer: PumpPeer, by: Endpoint | RegionId) -> None:
-        now = self._clock.now
         peer.unanswered_since = None
+        self._tell_received(key, peer, by)
+
+    def _tell_received(self, key: NodeKey, peer: PumpPeer, by: Endpoint | RegionId) -> None:
+        now = self._clock.now
         direct = isinstance(by, Endpoint)
         if now - peer.noted_received.get(direct, NEVER) >= QUIET:
             peer.noted_received[direct] = now

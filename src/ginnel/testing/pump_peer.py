@@ -1,4 +1,4 @@
-"""One peer as the data plane knows it: how it is steered, its session, and what is due.
+"""One peer in the simulated data plane (pump.py): its session's counters, and when what was sent, heard and told.
 
 Room: testing.
 """
@@ -12,23 +12,26 @@ from ginnel.core.node.home_region import NO_REGION
 from ginnel.words import Endpoint, Instant, RegionId
 
 QUEUE = 128
+NOTE_EVERY, COPIES_KEPT, COPY_KEPT_FOR = 0.02, 50, 1.0  # what came by a relay just now
 WINDOW = 2048  # counters that may come late
 NEVER = Instant(float("-inf"))
 
 
 @dataclass(slots=True)
 class PumpPeer:
-    """What the data plane holds of one peer. `socket`: the side socket that reaches the endpoint; 0: none."""
+    """What the stub pump holds of one peer. `socket`: the side socket that reaches the endpoint; 0: none."""
 
     allowed: tuple[str, ...] = ()
     endpoint: Endpoint | None = None
     region: RegionId = NO_REGION
     socket: int = 0
+    may_answer: tuple[bool, bool] = (False, False)  # by UDP, by a relay, while no way is set
     theirs: int | None = None  # the process that the session is with
     queue: deque[bytes] = field(default_factory=lambda: deque(maxlen=QUEUE))
     counter: int = 0
     highest: int = -1  # counter that came in
     seen: set[int] = field(default_factory=set)
+    relayed: dict[int, Instant] = field(default_factory=dict)  # counters that came by a relay just now
     asked_at: Instant = NEVER  # for a session
     asking_since: Instant = NEVER
     noted_sent: Instant = NEVER
@@ -44,6 +47,19 @@ class PumpPeer:
         if self.theirs != theirs:
             self.theirs, self.highest = theirs, -1
             self.seen.clear()
+            self.relayed.clear()
+
+    def note_relayed(self, counter: int, now: Instant) -> None:
+        """So that its copy by UDP is known."""
+        if self.relayed and now - next(reversed(self.relayed.values())) < NOTE_EVERY:
+            return
+        if len(self.relayed) == COPIES_KEPT:
+            del self.relayed[next(iter(self.relayed))]
+        self.relayed[counter] = now
+
+    def is_copy(self, counter: int, now: Instant) -> bool:
+        """Whether a relay brought it just now. Once."""
+        return now - self.relayed.pop(counter, NEVER) <= COPY_KEPT_FOR
 
     def fresh(self, counter: int) -> bool:
         """Not seen before, nor older than the window."""

@@ -176,6 +176,15 @@ def test_data_by_another_way_does_not_vouch_for_the_path_in_use() -> None:
     assert set(probed(path.sent(Instant(T0 + 1.31)))) == {PUBLIC}
 
 
+def test_data_by_another_way_does_not_put_the_question_off() -> None:
+    path = direct()
+    path.received(PUBLIC, T0)
+    path.sent(Instant(T0 + 0.1))
+    path.sent(Instant(T0 + 0.6))
+    path.received(LAN, Instant(T0 + 0.7))
+    assert (T0 + SILENCE_IS_SUSPECT, Probe(PUBLIC, Purpose.HEARTBEAT)) in run(path, T0 + 1.3)
+
+
 def test_silence_is_no_news_where_nothing_is_sent() -> None:
     path = direct()
     path.received(PUBLIC, Instant(T0 + 2))
