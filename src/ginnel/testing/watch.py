@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MINUTE = 60.0
 TO_ONE_ENDPOINT = 150  # a minute: 8 + 60 probes to one that is silent, as many answers, some slack
-OF_ONE_CONTACT = 200  # a minute: a first search, then 45 probes, as many answers, 12 calls
+OF_ONE_CONTACT = 220  # a minute: a first search, then 45 probes, as many answers, 12 calls, 20 words about punching
 OF_A_NODE = 60  # a minute, beside its contacts
 IDLE_AFTER = 150.0  # 45 s of activity after the last packet, 90 s of asking for a session, some slack
 RECOVERS_IN = 4.0  # from what befalls the network, if nothing else is said
