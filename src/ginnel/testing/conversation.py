@@ -31,7 +31,6 @@ QUESTIONS = 12  # of which at least one is answered, were one in ten packets los
 TRUSTED_ON = 6.5  # a path that gives no more answers
 DIRECT_WITHIN = 4.5  # a trial of the path lasts 3 s, and 1 s more
 DIRECT_WITHIN_UNDER_LOSS = 50.0  # one in ten lost: now and then a path is left for the 30 s that one is shunned
-MISTAKEN = 60.0  # where only one speaks, a way that died may be taken for one that carries no data (AFTER_CONVICTION)
 
 
 class Conversation:
@@ -87,8 +86,7 @@ class Conversation:
         if search is None or self._search is None:
             return self._usual_patience()
         found_before = self.direct_after is not None
-        mistaken = MISTAKEN if found_before and self._body == STATEMENT else 0.0
-        return self._search.within(search) + mistaken + (self._usual_patience() if found_before else DIRECT_WITHIN)
+        return self._search.within(search) + (self._usual_patience() if found_before else DIRECT_WITHIN)
 
     def _usual_patience(self) -> float:
         return DIRECT_WITHIN_UNDER_LOSS if self._world.network.loss else DIRECT_WITHIN

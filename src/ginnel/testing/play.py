@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from ginnel.core.node.constants import ENDPOINTS_FRESH_ENOUGH
 from ginnel.testing.conversation import PORT as CONVERSATION_PORT
 from ginnel.testing.memory import held
 from ginnel.testing.mesh import SimMesh
@@ -61,7 +60,6 @@ class Player:
         for line in plan.describe():
             self.mesh.watch.note(f"# {line}")
         self.mesh.watch.stir("everybody starts", STARTED_IN)
-        self._rebooted_at = float("-inf")
         self._build()
         self._schedule()
 
@@ -130,9 +128,6 @@ class Player:
 
     def _talk(self, talk: Talk) -> None:
         a, b = self.mesh.nodes[talk.a], self.mesh.nodes[talk.b]
-        believed = self._rebooted_at + ENDPOINTS_FRESH_ENOUGH - self.mesh.clock.now
-        if believed > 0.0:
-            self.mesh.watch.stir("", believed + NAT_PASSED_IN)
         permitted = self.mesh.control.permits(a, b, CONVERSATION_PORT)
         self.mesh.talk(
             talk.a, talk.b, every=talk.every, for_seconds=talk.seconds, one_way=talk.one_way, expect=permitted
@@ -146,8 +141,6 @@ class Player:
     # --- faults: the names in a plan ---
 
     def reboot_nat(self, fault: Fault) -> None:
-        """Who is silent does not notice: what STUN said before is believed for a while yet."""
-        self._rebooted_at = self.mesh.clock.now
         self.mesh.reboot_nat(fault.who[0])
         self.mesh.watch.stir("", NAT_PASSED_IN)
 
