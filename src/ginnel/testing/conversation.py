@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from ginnel.testing.inner import Inner
 from ginnel.testing.oracle_search import Search
-from ginnel.testing.patience import SearchPatience
 from ginnel.words import Instant
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Conversation:
         self._direct_at = world.clock.now
         self._unanswered = 0
         self._were_direct = False
-        self._search = SearchPatience(facts, a, b) if facts is not None else None
+        self._search = facts.search_patience(a, b) if facts is not None else None
         a.listeners[self._source_port] = self._heard
 
     def step(self) -> None:

@@ -10,6 +10,7 @@ from ginnel.testing.network import Host
 from ginnel.testing.node import SimNode, World
 from ginnel.testing.oracle import Verdict, verdict
 from ginnel.testing.oracle_search import Search, chain, search
+from ginnel.testing.patience import SearchPatience
 
 ORDINARY_LOSS = 0.1
 
@@ -21,6 +22,11 @@ class Facts:
         self.world = world
         self._verdicts: dict[tuple[str, str], Verdict] = {}
         self._searches: dict[tuple[str, str], Search | None] = {}
+        self._patience: dict[frozenset[str], SearchPatience] = {}
+
+    def search_patience(self, a: SimNode, b: SimNode) -> SearchPatience:
+        """What a search was spent on is remembered from one conversation of the two to the next."""
+        return self._patience.setdefault(frozenset((a.name, b.name)), SearchPatience(self, a, b))
 
     def direct(self, a: SimNode, b: SimNode) -> bool:
         """`a` sends to `b` by UDP alone."""

@@ -35,6 +35,10 @@ class SearchPatience:
         if not direct and (stirred or not self._facts.quiet(self._a, self._b)):
             self._spent_at = now
 
+    def unwatched(self, now: Instant) -> None:
+        """They send without a conversation that looks back: what becomes of that search is not seen."""
+        self._spent_at = now
+
     def within(self, search: Search) -> float:
         """Seconds."""
         return search.within if self._spent_at == NEVER else float("inf")

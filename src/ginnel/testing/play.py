@@ -135,6 +135,8 @@ class Player:
 
     def _intrude(self, a: str, b: str) -> None:
         """What the policy forbids is tried; the watch sees to it that nothing comes of it."""
+        nodes = self.mesh.nodes
+        self.mesh.facts.search_patience(nodes[a], nodes[b]).unwatched(self.mesh.clock.now)
         self.mesh.send(a, b, b"may I?", port=OTHER_PORT)
         self.mesh.send(a, b, b"may I?", port=LOW_PORT)
 
