@@ -271,6 +271,14 @@ def test_a_peer_that_does_not_ping_back_is_called_soon_after_the_path_is_proven(
     assert run(knows, T0 + 1.1 + CALL_BACK_AFTER) == []
 
 
+def test_a_call_that_waits_for_the_gap_goes_out_when_it_ends_whatever_the_difference_is_rounded_to() -> None:
+    for step in range(200):
+        path = chooser(PUBLIC)
+        path.sent(began := Instant(1023.1 + step * 0.00137))  # from 1024 on a float has one bit less for the rest
+        path.ponged(Proven(PUBLIC, 0.04), Instant(began + 0.05))
+        assert [action for _, action in run(path, began + 1.5)].count(Invite()) == 1, step
+
+
 def test_who_calls_while_we_think_we_have_a_path_makes_us_ask_and_not_wait_long() -> None:
     path = direct()
     assert probed(path.called([LAN], Instant(T0 + 2))) == [PUBLIC, LAN]

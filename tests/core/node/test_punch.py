@@ -295,3 +295,15 @@ def test_a_search_that_runs_ends_when_it_is_allowed_no_more(why: str) -> None:
         side.fired.clear()
     assert world.run(30.0, world.both_direct) is None
     assert not any(side.fired or side.sockets for side in world.sides)
+
+
+@pytest.mark.parametrize("why", ["allowed", "metered"])
+def test_a_session_that_has_begun_opens_no_search_when_it_is_allowed_no_more(why: str) -> None:
+    world = World("easy", "random", 2)
+    world.run(BEGINS_AFTER + 0.1)
+    assert all(side.puncher._sessions for side in world.sides)
+    for side in world.sides:
+        setattr(side.puncher, why, why == "metered")
+        side.puncher.rules_changed()
+    world.run(BEGINS_AFTER + 6.0)
+    assert 0 < max(side.most_open for side in world.sides) < 16
