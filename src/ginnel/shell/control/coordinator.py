@@ -101,6 +101,7 @@ class Coordinator:
         loaded = self.store.load()
         self.registry.apply(loaded.rows)
         self.registry.resume_ids(**{name: loaded.numbers.get(name, 0) for name in ("user", "node", "key")})
+        self.registry.fleet.resume_ids(relay=loaded.numbers.get("relay", 0), token=loaded.numbers.get("relay token", 0))
         self.registry.withheld = loaded.withheld
         self.registry.renumber()
         now, wall = self.now(), self.wall()
