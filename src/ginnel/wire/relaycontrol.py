@@ -5,7 +5,7 @@ Room: wire. JSON bytes become messages and back. No sockets, clocks, randomness 
     relay                                              server
       POST /machine/relay/register  RelayHello      ->
                                                     <-   RelayWelcome
-      POST /machine/relay/stream    RelayHello      ->
+      POST /machine/relay/stream                    ->
                                                     <-   RelayOrder, framed and compressed as maps are, without end
       POST /machine/relay/report    RelayReport     ->
                                                     <-   RelayWelcome
@@ -31,8 +31,8 @@ ShortText = Annotated[str, msgspec.Meta(max_length=1024)]
 
 
 class RelayHello(Message, frozen=True):
-    """`token`: the one-shot secret, at the first registration alone. `node`: as it is to stand in the DERP map; its name
-    and region are the server's to give. `mesh`: it can be meshed with others."""
+    """`token`: the one-shot secret, at the first registration alone. `node`: as it is to stand in the DERP map; its
+    name and region are the server's to give. `mesh`: it can be meshed with others."""
 
     key: NodeKey
     node: DERPNode
@@ -59,7 +59,7 @@ class RelayReport(Message, frozen=True):
 
     node: DERPNode | None = None
     clients: Int = 0
-    counters: dict[str, Int] = {}
+    counters: dict[str, Int] | None = None
     mesh_links: Int = 0
     drain: bool | None = None
 

@@ -64,6 +64,7 @@ class DerpViews:
     ) -> None:
         """`spread`: region -> how many of its first nodes may change places."""
         self.full = full
+        self.made_of = (full, edits, tuple(views), spread or {})
         self._edited = edited(full, edits)
         self._names_only = edits.names_only
         self._views = views

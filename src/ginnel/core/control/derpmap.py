@@ -56,9 +56,7 @@ def full_map(
     return DERPMap(home_params=params, regions=dict(sorted(merged.items())))
 
 
-def _with_fleet(
-    merged: dict[int, DERPRegion], fleet: list[Standing], regions: Mapping[int, FleetRegion]
-) -> set[int]:
+def _with_fleet(merged: dict[int, DERPRegion], fleet: list[Standing], regions: Mapping[int, FleetRegion]) -> set[int]:
     """Put the relays into their regions; those that drain come last. Returns the regions that drain as a whole."""
     by_region: dict[int, list[Standing]] = {}
     for standing in fleet:
@@ -108,9 +106,7 @@ def second_region(own: DERPRegion, addresses: Sequence[str]) -> DERPRegion:
     ipv4 = next((str(ip) for ip in parsed if isinstance(ip, IPv4Address)), "none")
     ipv6 = next((str(ip) for ip in parsed if not isinstance(ip, IPv4Address)), "none")
     number = own.region_id + 1
-    nodes = [
-        replace(node, name=f"{number}a", region_id=number, ipv4=ipv4, ipv6=ipv6) for node in own.nodes or ()
-    ]
+    nodes = [replace(node, name=f"{number}a", region_id=number, ipv4=ipv4, ipv6=ipv6) for node in own.nodes or ()]
     return replace(
         own,
         region_id=number,

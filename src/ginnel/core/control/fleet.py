@@ -136,6 +136,7 @@ class _Tracked:
     good: bool = True  # the latest result
     looked_at: Instant = Instant(float("-inf"))
     why: str = ""
+    watched: bool = True
     again: bool = False  # looked at anew as soon as the probe under way is done
 
 
@@ -171,8 +172,9 @@ class Fleet:
         self._relays[relay] = _Tracked(Probing(), now)
         return [Moved(relay, Probing()), *self.tick(now)]
 
-    def restored(self, relay: int, kept: Kept, now: Instant, until: Instant) -> None:
-        """A relay that was there before a restart, in the map if it was: a start is no reason to move anybody."""
+    def restored(self, relay: int, kept: Kept, now: Instant, until: Instant, *, watched: bool = True) -> None:
+        """A relay that was there before a restart, in the map if it was: a start is no reason to move anybody.
+        `watched`: whether it is probed."""
         states: dict[Kept, State] = {
             "joined": Probing(),
             "in": InMap(),
@@ -181,8 +183,8 @@ class Fleet:
             "drained": Drained(),
         }
         state = states[kept]
-        due = None if kept == "drained" else self._spread(now, self.rules.interval / 2)
-        self._relays[relay] = _Tracked(state, due)
+        due = None if kept == "drained" or not watched else self._spread(now, self.rules.interval / 2)
+        self._relays[relay] = _Tracked(state, due, watched=watched)
 
     def removed(self, relay: int) -> None:
         self._relays.pop(relay, None)
@@ -190,7 +192,7 @@ class Fleet:
     def hint(self, relay: int, now: Instant) -> list[Action]:
         """Something happened to it, such as the end of its stream: look now."""
         tracked = self._relays.get(relay)
-        if tracked is None or isinstance(tracked.state, Drained):
+        if tracked is None or not tracked.watched or isinstance(tracked.state, Drained):
             return []
         if tracked.busy:
             tracked.again = True
@@ -214,8 +216,10 @@ class Fleet:
         tracked = self._relays[relay]
         match tracked.state:
             case Draining():
-                tracked.due = now
+                tracked.due = now if tracked.watched else None
                 return [*self._move(relay, tracked, InMap(), ""), *self.tick(now)]
+            case Drained() if not tracked.watched:
+                return self._move(relay, tracked, InMap(), "")
             case Drained():
                 tracked.due = now
                 return [*self._move(relay, tracked, Probing(), ""), *self.tick(now)]
@@ -294,7 +298,8 @@ class Fleet:
     # --- the server's own network ----------------------------------------------------------------------------
 
     def _standing(self) -> Iterator[_Tracked]:
-        return (t for t in self._relays.values() if isinstance(t.state, InMap | Failing | Draining))
+        """Those in the map that are looked at."""
+        return (t for t in self._relays.values() if t.watched and isinstance(t.state, InMap | Failing | Draining))
 
     def _is_last(self, relay: int) -> bool:
         return not any(self.in_map(other) for other in self._relays if other != relay)
@@ -317,7 +322,8 @@ class Fleet:
 
     def _look_at_others(self, relay: int, now: Instant) -> None:
         """Whether it is that relay or this server is told by the others."""
-        others = [t for r, t in self._relays.items() if r != relay and not t.busy and isinstance(t.state, InMap)]
+        others = [t for r, t in self._relays.items() if r != relay and t.watched and not t.busy]
+        others = [t for t in others if isinstance(t.state, InMap)]
         start = self.entropy(1)[0] % len(others) if others else 0
         for tracked in (others[start:] + others[:start])[:CONFIRMED_BY]:
             tracked.due = now

@@ -36,7 +36,7 @@ MAX_TAGS = 64
 MAX_ROUTES = 256
 MAX_NODES_PER_MACHINE = 16  # user switching makes a few; a machine key that makes more is refused
 MAX_RELAYS = 1_024  # of the fleet
-MAX_RELAY_BODY = 16 * 1024  # bytes of what a relay says at once
+DRAIN_TIME = 600.0  # seconds that a relay's clients have to leave it, unless an admin says otherwise
 
 # --- time ------------------------------------------------------------------------------------------------------
 MIN_CAPABILITY = 113  # Tailscale 1.80

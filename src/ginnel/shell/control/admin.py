@@ -26,6 +26,8 @@ from ginnel.core.control import limits
 from ginnel.core.control.login import owner_names
 from ginnel.core.control.records import Audit, Node, PreauthKey, Row, Status, User
 from ginnel.core.control.registry import Refused
+from ginnel.shell.control.admin_relays import VERBS as RELAY_VERBS
+from ginnel.shell.control.admin_relays import RelayAdmin
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.store import StoreUnavailable
 from ginnel.wire.invite import Invite, encode_invite
@@ -111,13 +113,14 @@ class Joining:
     pin: bytes | None
 
 
-Verb = tuple[type[_Arguments], Callable[["Admin", Any, str], Awaitable[Any]]]
+Verb = tuple[type[msgspec.Struct], Callable[["Admin", Any, str], Awaitable[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
     coordinator: Coordinator
     joining: Joining
+    relays: RelayAdmin
 
     async def users_list(self, _: Nothing, actor: str) -> Any:  # noqa: ARG002
         return [_user(user) for user in self.coordinator.registry.users.values()]
@@ -330,6 +333,13 @@ VERBS: dict[str, Verb] = {
     "audit.list": (Nothing, Admin.audit_list),
     "server.info": (Nothing, Admin.server_info),
 }
+
+
+def _of_relays(run: Callable[[RelayAdmin, Any, str], Awaitable[Any]]) -> Callable[[Admin, Any, str], Awaitable[Any]]:
+    return lambda admin, arguments, actor: run(admin.relays, arguments, actor)
+
+
+VERBS |= {name: (kind, _of_relays(run)) for name, (kind, run) in RELAY_VERBS.items()}
 
 
 def make_admin_app(admin: Admin) -> Starlette:

@@ -71,6 +71,34 @@ class RelayConfig(_Table, frozen=True):
     members_only: bool = True
 
 
+class RelayViewConfig(_Table, frozen=True):
+    """What machines with one of these tags, or of one of these users, see of the DERP map. Regions by number or code."""
+
+    tags: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    regions: tuple[int | str, ...] | None = None
+    omit: tuple[int | str, ...] = ()
+    names_only: bool | None = None
+
+
+class RelaysConfig(_Table, frozen=True):
+    """The fleet. `extra`: DERP maps by file or URL, looked at again every `refresh` seconds. `scores`: factors on
+    clients' latency by region. Regions by number or code. `probe_*`: see docs/fleet.md."""
+
+    extra: tuple[str, ...] = ()
+    refresh: float = 3600.0
+    remove: tuple[int | str, ...] = ()
+    avoid: tuple[int | str, ...] = ()
+    no_home: tuple[int | str, ...] = ()
+    scores: dict[str, float] = {}
+    names_only: bool = False
+    spread: bool = True
+    probe_interval: float = 15.0
+    probe_failures: int = 3
+    probe_recoveries: int = 2
+    view: tuple[RelayViewConfig, ...] = ()
+
+
 class ServerConfig(_Table, frozen=True):
     """`url`: as clients reach the server. `listen`, `listen_http`, `stun_listen`: "ip:port" each. `listen_plain`: HTTP
     without TLS, for a proxy in front. `policy`: a file, read at the start and again on SIGHUP."""
@@ -87,6 +115,7 @@ class ServerConfig(_Table, frozen=True):
     key_days: float = 0.0
     dns: DnsConfig = DnsConfig()
     relay: RelayConfig = RelayConfig()
+    relays: RelaysConfig = RelaysConfig()
     regions: dict[str, RegionConfig] = {}
 
 
@@ -159,8 +188,25 @@ def _checked(config: ServerConfig) -> ServerConfig:
         )
     for endpoint in (*config.listen, *config.listen_http, *config.stun_listen, *config.listen_plain):
         split_endpoint(endpoint)
+    _check_relays(config.relays)
     dns = msgspec.structs.replace(config.dns, base_domain=domain)
     return msgspec.structs.replace(config, url=url, dns=dns)
+
+
+def _check_relays(relays: RelaysConfig) -> None:
+    if relays.probe_interval < 1 or relays.probe_failures < 1 or relays.probe_recoveries < 1:
+        raise ConfigError("relays.probe_interval, probe_failures and probe_recoveries are 1 or more")
+    if relays.refresh < 10:
+        raise ConfigError("relays.refresh is 10 seconds or more")
+    for source in relays.extra:
+        if not source.startswith(("/", "https://", "http://")):
+            raise ConfigError(f"relays.extra: expected an absolute path or an http(s) URL, got {source!r}")
+    for view in relays.view:
+        if not view.tags and not view.users:
+            raise ConfigError("relays.view: a view needs the tags or the users that it is for")
+    for region, score in relays.scores.items():
+        if not 0 < score <= 1000:
+            raise ConfigError(f"relays.scores: the score of {region} must lie above 0; 1 changes nothing")
 
 
 def split_endpoint(text: str) -> tuple[str, int]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from ginnel.core.channel import (
     Body,
@@ -29,11 +30,14 @@ from ginnel.core.control.login import Caller
 from ginnel.core.control.mapper import Stream
 from ginnel.core.control.records import Node
 from ginnel.shell.control.coordinator import Coordinator
+from ginnel.shell.control.fleet_links import StreamLink
 from ginnel.shell.control.logins import Failure
+from ginnel.shell.control.relay_requests import PREFIX, RelayDoor
 from ginnel.shell.control.strangers import Strangers
 from ginnel.wire.read import WireError
-from ginnel.wire.tailcfg import MapRequest, RegisterRequest, RegisterResponse, decode_request, encode
-from ginnel.words import ChallengeKey, MachinePrivate
+from ginnel.wire.relaycontrol import RelayHello, RelayReport, RelayWelcome
+from ginnel.wire.tailcfg import MapRequest, RegisterRequest, RegisterResponse, decode, decode_request, encode
+from ginnel.words import ChallengeKey, MachineKey, MachinePrivate
 
 log = logging.getLogger("ginnel.control")
 JSON = (("content-type", "application/json"),)
@@ -80,6 +84,7 @@ class ControlConnection(asyncio.Protocol):
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._streaming: set[int] = set()  # requests for a map stream that are still open
         self._maps: dict[int, Stream] = {}
+        self._relays: dict[int, StreamLink] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._asked = False  # a request has come
         self._heard = self._busy = 0.0  # the loop's time of the last bytes, and of the last request under way
@@ -108,7 +113,7 @@ class ControlConnection(asyncio.Protocol):
         if verdict:
             self.let_go(verdict)
             return
-        if self._maps and now - self._heard >= limits.PING_AFTER:
+        if (self._maps or self._relays) and now - self._heard >= limits.PING_AFTER:
             with suppress(ChannelError):
                 self._write(self._channel.ping())
         self._timer = self._loop.call_later(limits.REQUEST_TIMEOUT / 2, self._check)
@@ -122,11 +127,11 @@ class ControlConnection(asyncio.Protocol):
             return "no_request"
         if any(now - incoming.since >= limits.REQUEST_TIMEOUT for incoming in self._incoming.values()):
             return "slow_request"
-        if self._maps or self._tasks:
+        if self._maps or self._tasks or self._relays:
             self._busy = now
         elif now - self._busy >= limits.IDLE_TIMEOUT:
             return "idle"
-        return "dead" if self._maps and now - self._heard >= limits.DEAD_AFTER else ""
+        return "dead" if (self._maps or self._relays) and now - self._heard >= limits.DEAD_AFTER else ""
 
     # --- asyncio ---------------------------------------------------------------------------------------------
 
@@ -148,7 +153,7 @@ class ControlConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         if self._timer is not None:
             self._timer.cancel()
-        for number in list(self._incoming) + list(self._tasks) + list(self._maps):
+        for number in [*self._incoming, *self._tasks, *self._maps, *self._relays]:
             self._forget(number)
         self._strangers.discard(self, self.source)
         self._closed()
@@ -192,6 +197,9 @@ class ControlConnection(asyncio.Protocol):
         stream = self._maps.pop(number, None)
         if stream is not None:
             self._coordinator.close_stream(stream)
+        link = self._relays.pop(number, None)
+        if link is not None and self._coordinator.relays is not None:
+            self._coordinator.relays.close(link)
 
     def _give_up(self, number: int) -> None:
         """The client hears of it, unless it is gone: one that waits for an answer would wait for ever."""
@@ -211,6 +219,8 @@ class ControlConnection(asyncio.Protocol):
                 self._tasks[number] = self._spawn(self._register(number, request))
             elif path == "/machine/map" and incoming.request.method == "POST":
                 self._map(number, decode_request(MapRequest, body))
+            elif path.startswith(PREFIX) and incoming.request.method == "POST" and self._coordinator.relays is not None:
+                self._relay(number, path.removeprefix(PREFIX), body, self._coordinator.relays)
             elif path == "/machine/whoami":
                 self._respond(number, 200, TEXT, self._who_asks())
             elif path.startswith("/machine/"):
@@ -269,6 +279,46 @@ class ControlConnection(asyncio.Protocol):
         else:
             self._coordinator.close_stream(stream)
 
+    def _relay(self, number: int, what: str, body: bytes, door: RelayDoor) -> None:
+        machine = self._channel.machine
+        if door.knows(machine):
+            self._strangers.discard(self, self.source)
+        match what:
+            case "register":
+                self._answer_later(number, door.register(machine, decode(RelayHello, body)))
+            case "report":
+                self._answer_later(number, door.report(machine, decode(RelayReport, body)))
+            case "stream":
+                self._open_relay(number, machine, door)
+            case _:
+                self._fail(number, Failure(404, "not found"))
+
+    def _answer_later(self, number: int, work: Coroutine[Any, Any, RelayWelcome]) -> None:
+        self._tasks[number] = self._spawn(self._welcome(number, work))
+
+    async def _welcome(self, number: int, work: Coroutine[Any, Any, RelayWelcome]) -> None:
+        try:
+            answer = await work
+        except Exception:  # what a stranger sends must not end the task group, and the server with it
+            log.exception("a relay's request failed")
+            answer = RelayWelcome(error="the server failed; its log says why")
+        self._tasks.pop(number, None)
+        self._respond(number, 200, JSON, encode(answer))
+
+    def _open_relay(self, number: int, machine: MachineKey, door: RelayDoor) -> None:
+        if not door.knows(machine):
+            self._fail(number, Failure(403, "this relay is not of the fleet"))
+            return
+        self._streaming.add(number)
+        self._respond(number, 200, (), b"", end=False)
+        link = door.open(machine, _MapSink(self, number)) if number in self._streaming else Failure(410, "gone")
+        if isinstance(link, Failure):
+            return
+        if number in self._streaming:
+            self._relays[number] = link
+        else:
+            door.close(link)
+
     def _fail(self, number: int, failure: Failure) -> None:
         self._respond(number, failure.status, TEXT, failure.text.encode() + b"\n")
 
@@ -293,6 +343,7 @@ class ControlConnection(asyncio.Protocol):
 
     def finish_map(self, number: int) -> None:
         self._maps.pop(number, None)
+        self._relays.pop(number, None)
         self._streaming.discard(number)
         try:
             self._write(self._channel.send(number, b"", end=True))

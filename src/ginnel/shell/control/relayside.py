@@ -11,7 +11,10 @@ from pathlib import Path
 
 from ginnel.shell.control.config import ServerConfig, host_of, port_of, split_endpoint
 from ginnel.shell.control.run import RelayBeside, StartError
+from ginnel.shell import relay_native
 from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings, listen_anywhere
+from ginnel.shell.relay_orders import RelayOrders
+from ginnel.wire.relaycontrol import RelayOrder
 from ginnel.wire.tailcfg import DERPRegion
 from ginnel.words import NodeKey, RegionId, WallTime
 
@@ -19,6 +22,21 @@ from ginnel.words import NodeKey, RegionId, WallTime
 class StartedRelay(RelayBeside):
     def __init__(self, relay: EmbeddedRelay) -> None:
         self._relay = relay
+        self._orders = RelayOrders(relay.native, lambda _: None)
+
+    @property
+    def key(self) -> NodeKey:
+        return self._relay.key
+
+    @property
+    def can_mesh(self) -> bool:
+        return relay_native.can_mesh()
+
+    def send(self, order: RelayOrder) -> None:
+        self._orders.take(order)
+
+    def clients(self) -> int:
+        return relay_native.client_count(self._relay.native)
 
     @property
     def region(self) -> DERPRegion:

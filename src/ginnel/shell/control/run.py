@@ -20,14 +20,19 @@ from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from ginnel.core.control.derpmap import derp_map_of
+from ginnel.core.control.derp_views import DerpViews, Edits
 from ginnel.core.control.mapper import Surroundings
 from ginnel.core.control.records import Audit, Row, User
 from ginnel.core.control.registry import Refused
 from ginnel.shell.control.admin import Admin, AdminProtocol, CreateKey, Joining, make_admin_app
-from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint, static_regions
+from ginnel.shell.control.admin_relays import Asked, RelayAdmin
+from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint
 from ginnel.shell.control.connection import ControlConnection
 from ginnel.shell.control.coordinator import Coordinator, Settings
+from ginnel.shell.control.fleet import RelayFleet, prober_of
+from ginnel.shell.control.fleet_extra import ExtraMaps
+from ginnel.shell.control.fleet_links import FleetMembers
+from ginnel.shell.control.fleet_settings import fleet_settings
 from ginnel.shell.control.front import Doorkeeper, FrontProtocol
 from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
 from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, NOISE_KEY, SPLICE_SOCKET
@@ -35,6 +40,7 @@ from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
 from ginnel.shell.control.web import make_app
 from ginnel.shell.descriptors import allow_descriptors
+from ginnel.wire.relaycontrol import RelayOrder
 from ginnel.wire.tailcfg import DERPMap, DERPRegion, DNSConfig, Resolver, encode
 from ginnel.words import ChallengeKey, MachinePrivate, NodeKey, WallTime
 
@@ -54,6 +60,12 @@ class RelayBeside(Protocol):
     def region(self) -> DERPRegion: ...
     @property
     def pin(self) -> bytes | None: ...
+    @property
+    def key(self) -> NodeKey: ...
+    @property
+    def can_mesh(self) -> bool: ...
+    def send(self, order: RelayOrder) -> None: ...
+    def clients(self) -> int: ...
     def add_member(self, key: NodeKey) -> None: ...
     def remove_member(self, key: NodeKey) -> None: ...
     def tick(self) -> bool: ...
@@ -81,7 +93,11 @@ class ControlServer:
         self.strangers = Strangers(ControlConnection.let_go)
         self.coordinator: Coordinator
         self.admin: Admin
-        self.derp_map = DERPMap()
+        self.fleet: RelayFleet
+        self.extras: ExtraMaps
+        self.on_full_map: list[Callable[[DERPMap], None]] = []
+        """Called with the full map, every node with all its addresses, at each change."""
+        self._views = DerpViews(DERPMap(), Edits())
         self._store: Store | None = None
 
     async def __aenter__(self) -> Self:
@@ -110,33 +126,60 @@ class ControlServer:
         splice = self._state / SPLICE_SOCKET
         if self._start_relay is not None:
             self._relay = self._start_relay(config, self._state, splice)
-        self.derp_map = self._derp_map()
-        settings = Settings(config.url, surroundings_of(config, self.derp_map), config.key_days * 86400 or None)
-        self.coordinator = Coordinator(settings, self._store, self._relay)
+        settings = Settings(config.url, surroundings_of(config, self._views), config.key_days * 86400 or None)
+        prober = prober_of(key)
+        members = FleetMembers(frozenset([prober.own.public()]), self._relay)
+        self.coordinator = Coordinator(settings, self._store, members)
+        self.extras = ExtraMaps(config.relays.extra, config.relays.refresh, self._state, self._extras_changed)
+        self.fleet = RelayFleet(
+            self.coordinator,
+            fleet_settings(config, key.public(), self._relay),
+            prober,
+            members,
+            self._relay,
+            self._map_changed,
+        )
         try:
             self.coordinator.load()
+            self.extras.load()
+            self.fleet.extras = self.extras.maps
+            await self.fleet.load()
+            self.coordinator.relays = self.fleet
         except StoreUnavailable as error:
             raise StartError(str(error)) from None
         pin = self._relay.pin if self._relay is not None else None
-        self.admin = Admin(self.coordinator, Joining(config.url, key.public(), pin))
+        relays = RelayAdmin(self.fleet, self.extras, Asked(config.url, key.public(), pin))
+        self.admin = Admin(self.coordinator, Joining(config.url, key.public(), pin), relays)
         await self._first_user()
         await self.load_policy_file()
         await self._listen(key, splice)
         self._runners.append(self._group.create_task(self.coordinator.run()))
+        self._runners.append(self._group.create_task(self.fleet.run()))
+        self._runners.append(self._group.create_task(self.extras.run()))
         if self._relay is not None:
             self._runners.append(self._group.create_task(self._keep_relay_fresh(self._relay)))
 
-    def _derp_map(self) -> DERPMap:
-        own = self._relay.region if self._relay is not None else None
-        return derp_map_of(own, self.config.relay.second_addresses, static_regions(self.config))
+    @property
+    def derp_map(self) -> DERPMap:
+        """As who is nobody in particular sees it."""
+        return self._views.default
+
+    def _map_changed(self, full: DERPMap, views: DerpViews) -> None:
+        self._views = views
+        self.coordinator.surroundings_replaced(surroundings_of(self.config, views))
+        for tell in self.on_full_map:
+            tell(full)
+
+    def _extras_changed(self) -> None:
+        self.fleet.extras = self.extras.maps
+        self.fleet.refresh()
 
     async def _keep_relay_fresh(self, relay: RelayBeside) -> None:
         """Its certificate may be renewed; then the pin in the DERP map changes, and every node is told."""
         while True:
             await asyncio.sleep(RELAY_TICK)
             if relay.tick():
-                self.derp_map = self._derp_map()
-                self.coordinator.surroundings_replaced(surroundings_of(self.config, self.derp_map))
+                self.fleet.own_changed(fleet_settings(self.config, self.fleet.settings.machine, relay))
 
     async def _first_user(self) -> None:
         registry = self.coordinator.registry
@@ -273,7 +316,7 @@ async def _reload(server: ControlServer, asked: asyncio.Event) -> None:
         await server.load_policy_file()
 
 
-def surroundings_of(config: ServerConfig, derp_map: DERPMap) -> Surroundings:
+def surroundings_of(config: ServerConfig, views: DerpViews) -> Surroundings:
     dns = config.dns
     resolvers = [Resolver(addr=address) for address in dns.nameservers] or None
     dns_config = DNSConfig(
@@ -282,7 +325,7 @@ def surroundings_of(config: ServerConfig, derp_map: DERPMap) -> Surroundings:
         domains=[dns.base_domain, *dns.search_domains],
         proxied=dns.magic_dns,
     )
-    return Surroundings(dns.base_domain, host_of(config.url), encode(dns_config), encode(derp_map))
+    return Surroundings(dns.base_domain, host_of(config.url), encode(dns_config), b"", views)
 
 
 def _uvicorn(app: ASGIApp) -> Config:

@@ -1,0 +1,72 @@
+"""What the server orders is done to the relay: members, mesh, drain. The same beside the server and far from it.
+
+Room: shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+
+from ginnel.native import Relay
+from ginnel.shell import relay_native
+from ginnel.wire.relaycontrol import RelayOrder
+from ginnel.words import NodeKey
+
+RECONNECT_IN = 0.0
+TRY_FOR = 60.0
+
+
+class RelayOrders:
+    """`members`: those in force. `kept` is called when a whole list came or a change of it."""
+
+    def __init__(self, native: Relay, kept: Callable[[Collection[NodeKey]], None]) -> None:
+        self.members: set[NodeKey] = set()
+        self.state = ""
+        self.why = ""
+        self._native = native
+        self._kept = kept
+        self._begun: set[NodeKey] | None = None
+        self._refusing = False
+
+    def take(self, order: RelayOrder) -> None:
+        self._take_members(order)
+        if order.mesh_key:
+            key = None if order.mesh_key == "none" else bytes.fromhex(order.mesh_key)
+            relay_native.set_mesh(self._native, key, order.mesh or ())
+        if order.state:
+            self.state, self.why = order.state, order.why
+            self._refuse_logins(order.refuse_logins)
+
+    def replace_members(self, keys: Collection[NodeKey]) -> None:
+        """Others are disconnected."""
+        self.members = set(keys)
+        self._native.set_members([key.raw for key in self.members])
+
+    def _take_members(self, order: RelayOrder) -> None:
+        if order.begin:
+            self._begun = set()
+        if self._begun is not None:
+            self._begun |= set(order.members or ())
+            if order.complete:
+                self.replace_members(self._begun)
+                self._begun = None
+                self._kept(self.members)
+        elif order.added or order.removed:
+            self._change(order.added or [], order.removed or [])
+
+    def _change(self, added: list[NodeKey], removed: list[NodeKey]) -> None:
+        for key in added:
+            self.members.add(key)
+            self._native.add_member(key.raw)
+        for key in removed:
+            self.members.discard(key)
+            self._native.remove_member(key.raw)
+        self._kept(self.members)
+
+    def _refuse_logins(self, refuse: bool) -> None:
+        if refuse != self._refusing:
+            self._refusing = refuse
+            if refuse:
+                relay_native.drain(self._native, RECONNECT_IN, TRY_FOR)
+            else:
+                relay_native.undrain(self._native)
