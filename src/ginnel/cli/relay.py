@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 import msgspec
 
+from ginnel.cli.relay_fleet import add_verbs
 from ginnel.words import BadKey, NodeKey, RegionId, WallTime
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ def default_state() -> str:
 
 @click.group()
 def relay() -> None:
-    """Run a relay: DERP on TCP 443, STUN on UDP 3478, the captive-portal check on TCP 80."""
+    """Run a relay, or look after a server's fleet of them."""
+
+
+add_verbs(relay)
 
 
 @relay.command()
@@ -51,6 +55,9 @@ def relay() -> None:
     "--client-rate", type=click.IntRange(0, 2**31), default=0, help="Bytes/s each client may send; 0: no limit."
 )
 @click.option("--region", type=click.IntRange(1, 65535), default=900, show_default=True, help="Region in the DERP map.")
+@click.option("--join", metavar="TOKEN", help="Join a server's fleet (`ginnel relay token create` there).")
+@click.option("--ipv4", default="", help="IPv4 address for the DERP map, where --hostname is a name.")
+@click.option("--ipv6", default="", help="IPv6 address for the DERP map.")
 @click.option("--json", "as_json", is_flag=True, help="Print the DERP map entry alone.")
 def run(  # noqa: PLR0917  (click calls it by keywords)
     hostname: str,
@@ -64,13 +71,21 @@ def run(  # noqa: PLR0917  (click calls it by keywords)
     members: Path | None,
     client_rate: int,
     region: int,
+    join: str | None,
+    ipv4: str,
+    ipv6: str,
     as_json: bool,
 ) -> None:
     """Run a relay until it is told to stop; prints its entry for the DERP map."""
+    from ginnel.cli.relay_join import keep_joined, settings_for
     from ginnel.shell.descriptors import allow_descriptors
     from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings
 
     allow_descriptors()
+    try:
+        fleet = settings_for(Path(state), join)
+    except RelayError as error:
+        _fail(str(error))
     settings = RelaySettings(
         state=Path(state),
         hostname=hostname,
@@ -79,7 +94,9 @@ def run(  # noqa: PLR0917  (click calls it by keywords)
         stun=_addresses(stun or ("3478",)),
         certificate=cert,
         certificate_key=key,
-        members_only=members_only,
+        members_only=members_only or fleet is not None,
+        ipv4=ipv4,
+        ipv6=ipv6,
         receive_rate=client_rate,
         region=RegionId(region),
     )
@@ -94,7 +111,9 @@ def run(  # noqa: PLR0917  (click calls it by keywords)
     except RelayError as error:
         _fail(str(error))
     try:
-        asyncio.run(_keep(running, members, as_json))
+        asyncio.run(_keep(running, members, as_json) if fleet is None else keep_joined(running, fleet))
+    except RelayError as error:
+        _fail(str(error))
     finally:
         running.close()
 

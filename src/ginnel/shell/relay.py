@@ -238,7 +238,7 @@ def _explain(error: OSError) -> str:
 
 def _relay_key(state: Path) -> NodePrivate:
     path = state / KEY_FILE
-    text = _read_or_create(path, lambda: NodePrivate(secrets.token_bytes(32)).secret_text().encode() + b"\n")
+    text = read_or_create(path, lambda: NodePrivate(secrets.token_bytes(32)).secret_text().encode() + b"\n")
     try:
         return NodePrivate.parse(text.decode("ascii", "replace").strip())
     except BadKey as error:
@@ -264,8 +264,8 @@ def _own_certificate(settings: RelaySettings, now: WallTime) -> _Certificate:
         if settings.hostname in facts.names and not facts.renewal_due(now) and fits(kept.chain, kept.key):
             return kept
     made = SelfSigned.make(settings.hostname, secrets.token_bytes(ENTROPY_SIZE), now)
-    _replace(key, made.key)
-    _replace(chain, made.certificate)
+    replace_file(key, made.key)
+    replace_file(chain, made.certificate)
     return _Certificate(made.certificate, made.key)
 
 
@@ -283,7 +283,7 @@ def _read(path: Path) -> bytes:
         raise RelayError(f"cannot read {path}: {error.strerror}; check its path and permissions") from None
 
 
-def _read_or_create(path: Path, make: Callable[[], bytes]) -> bytes:
+def read_or_create(path: Path, make: Callable[[], bytes]) -> bytes:
     _make_directory(path.parent)
     try:
         _create(path, content := make())
@@ -294,7 +294,7 @@ def _read_or_create(path: Path, make: Callable[[], bytes]) -> bytes:
     return content
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """All or nothing: a reader, or a crash, finds the old file or the new one."""
     _make_directory(path.parent)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -73,8 +73,8 @@ def test_names_only_leaves_the_addresses_to_dns_but_not_of_a_host_that_is_one() 
     full = DERPMap(regions={901: region(901, "fra", node("901a")), 902: region(902, "nyc", literal)})
     seen = DerpViews(full, Edits(names_only=True)).default
     fra, nyc = (seen.regions or {})[901], (seen.regions or {})[902]
-    assert fra is not None and fra.nodes == [DERPNode("901a", 901, "901a.example.com")]  # noqa: PT018
-    assert nyc is not None and nyc.nodes == [literal]  # noqa: PT018
+    assert fra is not None and fra.nodes == [DERPNode("901a", 901, "901a.example.com")]
+    assert nyc is not None and nyc.nodes == [literal]
 
 
 def test_edits_remove_score_avoid_and_forbid_as_home() -> None:

@@ -1,6 +1,6 @@
 """The DERP map as clients are given it: edited for all, then for some, with one stable order for each.
 
-Room: core. What no client may ever be given is sieved out last (`fit_for_clients`): tailscale-rs drops a map with a null
+Room: core. What no client may ever be given is sieved last (`fit_for_clients`): tailscale-rs drops a map with a null
 region, and a region without a DERP node can become a home that nobody can be reached at.
 """
 

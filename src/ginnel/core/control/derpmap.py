@@ -100,8 +100,8 @@ def _not_homes(merged: dict[int, DERPRegion], draining: set[int]) -> None:
 
 
 def second_region(own: DERPRegion, addresses: Sequence[str]) -> DERPRegion:
-    """Other addresses of the server's own relay make a region of their own, because a client can tell a hard NAT only by
-    what two STUN servers see, and a second node inside one region is not asked on a fast link."""
+    """Other addresses of the server's own relay make a region of their own, because a client can tell a hard NAT only
+    by what two STUN servers see, and a second node inside one region is not asked on a fast link."""
     parsed = [ip_address(text) for text in addresses]
     ipv4 = next((str(ip) for ip in parsed if isinstance(ip, IPv4Address)), "none")
     ipv6 = next((str(ip) for ip in parsed if not isinstance(ip, IPv4Address)), "none")

@@ -1,4 +1,4 @@
-"""Which relays of the fleet stand in the map: probed before they enter, taken out when they fail, back when they answer.
+"""Which relays of the fleet stand in the map: probed before they enter, out when they fail, back when they answer.
 
 Room: core, sans-IO. Results of probes go in with the time, actions come out. Entropy is an argument.
 
@@ -22,6 +22,7 @@ from ginnel.words import Instant
 
 PROBING_BACKOFF = (2.0, 4.0, 8.0)  # seconds to the next look at a relay that is not in the map yet; then `interval`
 DRAINED_CHECK = 1.0  # seconds between two looks at a deadline
+NEVER = Instant(float("-inf"))
 CONFIRMED_BY = 8  # other relays that are looked at as soon as one fails
 
 
@@ -134,7 +135,7 @@ class _Tracked:
     due: Instant | None
     busy: bool = False
     good: bool = True  # the latest result
-    looked_at: Instant = Instant(float("-inf"))
+    looked_at: Instant = NEVER
     why: str = ""
     watched: bool = True
     again: bool = False  # looked at anew as soon as the probe under way is done

@@ -169,7 +169,7 @@ class FleetBook:
         """A relay that somebody else runs. Raises Refused."""
         return self._new(region, None, key, node, now, taken)
 
-    def _new(
+    def _new(  # noqa: PLR0917
         self,
         region: int,
         machine: MachineKey | None,

@@ -16,8 +16,8 @@ from ginnel.core.control import limits
 from ginnel.core.control.access import Access
 from ginnel.core.control.cohort import Cohort, Difference, difference, rename_users
 from ginnel.core.control.frames import Frames, array_of, object_of
-from ginnel.core.control.peerview import Changes, PeerView
 from ginnel.core.control.mapstreams import Action, End, Send, Stream, Surroundings
+from ginnel.core.control.peerview import Changes, PeerView
 from ginnel.core.control.policy import Policy, Touched
 from ginnel.core.control.presence import Presence
 from ginnel.core.control.registry import Registry

@@ -72,7 +72,7 @@ class RelayConfig(_Table, frozen=True):
 
 
 class RelayViewConfig(_Table, frozen=True):
-    """What machines with one of these tags, or of one of these users, see of the DERP map. Regions by number or code."""
+    """What machines with one of these tags, or of one of these users, see of the map. Regions by number or code."""
 
     tags: tuple[str, ...] = ()
     users: tuple[str, ...] = ()

@@ -294,7 +294,8 @@ class ControlConnection(asyncio.Protocol):
                 self._fail(number, Failure(404, "not found"))
 
     def _answer_later(self, number: int, work: Coroutine[Any, Any, RelayWelcome]) -> None:
-        self._tasks[number] = self._spawn(self._welcome(number, work))
+        self._tasks[number] = task = self._spawn(self._welcome(number, work))
+        task.add_done_callback(lambda _: work.close())  # not begun when the client left: nobody misses it
 
     async def _welcome(self, number: int, work: Coroutine[Any, Any, RelayWelcome]) -> None:
         try:

@@ -12,7 +12,7 @@ import os
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -58,9 +58,9 @@ class FleetSettings:
     own_key: NodeKey | None
     own_mesh: bool
     static: dict[int, DERPRegion]
-    edits: Edits = Edits()
+    edits: Edits = field(default_factory=Edits)
     views: tuple[View, ...] = ()
-    rules: FleetRules = FleetRules()
+    rules: FleetRules = field(default_factory=FleetRules)
     spread: bool = True
 
 
@@ -84,9 +84,9 @@ def prober_of(server: MachinePrivate) -> Prober:
 
 
 class RelayFleet:
-    """Make it, `load` it once the coordinator is loaded, and keep `run` going. `changed` is called with each new map."""
+    """Make it, `load` it once the coordinator is loaded, and keep `run` going. `changed` hears of each new map."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         coordinator: Coordinator,
         settings: FleetSettings,
@@ -236,8 +236,9 @@ class RelayFleet:
         if self._own_drains():
             left = min(left, 1.0)
         self._woken.clear()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), max(left, 0.0))
+        with suppress(TimeoutError):  # not wait_for: in Python 3.11 it loses a cancellation that comes with the event
+            async with asyncio.timeout(max(left, 0.0)):
+                await self._woken.wait()
 
     def _own_drains(self) -> RelayRecord | None:
         own = self.book.of_machine(self.settings.machine)
@@ -254,6 +255,7 @@ class RelayFleet:
         task = asyncio.get_running_loop().create_task(self._contained(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # not begun when the server ends: nobody misses it
 
     async def _contained(self, work: Awaitable[None]) -> None:
         try:

@@ -9,9 +9,9 @@ import time
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
+from ginnel.shell import relay_native
 from ginnel.shell.control.config import ServerConfig, host_of, port_of, split_endpoint
 from ginnel.shell.control.run import RelayBeside, StartError
-from ginnel.shell import relay_native
 from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings, listen_anywhere
 from ginnel.shell.relay_orders import RelayOrders
 from ginnel.wire.relaycontrol import RelayOrder

@@ -1,0 +1,231 @@
+"""A relay's end of its server's fleet: joins, holds the stream of orders, reports, and comes back when it breaks.
+
+Room: shell. While the server is away the relay goes on with the members it heard of last, for a bounded time; after it,
+and for whoever is not among them, it is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ginnel.shell import relay_native
+from ginnel.shell.fleet_state import Home, read_members, write_members
+from ginnel.shell.node.control_connection import ControlConnection, ControlError, open_connection
+from ginnel.shell.relay import RENEWAL_CHECK, EmbeddedRelay, RelayError
+from ginnel.shell.relay_orders import RelayOrders
+from ginnel.wire.read import WireError
+from ginnel.wire.relaycontrol import RelayHello, RelayOrder, RelayReport, RelayWelcome
+from ginnel.wire.tailcfg import DERPNode, Message, decode, encode
+from ginnel.words import MachinePrivate, NodeKey, WallTime
+
+log = logging.getLogger(__name__)
+FIRST_BACKOFF = 0.5
+LONGEST_BACKOFF = 15.0
+ANSWER_TIME = 20.0
+SILENCE = 70.0
+"""Seconds without a word after which the stream is given up: the server says something every 25 s."""
+
+REPORT_EVERY = 30.0
+REPORT_WHILE_DRAINING = 1.0
+WRITE_MEMBERS_EVERY = 10.0
+MEMBERS_AGE = 72 * 3600.0
+
+
+class NotOfTheFleet(Exception):
+    """The server will not have this relay. One line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """`token`: the one-shot secret, where this relay has not joined yet. `members_age`: seconds."""
+
+    state: Path
+    home: Home
+    machine: MachinePrivate
+    token: str = ""
+    members_age: float = MEMBERS_AGE
+
+
+class FleetAgent:
+    """`say` is told lines for people; `joined` is called after each registration."""
+
+    def __init__(
+        self,
+        relay: EmbeddedRelay,
+        settings: AgentSettings,
+        say: Callable[[str], None],
+        joined: Callable[[RelayWelcome], None],
+    ) -> None:
+        self._relay = relay
+        self._settings = settings
+        self._say = say
+        self._joined = joined
+        self._token = settings.token
+        self._orders = RelayOrders(relay.native, self._members_changed)
+        self._unwritten = False
+        self._heard = 0.0  # the loop's time of the server's last word
+        self._heard_wall = WallTime(0.0)
+        self._told: tuple[str, str] = ("", "")
+        self._wake = asyncio.Event()
+        self._entry: DERPNode | None = None
+        self._removed = False
+
+    async def run(self) -> None:
+        """Until cancelled. Raises NotOfTheFleet."""
+        members, self._heard_wall = read_members(self._settings.state)
+        if time.time() - self._heard_wall < self._settings.members_age:
+            self._orders.replace_members(members)
+        helpers = [asyncio.create_task(self._keep_members()), asyncio.create_task(self._keep_fresh())]
+        try:
+            await self._keep_connected()
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            self._write_members()
+
+    async def _keep_connected(self) -> None:
+        backoff = FIRST_BACKOFF
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                why = await self._once()
+            except (ControlError, WireError, OSError, TimeoutError) as error:
+                why = str(error) or "no answer in time"
+            if self._removed:
+                self._orders.replace_members([])
+                raise NotOfTheFleet("the server took this relay out of its fleet; join anew with another token")
+            stood = asyncio.get_running_loop().time() - began > LONGEST_BACKOFF
+            backoff = FIRST_BACKOFF if stood else min(backoff * 2, LONGEST_BACKOFF)
+            self._once_said("away", f"the server cannot be reached, members stay as they are: {why}")
+            await asyncio.sleep(backoff * (0.5 + random.random()))  # noqa: S311
+
+    async def _once(self) -> str:
+        """One connection, from register to its end. Returns why it ended."""
+        settings = self._settings
+        connection = await open_connection(settings.home.url, settings.machine, settings.home.server_key, mark=0)
+        try:
+            await self._register(connection)
+            stream = connection.stream("/machine/relay/stream", b"{}", self._take)
+            self._heard = asyncio.get_running_loop().time()
+            reporting = asyncio.create_task(self._report(connection))
+            try:
+                return await stream.done
+            finally:
+                reporting.cancel()
+                await asyncio.gather(reporting, return_exceptions=True)
+        finally:
+            connection.close()
+
+    async def _register(self, connection: ControlConnection) -> None:
+        self._entry = self._own_entry()
+        hello = RelayHello(self._relay.key, self._entry, self._token, relay_native.can_mesh())
+        welcome = await self._ask(connection, "register", hello)
+        if welcome.error and welcome.fatal:
+            if not self._token:
+                self._orders.replace_members([])
+            raise NotOfTheFleet(welcome.error)
+        if welcome.error:
+            raise ControlError(welcome.error)
+        self._token = ""
+        self._joined(welcome)
+
+    async def _ask(self, connection: ControlConnection, what: str, message: Message) -> RelayWelcome:
+        async with asyncio.timeout(ANSWER_TIME):
+            status, body = await connection.request("POST", f"/machine/relay/{what}", encode(message))
+        if status != 200:
+            raise ControlError(f"the server answered HTTP {status}; is it one that keeps a relay fleet?")
+        return decode(RelayWelcome, body)
+
+    def _own_entry(self) -> DERPNode:
+        return (self._relay.region.nodes or [])[0]
+
+    # --- the server's orders ---------------------------------------------------------------------------------
+
+    def _take(self, body: bytes) -> None:
+        order = decode(RelayOrder, body)
+        self._heard, self._heard_wall = asyncio.get_running_loop().time(), WallTime(time.time())
+        self._removed = self._removed or order.state == "removed"
+        self._orders.take(order)
+        if order.state:
+            self._once_said(order.state, order.why)
+            self._wake.set()
+
+    def _once_said(self, state: str, why: str) -> None:
+        if (state, why) != self._told:
+            self._told = (state, why)
+            self._say(f"{state}: {why}" if why else state)
+
+    # --- reports ---------------------------------------------------------------------------------------------
+
+    async def _report(self, connection: ControlConnection) -> None:
+        """Now and then, and at once when something is due; ends the stream when nothing comes by it."""
+        loop = asyncio.get_running_loop()
+        while not connection.closed:
+            if loop.time() - self._heard > SILENCE:
+                connection.close("nothing came from the server for too long")
+                return
+            with suppress(TimeoutError):
+                patience = REPORT_WHILE_DRAINING if self._orders.state == "draining" else REPORT_EVERY
+                async with asyncio.timeout(patience):  # not wait_for: in Python 3.11 it may lose a cancellation
+                    await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._tell(connection)
+            except (ControlError, WireError, TimeoutError) as error:
+                connection.close(str(error) or "the server does not answer reports")
+
+    async def _tell(self, connection: ControlConnection) -> None:
+        entry = self._own_entry()
+        report = RelayReport(
+            node=entry if entry != self._entry else None,
+            clients=self._clients(),
+            counters=self._relay.native.counters(),
+            mesh_links=relay_native.mesh_links(self._relay.native),
+        )
+        answer = await self._ask(connection, "report", report)
+        if answer.error and report.node is not None:
+            self._say(f"the server does not take the new entry: {answer.error}")
+        self._entry = entry
+
+    def _clients(self) -> int:
+        return relay_native.client_count(self._relay.native)
+
+    # --- members and certificates ----------------------------------------------------------------------------
+
+    def _members_changed(self, members: Collection[NodeKey]) -> None:  # noqa: ARG002
+        self._unwritten = True
+
+    async def _keep_members(self) -> None:
+        """Write them now and then; drop them when they are too old to be believed."""
+        while True:
+            await asyncio.sleep(WRITE_MEMBERS_EVERY)
+            self._write_members()
+            if self._orders.members and time.time() - self._heard_wall > self._settings.members_age:
+                self._orders.replace_members([])
+                self._say("the server has been away for too long: nobody is let in until it is back")
+
+    def _write_members(self) -> None:
+        if not self._orders.members or not self._unwritten:
+            return
+        try:
+            write_members(self._settings.state, self._orders.members, self._heard_wall)
+            self._unwritten = False
+        except RelayError as error:
+            log.error("the members are not kept for a restart: %s", error)
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            await asyncio.sleep(min(RENEWAL_CHECK, 60.0))
+            try:
+                if self._relay.tick(WallTime(time.time())):
+                    self._wake.set()
+            except RelayError as error:
+                self._say(str(error))
