@@ -92,7 +92,7 @@ async def eventually(true: Callable[[], Any], what: str = "it") -> None:
     """For what takes real time on real sockets. The pause is the loop's turn, not a guess of how long it takes."""
     try:
         async with asyncio.timeout(PATIENCE):
-            while not true():
+            while not true():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"{what} did not happen within {PATIENCE} s") from None

@@ -19,7 +19,6 @@ from ginnel.words import NodePrivate
 from tests.shell.control.control_client import PATIENCE, Client, auth_key
 from tests.shell.control.fleet_world import eventually, fleet_server, free_port, joined, nodes_of, token_for
 
-
 FOLLOWING: list[asyncio.Task[None]] = []
 
 
@@ -127,17 +126,16 @@ async def test_a_removed_relay_is_told_and_needs_a_new_token(tmp_path: Path) -> 
 
 
 async def test_a_drained_region_is_no_home_until_it_is_empty_and_then_gone(tmp_path: Path) -> None:
-    async with fleet_server(tmp_path / "server") as server:
-        async with joined(tmp_path / "relay", await token_for(server)):
-            await eventually(lambda: nodes_of(server, 901), "the relay in the map")
-            await server.admin.relays.drain(DrainRelay("fra"), "test")
-            region = (server.derp_map.regions or {})[901]
-            assert region is not None
-            assert region.no_measure_no_home
-            await eventually(lambda: not nodes_of(server, 901), "the relay, empty, out of the map")
-            assert (await relays(server))["901a"]["state"] == "drained"
-            await server.admin.relays.undrain(RelayName("901a"), "test")
-            await eventually(lambda: nodes_of(server, 901), "the relay in the map again")
+    async with fleet_server(tmp_path / "server") as server, joined(tmp_path / "relay", await token_for(server)):
+        await eventually(lambda: nodes_of(server, 901), "the relay in the map")
+        await server.admin.relays.drain(DrainRelay("fra"), "test")
+        region = (server.derp_map.regions or {})[901]
+        assert region is not None
+        assert region.no_measure_no_home
+        await eventually(lambda: not nodes_of(server, 901), "the relay, empty, out of the map")
+        assert (await relays(server))["901a"]["state"] == "drained"
+        await server.admin.relays.undrain(RelayName("901a"), "test")
+        await eventually(lambda: nodes_of(server, 901), "the relay in the map again")
 
 
 async def test_the_last_relay_is_neither_drained_nor_removed_unless_forced(tmp_path: Path) -> None:
@@ -147,13 +145,12 @@ async def test_the_last_relay_is_neither_drained_nor_removed_unless_forced(tmp_p
 
 
 async def test_a_probe_names_each_address_and_port(tmp_path: Path) -> None:
-    async with fleet_server(tmp_path / "server") as server:
-        async with joined(tmp_path / "relay", await token_for(server)):
-            await eventually(lambda: nodes_of(server, 901), "the relay in the map")
-            (look,) = await server.admin.relays.probe(MaybeName("901a"), "test")
-            assert look["good"]
-            found = {(f["service"], f["family"], f["address"], f["result"]) for f in look["findings"]}
-            assert found == {("DERP", 4, "127.0.0.1", "good"), ("STUN", 4, "127.0.0.1", "good")}
+    async with fleet_server(tmp_path / "server") as server, joined(tmp_path / "relay", await token_for(server)):
+        await eventually(lambda: nodes_of(server, 901), "the relay in the map")
+        (look,) = await server.admin.relays.probe(MaybeName("901a"), "test")
+        assert look["good"]
+        found = {(f["service"], f["family"], f["address"], f["result"]) for f in look["findings"]}
+        assert found == {("DERP", 4, "127.0.0.1", "good"), ("STUN", 4, "127.0.0.1", "good")}
 
 
 async def test_a_relay_that_shows_another_key_than_it_registered_does_not_enter(tmp_path: Path) -> None:

@@ -63,9 +63,10 @@ def make_app(server_key: MachineKey, derp_map: Callable[[], DERPMap], admits: Ca
         body = msgspec.json.format(encode(derp_map()), indent=2) + b"\n"
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         known = [part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")]
-        if tag in known:
-            return Response(status_code=304, headers={"etag": tag})
-        return Response(body, media_type="application/json", headers={"etag": tag, "cache-control": "no-cache"})
+        headers = {"etag": tag, "cache-control": "no-cache", "access-control-allow-origin": "*"}
+        if tag in known or "*" in known:
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type="application/json", headers=headers)
 
     async def register(request: Request) -> Response:
         login = request.path_params["login"]
