@@ -5,6 +5,8 @@ Room: lab.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ginnel.lab import LabError
 from ginnel.lab.kinds import KINDS, SERVER
 from ginnel.lab.report import Catalogue, Description, KindDescription, Path
@@ -16,6 +18,12 @@ ALICE, BOB = "alice", "bob"
 def two(name: str, about: str, kinds: tuple[str, str], path: Path, watch_relay: bool = False) -> Scenario:
     members = (Member(ALICE, kinds[0]), Member(BOB, kinds[1]))
     return Scenario(name, about, members, (Expect(ALICE, BOB, path),), watch_relay=watch_relay)
+
+
+def by_relay(name: str, about: str, relays: tuple[str, ...], event: Literal["killed", "lost", "drained"]) -> Scenario:
+    """Two who can talk by a relay alone, and relays of the fleet in a region that is their home."""
+    members = (Member(ALICE, "udp-blocked"), Member(BOB, "udp-blocked"))
+    return Scenario(name, about, members, (Expect(ALICE, BOB, "relay"),), relays=relays, relay_event=event)
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -43,6 +51,11 @@ SCENARIOS: dict[str, Scenario] = {
             (Member(ALICE, "easy"), Member(BOB, "easy")),
             (Expect(ALICE, BOB, "direct"),),
             one_way=0.020,
+        ),
+        by_relay("relay-killed", "the first of a region's two relays is killed", ("relay1", "relay2"), "killed"),
+        by_relay("region-lost", "the only relay of the home region is killed", ("relay1",), "lost"),
+        by_relay(
+            "relay-drained", "the home region is drained while a TCP stream goes through it", ("relay1",), "drained"
         ),
         Scenario(
             "official-client",
