@@ -34,7 +34,7 @@ class FleetRules:
     interval: float = 15.0
     failures: int = 3
     recoveries: int = 2
-    again: float = 2.0
+    again: float = 1.0
 
 
 # --- states ------------------------------------------------------------------------------------------------------

@@ -317,6 +317,7 @@ class RelayAdmin:
             "connected": True if own else live.connected if relay.machine is not None else None,
             "clients": fleet.own_clients() if own else live.clients if live.reported else None,
             "mesh_links": live.mesh_links if live.reported else None,
+            "counters": live.counters,
             "last_probe": _time(live.looked),
             "created_at": _time(relay.created),
         }

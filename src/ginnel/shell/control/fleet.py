@@ -38,6 +38,7 @@ log = logging.getLogger("ginnel.control.fleet")
 KEEP_ALIVE = 25.0
 PROBES_AT_ONCE = 32
 NO_MESH = "none"
+MAX_COUNTERS = 100  # of one relay that are shown
 TOLD: dict[str, RelayState] = {
     "Probing": "probing",
     "InMap": "in map",
@@ -70,6 +71,7 @@ class Live:
 
     clients: int = 0
     mesh_links: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
     connected: bool = False
     reported: bool = False
     restated: bool = False  # its record is newer than its entry in the map
@@ -545,6 +547,7 @@ class RelayFleet:
             return RelayWelcome(error="this relay is not of the fleet", fatal=True)
         live = self.live[relay.id]
         live.clients, live.mesh_links, live.reported = report.clients, report.mesh_links, True
+        live.counters = dict(sorted((report.counters or {}).items())[:MAX_COUNTERS])
         if report.node is not None and relay.key is not None:
             return await self.register(machine, RelayHello(relay.key, report.node, mesh=relay.mesh))
         if report.drain is not None:

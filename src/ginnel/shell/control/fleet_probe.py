@@ -30,8 +30,8 @@ from ginnel.wire.stun import binding_request, parse_binding_success
 from ginnel.wire.tailcfg import DERPNode
 from ginnel.words import NodeKey, NodePrivate
 
-STEP_TIME = 4.0
-STUN_TIMES = (0.5, 1.0, 1.5)
+STEP_TIME = 3.0
+STUN_TIMES = (0.5, 1.0, 1.2)
 """Seconds to wait for each of three requests: a datagram may get lost."""
 
 Service = Literal["DERP", "STUN", "HTTP"]
