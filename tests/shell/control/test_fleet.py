@@ -72,7 +72,7 @@ async def test_a_token_that_expired_or_was_revoked_lets_nobody_in(tmp_path: Path
 
 
 async def test_members_and_revocations_reach_a_relay_and_strangers_stay_out(tmp_path: Path) -> None:
-    async with fleet_server(tmp_path / "server") as server, Client(server) as client:
+    async with fleet_server(tmp_path / "server") as server, Client(server) as client:  # noqa: SIM117
         async with joined(tmp_path / "relay", await token_for(server)) as relay:
             await client.register(await auth_key(server))
             await eventually(lambda: str(client.key.public()) in relay.members, "the member at the relay")
@@ -115,7 +115,7 @@ async def test_a_relay_that_dies_leaves_the_map_and_comes_back(tmp_path: Path) -
 
 
 async def test_a_removed_relay_is_told_and_needs_a_new_token(tmp_path: Path) -> None:
-    async with fleet_server(tmp_path / "server") as server:
+    async with fleet_server(tmp_path / "server") as server:  # noqa: SIM117
         async with joined(tmp_path / "relay", await token_for(server)) as relay:
             await eventually(lambda: nodes_of(server, 901), "the relay in the map")
             await server.admin.relays.remove(RemoveRelay("901a"), "test")

@@ -12,7 +12,8 @@ import pytest
 
 from ginnel.shell.control.fleet_extra import MAX_MAP, ExtraMaps
 
-MAP = b'{"Regions":{"7":{"RegionID":7,"RegionCode":"x","RegionName":"X","Nodes":[{"Name":"7a","RegionID":7,"HostName":"h"}]}}}'
+NODE = b'{"Name":"7a","RegionID":7,"HostName":"h"}'
+MAP = b'{"Regions":{"7":{"RegionID":7,"RegionCode":"x","RegionName":"X","Nodes":[' + NODE + b"]}}}"
 OTHER = MAP.replace(b'"x"', b'"y"')
 
 

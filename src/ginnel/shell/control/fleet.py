@@ -20,7 +20,7 @@ import msgspec
 from ginnel.core.control import limits
 from ginnel.core.control.derp_views import DerpViews, Edits, View
 from ginnel.core.control.derpmap import Standing, full_map
-from ginnel.core.control.fleet import KEPT, Action, Draining, Fleet, FleetRules, Moved, Probe, State, Suspicion
+from ginnel.core.control.fleet import KEPT, NAMES, Action, Draining, Fleet, FleetRules, Moved, Probe, State, Suspicion
 from ginnel.core.control.fleet_book import FleetBook
 from ginnel.core.control.fleet_records import DropRelay, FleetRegion, FleetRow, Kept, RelayRecord
 from ginnel.core.control.records import Audit, Row
@@ -294,7 +294,7 @@ class RelayFleet:
         relay = self.book.relays.get(relay_id)
         if relay is None:
             return
-        log.info("relay %s is %s%s", relay.name, TOLD[type(state).__name__], f": {why}" if why else "")
+        log.info("relay %s is %s%s", relay.name, NAMES[type(state)], f": {why}" if why else "")
         live = self.live[relay_id]
         shown = relay.shown
         if KEPT[type(state)] == "in" and live.outlook is not None and live.outlook.good:

@@ -189,7 +189,8 @@ async def _timed(service: Service, ip: str, port: int, work: Callable[[], Awaita
     except TimeoutError:
         detail = "no answer"
     except (DialError, WireError, OSError, EOFError, asyncio.LimitOverrunError) as error:
-        detail = str(error) or type(error).__name__
+        number = error.errno if isinstance(error, OSError) else None
+        detail = os.strerror(number).lower() if number else str(error) or type(error).__name__
         if not _has_family(ip):
             result, detail = "not tried", "this server has no such address family"
     return Finding(service, ip, port, result, detail, round(time.monotonic() - began, 4))
