@@ -197,6 +197,7 @@ async def test_relays_of_one_region_are_given_one_mesh_key_and_another_when_one_
         assert mesh_keys(orders[1])[-1] == first
         peers = [order["Mesh"] for order in orders[0] if "Mesh" in order][-1]
         assert [peer["Host"] for peer in peers] == ["127.0.0.3"]
+        assert server.fleet.book.regions[901].mesh_key.hex() == first
         await server.admin.relays.remove(RemoveRelay("901b"), "test")
         await eventually(lambda: mesh_keys(orders[0])[-1] != first, "another key")
         assert server.fleet.book.regions[901].mesh_key.hex() != first
@@ -227,3 +228,16 @@ def follow(client: Client) -> list[dict[str, Any]]:
 
     FOLLOWING.append(asyncio.create_task(read()))
     return came
+
+
+async def test_machines_with_a_tag_see_the_regions_of_their_view_alone(tmp_path: Path) -> None:
+    regions = {"7": {"code": "far", "name": "Far", "nodes": [{"host": "far.example.com"}]}}
+    view = {"tags": ["tag:eu"], "regions": ["far"]}
+    async with fleet_server(tmp_path, regions=regions, relays={"view": [view]}) as server:
+        seen = {}
+        for name, options in (("one", {"tags": ["tag:eu"], "user": ""}), ("two", {})):
+            async with Client(server, name) as client:
+                await client.register(await auth_key(server, **options))
+                frame = await (await client.stream()).until("DERPMap")
+                seen[name] = list(frame["DERPMap"]["Regions"])
+        assert seen == {"one": ["7"], "two": ["7", "900"]}

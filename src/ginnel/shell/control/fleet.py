@@ -9,7 +9,6 @@ import asyncio
 import hmac
 import logging
 import os
-import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -27,17 +26,17 @@ from ginnel.core.control.records import Audit, Row
 from ginnel.core.control.refused import Refused
 from ginnel.shell.control.coordinator import Coordinator, Sink
 from ginnel.shell.control.fleet_links import FleetMembers, OwnLink, StreamLink
+from ginnel.shell.control.fleet_mesh import NO_MESH, Meshes
 from ginnel.shell.control.fleet_probe import Outlook, Prober
 from ginnel.shell.control.logins import Failure
 from ginnel.shell.control.store import StoreUnavailable
-from ginnel.wire.relaycontrol import MeshNode, RelayHello, RelayOrder, RelayReport, RelayState, RelayWelcome
+from ginnel.wire.relaycontrol import RelayHello, RelayOrder, RelayReport, RelayState, RelayWelcome
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
 from ginnel.words import Instant, MachineKey, MachinePrivate, NodeKey, NodePrivate, WallTime
 
 log = logging.getLogger("ginnel.control.fleet")
 KEEP_ALIVE = 25.0
 PROBES_AT_ONCE = 32
-NO_MESH = "none"
 MAX_COUNTERS = 100  # of one relay that are shown
 TOLD: dict[str, RelayState] = {
     "Probing": "probing",
@@ -111,7 +110,7 @@ class RelayFleet:
         self._tasks: set[asyncio.Task[None]] = set()
         self._probing = asyncio.Semaphore(PROBES_AT_ONCE)
         self._woken = asyncio.Event()
-        self._meshes: dict[int, RelayOrder] = {}
+        self._meshes = Meshes(coordinator, self._may_carry, self.core.in_map, self._tell, self.later, self.refresh)
 
     @property
     def book(self) -> FleetBook:
@@ -200,7 +199,7 @@ class RelayFleet:
         for relay in relays:
             self.core.removed(relay.id)
             self.live.pop(relay.id, None)
-            self._meshes.pop(relay.id, None)
+            self._meshes.forget(relay.id)
             link = self._members.links.get(relay.id)
             if link is not None:
                 self._members.close(link)
@@ -208,9 +207,7 @@ class RelayFleet:
                 link.send(gone)
                 link.end()
         for region in {relay.region for relay in relays}:
-            said = self.book.regions.get(region)
-            if said is not None and said.mesh_key:
-                await self.rotate_mesh_key(region)
+            await self._meshes.removed_from(region)
         self.refresh()
 
     # --- running ---------------------------------------------------------------------------------------------
@@ -330,7 +327,7 @@ class RelayFleet:
         """Logins are refused once nobody has to come any more: others of the region take the clients, or it is out."""
         others = any(r.id != relay.id and self._carries(r) for r in self.book.in_region(relay.region))
         name = type(state).__name__
-        refuse = name == "Drained" or (name == "Draining" and others and self._meshed(relay.region))
+        refuse = name == "Drained" or (name == "Draining" and others and self._meshes.whole(relay.region))
         self._tell(relay, RelayOrder(state=TOLD[name], why=why[:500], refuse_logins=refuse))
 
     def _carries(self, relay: RelayRecord) -> bool:
@@ -360,6 +357,9 @@ class RelayFleet:
         """Look at it as a client would."""
         let_in = relay.machine is not None and not self.core.draining(relay.id) and not self._is_drained(relay)
         return await self._prober.look(relay.node, relay.key, let_in=let_in)
+
+    def _may_carry(self, relay: RelayRecord) -> bool:
+        return not self._is_drained(relay)
 
     def _is_drained(self, relay: RelayRecord) -> bool:
         return TOLD[type(self.core.state(relay.id)).__name__] == "drained"
@@ -397,7 +397,7 @@ class RelayFleet:
         spread = self._spread(full) if self.settings.spread else {}
         views = DerpViews(full, self._edits(), self.settings.views, spread)
         before, self.views = self.views, views
-        self._mesh()
+        self._meshes.settle()
         if views.made_of != before.made_of or not before.full.regions:
             self._changed(full, views)
 
@@ -444,53 +444,9 @@ class RelayFleet:
         for number, region in (full.regions or {}).items():
             members = [r for r in self.book.in_region(number) if self.core.in_map(r.id)]
             whole = region is not None and len(region.nodes or ()) == len(members)
-            if whole and self._meshed(number):
+            if whole and self._meshes.whole(number):
                 found[number] = sum(self._carries(r) for r in members)
         return found
-
-    # --- the mesh of a region --------------------------------------------------------------------------------
-
-    def _meshable(self, region: int) -> list[RelayRecord]:
-        return [r for r in self.book.in_region(region) if r.mesh and r.machine is not None and not self._is_drained(r)]
-
-    def _meshed(self, region: int) -> bool:
-        """Whether every relay of the region that carries is in its mesh, and two at least."""
-        carrying = [r for r in self.book.in_region(region) if self.core.in_map(r.id)]
-        said = self.book.regions.get(region)
-        return len(carrying) > 1 and all(r.mesh for r in carrying) and said is not None and bool(said.mesh_key)
-
-    def _mesh(self) -> None:
-        """Tell the relays of each region who the others are, where that is not what they were told last."""
-        for region in {relay.region for relay in self.book.relays.values()}:
-            members = self._meshable(region)
-            said = self.book.regions.get(region)
-            if len(members) > 1 and (said is None or not said.mesh_key):
-                self.later(self.rotate_mesh_key(region))
-                continue
-            for relay in self.book.in_region(region):
-                order = self.mesh_order(relay)
-                if self._meshes.get(relay.id) != order:
-                    self._meshes[relay.id] = order
-                    self._tell(relay, order)
-
-    def mesh_order(self, relay: RelayRecord) -> RelayOrder:
-        members = self._meshable(relay.region)
-        said = self.book.regions.get(relay.region)
-        if len(members) < 2 or relay not in members or said is None or not said.mesh_key:
-            return RelayOrder(mesh_key=NO_MESH, mesh=[])
-        peers = [_mesh_node(other) for other in members if other.id != relay.id]
-        return RelayOrder(mesh_key=said.mesh_key.hex(), mesh=peers)
-
-    async def rotate_mesh_key(self, region: int) -> None:
-        """A new key for a region, or the first; who was removed knows the old one."""
-
-        def decide(wall: WallTime) -> tuple[None, list[Row]]:
-            said = self.book.regions.get(region) or FleetRegion(region)
-            audit = Audit(wall, "server", "relay mesh key", f"region {region}", "a new key")
-            return None, [replace(said, mesh_key=secrets.token_bytes(32)), audit]
-
-        await self._coordinator.change(decide)
-        self.refresh()
 
     # --- relays that talk to us ------------------------------------------------------------------------------
 
@@ -572,8 +528,7 @@ class RelayFleet:
         if older is not None:
             older.end()
         self.live[relay.id].connected = True
-        self._meshes[relay.id] = order = self.mesh_order(relay)
-        link.send(order)
+        link.send(self._meshes.order_for(relay))
         self._tell_state(relay, self.core.state(relay.id), self.core.why(relay.id))
         self.perform(self.core.hint(relay.id, self._coordinator.now()))
         return link
@@ -583,12 +538,6 @@ class RelayFleet:
         if self._members.close(link) and link.relay in self.live:
             self.live[link.relay].connected = False
             self.perform(self.core.hint(link.relay, self._coordinator.now()))
-
-
-def _mesh_node(relay: RelayRecord) -> MeshNode:
-    node = relay.shown or relay.node
-    addresses = [text for text in (node.ipv4, node.ipv6) if text not in ("", "none")]
-    return MeshNode(node.host_name, addresses, node.derp_port or 443, node.cert_name)
 
 
 def _join_audit(record: RelayRecord, known: RelayRecord | None, wall: WallTime) -> list[FleetRow | Audit]:
