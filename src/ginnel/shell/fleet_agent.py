@@ -82,13 +82,13 @@ class FleetAgent:
         members, self._heard_wall = read_members(self._settings.state)
         if time.time() - self._heard_wall < self._settings.members_age:
             self._orders.replace_members(members)
-        helpers = [asyncio.create_task(self._keep_members()), asyncio.create_task(self._keep_fresh())]
+        besides = [asyncio.create_task(self._keep_members()), asyncio.create_task(self._keep_fresh())]
         try:
             await self._keep_connected()
         finally:
-            for helper in helpers:
-                helper.cancel()
-            await asyncio.gather(*helpers, return_exceptions=True)
+            for task in besides:
+                task.cancel()
+            await asyncio.gather(*besides, return_exceptions=True)
             self._write_members()
 
     async def _keep_connected(self) -> None:
