@@ -17,7 +17,8 @@ from pathlib import Path
 
 from ginnel.shell import relay_native
 from ginnel.shell.fleet_state import Home, read_members, write_members
-from ginnel.shell.node.control_connection import ControlConnection, ControlError, open_connection
+from ginnel.shell.node.control_connection import ControlConnection, ControlError
+from ginnel.shell.node.control_dial import open_connection
 from ginnel.shell.relay import RENEWAL_CHECK, EmbeddedRelay, RelayError
 from ginnel.shell.relay_orders import RelayOrders
 from ginnel.wire.read import WireError
