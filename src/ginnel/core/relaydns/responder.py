@@ -38,9 +38,15 @@ class TransferPolicy:
 class Responder:
     """`zone` is replaced whole at each change. `counters`: messages by what came of them."""
 
-    def __init__(self, zone: Zone, rate: float = DEFAULT_RATE, transfers: TransferPolicy | None = None) -> None:
+    def __init__(
+        self,
+        zone: Zone,
+        rate: float = DEFAULT_RATE,
+        transfers: TransferPolicy | None = None,
+        counters: Counter[str] | None = None,
+    ) -> None:
         self.zone = zone
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter() if counters is None else counters
         self._limit = AnswerLimit(rate)
         self._transfers = transfers or TransferPolicy()
         self._keys = {key.name: key for key in self._transfers.keys}
