@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 import msgspec
 
+from ginnel.cli.relay_zone import zone
 from ginnel.words import BadKey, NodeKey, RegionId, WallTime
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ def default_state() -> str:
 @click.group()
 def relay() -> None:
     """Run a relay: DERP on TCP 443, STUN on UDP 3478, the captive-portal check on TCP 80."""
+
+
+relay.add_command(zone)
 
 
 @relay.command()

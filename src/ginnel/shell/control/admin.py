@@ -28,6 +28,7 @@ from ginnel.core.control.records import Audit, Node, PreauthKey, Row, Status, Us
 from ginnel.core.control.registry import Refused
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.store import StoreUnavailable
+from ginnel.shell.relaydns.service import RelayDns
 from ginnel.wire.invite import Invite, encode_invite
 from ginnel.wire.tailcfg import stamp
 from ginnel.words import MachineKey, WallTime
@@ -118,6 +119,17 @@ Verb = tuple[type[_Arguments], Callable[["Admin", Any, str], Awaitable[Any]]]
 class Admin:
     coordinator: Coordinator
     joining: Joining
+    relay_dns: Callable[[], RelayDns | None] = lambda: None
+
+    async def relay_zone(self, _: Nothing, actor: str) -> Any:  # noqa: ARG002
+        """The zone in force as JSON, and as a zone file under `zonefile`."""
+        serving = self.relay_dns()
+        if serving is None:
+            raise Refused(
+                'the relays have no zone: add [relay_dns] with zone = "relays.example.com" to the server\'s settings,'
+                " and listen = [] where another server is to serve it"
+            )
+        return serving.told()
 
     async def users_list(self, _: Nothing, actor: str) -> Any:  # noqa: ARG002
         return [_user(user) for user in self.coordinator.registry.users.values()]
@@ -328,6 +340,7 @@ VERBS: dict[str, Verb] = {
     "policy.set": (PolicyBody, Admin.policy_set),
     "policy.check": (PolicyBody, Admin.policy_check),
     "audit.list": (Nothing, Admin.audit_list),
+    "relay.zone": (Nothing, Admin.relay_zone),
     "server.info": (Nothing, Admin.server_info),
 }
 

@@ -35,6 +35,9 @@ from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
 from ginnel.shell.control.web import make_app
 from ginnel.shell.descriptors import allow_descriptors
+from ginnel.shell.relaydns.config import checked as checked_relay_dns
+from ginnel.shell.relaydns.keyfile import RelayDnsError
+from ginnel.shell.relaydns.service import RelayDns
 from ginnel.wire.tailcfg import DERPMap, DERPRegion, DNSConfig, Resolver, encode
 from ginnel.words import ChallengeKey, MachinePrivate, NodeKey, WallTime
 
@@ -83,6 +86,7 @@ class ControlServer:
         self.admin: Admin
         self.derp_map = DERPMap()
         self._store: Store | None = None
+        self.relay_dns: RelayDns | None = None
 
     async def __aenter__(self) -> Self:
         try:
@@ -118,10 +122,11 @@ class ControlServer:
         except StoreUnavailable as error:
             raise StartError(str(error)) from None
         pin = self._relay.pin if self._relay is not None else None
-        self.admin = Admin(self.coordinator, Joining(config.url, key.public(), pin))
+        self.admin = Admin(self.coordinator, Joining(config.url, key.public(), pin), lambda: self.relay_dns)
         await self._first_user()
         await self.load_policy_file()
         await self._listen(key, splice)
+        await self._start_relay_dns()
         self._runners.append(self._group.create_task(self.coordinator.run()))
         if self._relay is not None:
             self._runners.append(self._group.create_task(self._keep_relay_fresh(self._relay)))
@@ -137,6 +142,21 @@ class ControlServer:
             if relay.tick():
                 self.derp_map = self._derp_map()
                 self.coordinator.surroundings_replaced(surroundings_of(self.config, self.derp_map))
+                if self.relay_dns is not None:
+                    self.relay_dns.changed(self.derp_map)
+
+    async def _start_relay_dns(self) -> None:
+        config = self.config
+        if not config.relay_dns.zone:
+            return
+        try:
+            settings = checked_relay_dns(config.relay_dns, host_of(config.url), config.relay.addresses)
+            started = RelayDns(settings, self._state, lambda: self.derp_map)
+            await started.start()
+        except RelayDnsError as error:
+            raise StartError(str(error)) from None
+        self.relay_dns = started
+        self._runners.append(self._group.create_task(started.run()))
 
     async def _first_user(self) -> None:
         registry = self.coordinator.registry
@@ -233,6 +253,8 @@ class ControlServer:
     async def _stop(self) -> None:
         for server in self._servers:
             server.close()
+        if self.relay_dns is not None:
+            await self.relay_dns.close()
         if self._keeper is not None:
             for transport in list(self._keeper.transports):
                 transport.abort()
