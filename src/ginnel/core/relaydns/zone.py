@@ -231,7 +231,7 @@ class _Build:
         host = host_name(node)
         if not _outside(host, self.settings.origin):
             self._tell(
-                f"relay {node.name}: its host name {host[:80]!r} cannot be asked for, so the map must say addresses"
+                f"relay {node.name[:40]!r}: its host name {host[:80]!r} cannot be asked for, so the map must say addresses"
             )
             return None
         known = self.hosts.get(host, HostAddresses())
