@@ -230,9 +230,7 @@ class _Build:
             return []
         host = host_name(node)
         if not _outside(host, self.settings.origin):
-            self._tell(
-                f"relay {node.name[:40]!r}: its host name {host[:80]!r} cannot be asked for, so the map must say addresses"
-            )
+            self._tell(f"relay {node.name[:40]!r}: its host name {host[:80]!r} cannot be asked for: say its addresses")
             return None
         known = self.hosts.get(host, HostAddresses())
         found = known.v4 if version == 4 else known.v6

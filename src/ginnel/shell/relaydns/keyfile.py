@@ -1,4 +1,4 @@
-"""A TSIG key out of its file: as `tsig-keygen` and `ddns-confgen` write it, or one line `algorithm:name:secret`.
+"""A TSIG key out of its file: as BIND's `tsig-keygen` or knot's `keymgr -t` writes it, or `algorithm:name:secret`.
 
 Room: shell.
 """
@@ -22,6 +22,11 @@ _BIND = re.compile(
     (?:algorithm\s+"?(?P<algorithm>[\w-]+)"?\s*;\s*|secret\s+"?(?P<secret>[A-Za-z0-9+/=]+)"?\s*;\s*){2}\}\s*;?""",
     re.VERBOSE,
 )
+_KNOT = re.compile(
+    r"""(?:key:\s+)?-\s+id:\s+"?(?P<name>[^\s"]+)"?\s+
+    algorithm:\s+(?P<algorithm>[\w-]+)\s+secret:\s+"?(?P<secret>[A-Za-z0-9+/=]+)"?""",
+    re.VERBOSE,
+)
 _LINE = re.compile(r"(?P<algorithm>[\w-]+):(?P<name>[^\s:]+):(?P<secret>[A-Za-z0-9+/=]+)")
 _COMMENT = re.compile(r"^\s*(#|//).*$", re.MULTILINE)
 
@@ -33,7 +38,7 @@ class RelayDnsError(Exception):
 def read_key_file(path: Path) -> TsigKey:
     """Raises RelayDnsError, which holds nothing of the file."""
     text = _COMMENT.sub("", _private_text(path)).strip()
-    found = _BIND.fullmatch(text) or _LINE.fullmatch(text)
+    found = _BIND.fullmatch(text) or _KNOT.fullmatch(text) or _LINE.fullmatch(text)
     if found is None or not found["algorithm"] or not found["secret"]:
         raise RelayDnsError(f"{path} is no TSIG key: make one by tsig-keygen, or write hmac-sha256:NAME:BASE64")
     try:

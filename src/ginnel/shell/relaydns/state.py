@@ -1,7 +1,7 @@
 """What the relays' DNS keeps over restarts: the serial, learnt addresses, and the names in another server.
 
-Room: shell. Files are replaced whole and not synced: what a power cut takes is made up for by the clock (serial), by
-asking again (addresses), and by the names' form (names).
+Room: shell. Files are replaced whole and not synced: what a power cut takes is made up for by the clock (serial) and by
+asking again (addresses); names in another server of relays that left meanwhile then stay there.
 """
 
 from __future__ import annotations
