@@ -49,6 +49,7 @@ acl:
   - id: updates
     key: update.example
     action: update
+    update-type: [A, AAAA]
 zone:
   - domain: {ZONE}
     storage: DIRECTORY
