@@ -87,6 +87,11 @@ def test_other_zones_are_refused(asked):
     assert not raw[2] & 4  # AA
 
 
+def test_a_label_that_only_looks_like_the_zone_is_refused():
+    forged = header() + b"\x14x\x06relays\x07example\x03com\x00\x00\x01\x00\x01"
+    assert rcode_of(answer(SMALL, forged, tcp=False)) == 5
+
+
 def test_other_classes_are_refused():
     raw = answer(SMALL, dns.message.make_query("version.bind", "TXT", "CH").to_wire(), tcp=False)
     assert dns.message.from_wire(raw).rcode() == dns.rcode.REFUSED
@@ -219,6 +224,7 @@ def header(questions=1, answers=0, authority=0, additional=0):
 
 
 QUESTION = b"\x06derp1a\x06relays\x07example\x03com\x00\x00\x01\x00\x01"
+TXT = b"\x00\x00\x10\x00\x01\x00\x00\x00\x00\x00\x00"
 OPT = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
 
 
@@ -234,7 +240,7 @@ OPT = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
         "bytes behind the end": header() + QUESTION + b"x",
         "two OPT records": header(1, 0, 0, 2) + QUESTION + OPT * 2,
         "OPT with a name": header(1, 0, 0, 1) + QUESTION + b"\x01x" + OPT,
-        "nine additional records": header(1, 0, 0, 9) + QUESTION + OPT * 9,
+        "nine additional records": header(1, 0, 0, 9) + QUESTION + OPT + TXT * 8,
         "a pointer to itself": header() + b"\xc0\x0c\x00\x01\x00\x01",
         "a pointer forwards": header() + b"\xc0\x20\x00\x01\x00\x01" + bytes(40),
         "a pointer into the header": header() + b"\x01x\xc0\x00\x00\x01\x00\x01",
@@ -253,7 +259,7 @@ def test_malformed_queries_are_format_errors(packet):
 
 
 def test_just_within_the_limits_is_answered():
-    eight = header(1, 0, 0, 8) + QUESTION + OPT + (b"\x00\x00\x10\x00\x01\x00\x00\x00\x00\x00\x00") * 7
+    eight = header(1, 0, 0, 8) + QUESTION + OPT + TXT * 7
     assert rcode_of(answer(SMALL, eight, tcp=False)) == 0
     longest = header() + (b"\x3f" + b"x" * 63) * 3 + b"\x3d" + b"x" * 61 + b"\x00\x00\x01\x00\x01"
     assert rcode_of(answer(SMALL, longest, tcp=False)) == 5

@@ -39,6 +39,7 @@ def test_a_host_is_asked_for_at_once_then_every_minute_and_never_twice_at_a_time
 def test_a_lookup_that_fails_keeps_what_is_known_for_ever(hosts):
     hosts.found(HOST, ONE, SIX, 0.0)
     assert not hosts.found(HOST, FAILED, FAILED, 10.0)
+    assert not hosts.found(HOST, NONE, FAILED, 20.0)
     assert not hosts.found(HOST, FAILED, NONE, 1e9)
     assert known(hosts) == HostAddresses(ONE, SIX)
 

@@ -36,11 +36,12 @@ def test_who_rests_has_a_whole_burst_again():
 
 
 def test_forgetting_gives_nobody_more():
-    """Buckets change their generation while one is being drained."""
+    """Buckets change their generation while one is being drained, as newcomers make them."""
     limited = AnswerLimit(10)
     taken(limited, HERE, 0.0, 100)
-    for step in range(1, 40):
-        limited.take(THERE, step / 4)
+    for step in range(1, 200):
+        if step < 40 or step % 50 == 0:
+            limited.take(step.to_bytes(4, "big"), step / 4)
         answers = taken(limited, HERE, step / 4, 20).count(Verdict.ANSWER)
         assert answers <= 3
 

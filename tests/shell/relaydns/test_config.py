@@ -81,7 +81,8 @@ def test_addresses_may_leave_out_the_port(tmp_path: Path):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"zone": "bad zone"}, {"zone": "ü.example"}, {"ttl": 301}, {"ttl": 4}, {"hostmaster": "a@b"},
+        {"zone": "bad zone"}, {"zone": "ü.example"}, {"ttl": 301}, {"ttl": 4},
+        {"rebuild": 901.0}, {"rebuild": 0.0}, {"zone": "."}, {"zone": ".".join(["x" * 49] * 4)}, {"hostmaster": "a@b"},
         {"rate_limit": -1.0},
         {"ns": {"ns1.relays.example.com": ()}}, {"ns": {"ns1.example.net": ("x",)}}, {"ns": {"a b": ()}},
         {"listen": ("53",)}, {"listen": ("192.0.2.1:99999",)}, {"listen": ("name:53",)}, {"notify": ("secondary",)},

@@ -5,7 +5,6 @@ import socket
 
 import pytest
 
-from ginnel.core.relaydns import publish
 from ginnel.shell.relaydns.keyfile import RelayDnsError
 from tests.core.relaydns.relay_names import both, derp_map, node, region, relays
 from tests.shell.relaydns.dig import PATIENCE, dig, met, until
@@ -24,9 +23,8 @@ async def test_relays_that_come_and_go_are_seen_by_the_next_question(world, star
     assert len(await dig(port, "derp2-all", "A", transport)) == 1
 
 
-async def test_what_nobody_told_is_seen_by_the_periodic_rebuild(world, start, monkeypatch):
-    monkeypatch.setattr(publish, "REBUILD_EVERY", 0.05)
-    served = await start()
+async def test_what_nobody_told_is_seen_by_the_periodic_rebuild(world, start):
+    served = await start(rebuild=0.05)
     running = asyncio.create_task(served.run())
     world.map = derp_map(relays(1, 4))
 

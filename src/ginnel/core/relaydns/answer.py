@@ -68,7 +68,7 @@ def opened(packet: bytes) -> Query | bytes | None:
 
 
 def slipped(query: Query, packet: bytes) -> bytes:
-    return _framed(query, packet, AA | TC, NOERROR)
+    return _framed(query, packet, TC, NOERROR)
 
 
 def udp_size(query: Query) -> int:

@@ -62,8 +62,7 @@ class AnswerLimit:
 
     def _bucket(self, prefix: bytes, now: Instant) -> list[float]:
         if now - self._turn >= BURST_SECONDS:
-            kept = self._now if now - self._turn < 2 * BURST_SECONDS else {}
-            self._before, self._now, self._turn = kept, {}, now
+            self._before, self._now, self._turn = self._now, {}, now
         bucket = self._before.get(prefix)
         if bucket is None:
             if len(self._now) >= MAX_PREFIXES:

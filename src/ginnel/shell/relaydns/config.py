@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ginnel.core.relaydns.limit import DEFAULT_RATE
+from ginnel.core.relaydns.publish import REBUILD_EVERY
 from ginnel.core.relaydns.responder import TransferPolicy
 from ginnel.core.relaydns.zone import DEFAULT_TTL, MAX_TTL, NameServer, ZoneSettings, is_within
 from ginnel.shell.relaydns.keyfile import RelayDnsError, read_key_file
@@ -22,6 +23,8 @@ from ginnel.words import Endpoint, IpAddress
 
 PORT = 53
 MIN_TTL = 5
+MAX_REBUILD = 900.0
+MAX_ZONE = 200
 
 
 class UpdateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,7 +37,7 @@ class UpdateConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class RelayDnsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Off without `zone`. `listen`: none, where another server has the names. `ns`: name -> addresses, the primary
-    first. `rate_limit`: UDP answers a second for each /24 and /56; 0: no limit."""
+    first. `rate_limit`: UDP answers a second for each /24 and /56; 0: no limit. `rebuild`: seconds."""
 
     zone: str = ""
     listen: tuple[str, ...] = ("[::]:53",)
@@ -42,6 +45,7 @@ class RelayDnsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ttl: int = DEFAULT_TTL
     hostmaster: str = ""
     rate_limit: float = DEFAULT_RATE
+    rebuild: float = REBUILD_EVERY
     allow_transfer: tuple[str, ...] = ()
     transfer_key_file: str = ""
     notify: tuple[str, ...] = ()
@@ -62,6 +66,7 @@ class Checked:
     zone: ZoneSettings
     listen: tuple[tuple[str, int], ...]
     rate: float
+    rebuild: float
     transfers: TransferPolicy
     notify: tuple[Endpoint, ...]
     update: UpdateTarget | None
@@ -71,8 +76,14 @@ def checked(config: RelayDnsConfig, host: str, addresses: tuple[str, ...]) -> Ch
     """`host`, `addresses`: the server's own, from which the name server's entry is made when there is none. Raises
     RelayDnsError."""
     origin = _name(config.zone, "zone")
+    if not 1 < len(origin) <= MAX_ZONE:
+        raise RelayDnsError(
+            f"relay_dns.zone: expected a name of 1 to {MAX_ZONE - 2} characters, to leave room for relays"
+        )
     if not MIN_TTL <= config.ttl <= MAX_TTL:
         raise RelayDnsError(f"relay_dns.ttl is {config.ttl}: choose {MIN_TTL} to {MAX_TTL} s, as relays change")
+    if not 0 < config.rebuild <= MAX_REBUILD:
+        raise RelayDnsError(f"relay_dns.rebuild is {config.rebuild:g}: choose up to {MAX_REBUILD:g} s")
     if config.hostmaster:
         _name(config.hostmaster, "hostmaster")
     if config.rate_limit < 0:
@@ -81,7 +92,7 @@ def checked(config: RelayDnsConfig, host: str, addresses: tuple[str, ...]) -> Ch
     zone = ZoneSettings(config.zone.rstrip("."), servers, config.ttl, config.hostmaster)
     listen = tuple(_listen(text) for text in config.listen)
     notify = tuple(_endpoint(text, "notify") for text in config.notify)
-    return Checked(zone, listen, config.rate_limit, _transfers(config), notify, _update(config, origin))
+    return Checked(zone, listen, config.rate_limit, config.rebuild, _transfers(config), notify, _update(config, origin))
 
 
 def _name(text: str, field: str) -> bytes:

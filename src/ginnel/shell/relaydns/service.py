@@ -47,7 +47,7 @@ class RelayDns:
         self._full_map = full_map
         self._make_resolver = resolver
         self.counters: Counter[str] = Counter()
-        self._publisher = Publisher(settings.zone, load(self._file, Saved, Saved()))
+        self._publisher = Publisher(settings.zone, load(self._file, Saved, Saved()), settings.rebuild)
         self._responder: Responder | None = None
         self._notify = NotifySender(settings.zone.origin, settings.notify)
         self._updater = Updater(settings.update, state / WRITTEN) if settings.update is not None else None
