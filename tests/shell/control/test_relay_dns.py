@@ -9,11 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from ginnel.cli.relay import relay
+from ginnel.shell.control import run as run_module
 from ginnel.shell.control.config import RegionConfig, RegionNodeConfig, read_config
 from ginnel.shell.control.run import ControlServer, StartError
 from ginnel.shell.relaydns.config import RelayDnsConfig
-from tests.core.relaydns.relay_names import ZONE
-from tests.shell.relaydns.dig import dig
+from ginnel.words import NodeKey
+from tests.core.relaydns.relay_names import ZONE, derp_map, relays
+from tests.shell.relaydns.dig import dig, until
 
 
 def server_at(state: Path, **settings: object) -> ControlServer:
@@ -64,3 +66,43 @@ async def test_a_wrong_setting_is_a_start_error(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"relay_dns\.ttl"):
         async with server_at(tmp_path, ttl=3600):
             pass
+
+
+async def test_a_map_that_changed_without_a_word_is_seen_by_the_rebuild(tmp_path: Path) -> None:
+    async with server_at(tmp_path, rebuild=0.05) as server:
+        port = server.relay_dns.ports[0] if server.relay_dns is not None else 0
+        server.derp_map = derp_map(relays(5, 4))
+
+        async def seen() -> bool:
+            return len(await dig(port, "derp5-all", "A")) == 4
+
+        await until(seen)
+
+
+class _OwnRelay:
+    """Beside the server, and at another address from its first tick on."""
+
+    pin = None
+
+    def __init__(self) -> None:
+        self.region = relays(900, 1)
+
+    def tick(self) -> bool:
+        self.region = relays(900, 2)
+        return True
+
+    def add_member(self, key: NodeKey) -> None: ...
+    def remove_member(self, key: NodeKey) -> None: ...
+    def close(self) -> None: ...
+
+
+async def test_a_change_of_the_servers_own_relay_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "RELAY_TICK", 0.05)
+    configured = server_at(tmp_path).config
+    async with ControlServer(configured, lambda *_: _OwnRelay()) as server:
+        port = server.relay_dns.ports[0] if server.relay_dns is not None else 0
+
+        async def seen() -> bool:
+            return len(await dig(port, "derp900-all", "AAAA")) == 2
+
+        await until(seen)
