@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from contextlib import suppress
 from functools import partial
 
@@ -13,8 +14,8 @@ from ginnel.shell.relaydns import update
 from ginnel.shell.relaydns.config import UpdateTarget
 from ginnel.shell.relaydns.keyfile import read_key_file
 from ginnel.shell.relaydns.update import Updater
-from ginnel.wire.dns import name_of
-from ginnel.wire.tsig import BadSignature
+from ginnel.wire.dns import UPDATE, name_of
+from ginnel.wire.tsig import BadSignature, TsigKey, find_tsig, read_tsig, sign
 from ginnel.words import Endpoint
 from tests.core.relaydns.relay_names import SETTINGS, ZONE, derp_map, node, region, relays, zone
 from tests.shell.relaydns.dig import dig, met, until
@@ -167,3 +168,31 @@ async def test_knot_as_a_secondary_follows_by_notify_and_signed_transfer(tmp_pat
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+
+@pytest.mark.parametrize("honest", [True, False])
+async def test_answers_that_another_secret_signed_are_not_believed(updater, key_file, honest):
+    """A forger says that the server has no names; the honest one says it too, and is then sent updates."""
+    key = read_key_file(key_file)
+    signer = key if honest else TsigKey(key.name, key.algorithm, bytes(32))
+
+    async def empty(reader, writer):
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                packet = await reader.readexactly(int.from_bytes(await reader.readexactly(2), "big"))
+                asked = read_tsig(packet, find_tsig(packet))
+                made = asked.bare[:2] + b"\x84\x00" + asked.bare[4:6] + bytes(6) + asked.bare[12:]
+                if asked.bare[2] >> 3 == UPDATE:
+                    made = asked.bare[:2] + b"\xa8\x00" + bytes(8)
+                answer, _ = sign(made, signer, int(time.time()), asked.mac)
+                writer.write(len(answer).to_bytes(2, "big") + answer)
+        writer.close()
+
+    server = await asyncio.start_server(empty, "127.0.0.1", 0)
+    bringing = updater(server.sockets[0].getsockname()[1]).bring_about(zone(relays(1, 1)))
+    if honest:
+        assert await bringing == 4
+    else:
+        with pytest.raises(BadSignature, match="wrong"):
+            await bringing
+    server.close()
