@@ -17,6 +17,7 @@ import click
 import msgspec
 
 from ginnel.cli.relay_fleet import add_verbs
+from ginnel.cli.relay_zone import zone
 from ginnel.words import BadKey, NodeKey, RegionId, WallTime
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def relay() -> None:
 
 
 add_verbs(relay)
+
+
+relay.add_command(zone)
 
 
 @relay.command()

@@ -30,6 +30,7 @@ from ginnel.shell.control.admin_relays import VERBS as RELAY_VERBS
 from ginnel.shell.control.admin_relays import RelayAdmin
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.store import StoreUnavailable
+from ginnel.shell.relaydns.service import RelayDns
 from ginnel.wire.invite import Invite, encode_invite
 from ginnel.wire.tailcfg import stamp
 from ginnel.words import MachineKey, WallTime
@@ -121,6 +122,17 @@ class Admin:
     coordinator: Coordinator
     joining: Joining
     relays: RelayAdmin
+    relay_dns: Callable[[], RelayDns | None] = lambda: None
+
+    async def relay_zone(self, _: Nothing, actor: str) -> Any:  # noqa: ARG002
+        """The zone in force as JSON, and as a zone file under `zonefile`."""
+        serving = self.relay_dns()
+        if serving is None:
+            raise Refused(
+                'the relays have no zone: add [relay_dns] with zone = "relays.example.com" to the server\'s settings,'
+                " and listen = [] where another server is to serve it"
+            )
+        return serving.told()
 
     async def users_list(self, _: Nothing, actor: str) -> Any:  # noqa: ARG002
         return [_user(user) for user in self.coordinator.registry.users.values()]
@@ -331,6 +343,7 @@ VERBS: dict[str, Verb] = {
     "policy.set": (PolicyBody, Admin.policy_set),
     "policy.check": (PolicyBody, Admin.policy_check),
     "audit.list": (Nothing, Admin.audit_list),
+    "relay.zone": (Nothing, Admin.relay_zone),
     "server.info": (Nothing, Admin.server_info),
 }
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ginnel.shell.control.place import default_state
+from ginnel.shell.relaydns.config import RelayDnsConfig
 from ginnel.wire.tailcfg import DERPNode, DERPRegion
 
 
@@ -117,6 +118,7 @@ class ServerConfig(_Table, frozen=True):
     relay: RelayConfig = RelayConfig()
     relays: RelaysConfig = RelaysConfig()
     regions: dict[str, RegionConfig] = {}
+    relay_dns: RelayDnsConfig = RelayDnsConfig()
 
 
 def read_config(path: Path | None, overrides: dict[str, Any]) -> ServerConfig:

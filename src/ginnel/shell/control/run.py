@@ -40,6 +40,9 @@ from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
 from ginnel.shell.control.web import make_app
 from ginnel.shell.descriptors import allow_descriptors
+from ginnel.shell.relaydns.config import checked as checked_relay_dns
+from ginnel.shell.relaydns.keyfile import RelayDnsError
+from ginnel.shell.relaydns.service import RelayDns
 from ginnel.wire.relaycontrol import RelayOrder
 from ginnel.wire.tailcfg import DERPMap, DERPRegion, DNSConfig, Resolver, encode
 from ginnel.words import ChallengeKey, MachinePrivate, NodeKey, WallTime
@@ -99,6 +102,7 @@ class ControlServer:
         """Called with the full map, every node with all its addresses, at each change."""
         self._views = DerpViews(DERPMap(), Edits())
         self._store: Store | None = None
+        self.relay_dns: RelayDns | None = None
 
     async def __aenter__(self) -> Self:
         try:
@@ -149,10 +153,12 @@ class ControlServer:
             raise StartError(str(error)) from None
         pin = self._relay.pin if self._relay is not None else None
         relays = RelayAdmin(self.fleet, self.extras, Asked(config.url, key.public(), pin))
-        self.admin = Admin(self.coordinator, Joining(config.url, key.public(), pin), relays)
+        joining = Joining(config.url, key.public(), pin)
+        self.admin = Admin(self.coordinator, joining, relays, lambda: self.relay_dns)
         await self._first_user()
         await self.load_policy_file()
         await self._listen(key, splice)
+        await self._start_relay_dns()
         self._runners.append(self._group.create_task(self.coordinator.run()))
         self._runners.append(self._group.create_task(self.fleet.run()))
         self._runners.append(self._group.create_task(self.extras.run()))
@@ -180,6 +186,20 @@ class ControlServer:
             await asyncio.sleep(RELAY_TICK)
             if relay.tick():
                 self.fleet.own_changed(fleet_settings(self.config, self.fleet.settings.machine, relay))
+
+    async def _start_relay_dns(self) -> None:
+        config = self.config
+        if not config.relay_dns.zone:
+            return
+        try:
+            settings = checked_relay_dns(config.relay_dns, host_of(config.url), config.relay.addresses)
+            started = RelayDns(settings, self._state, lambda: self.fleet.full)
+            await started.start()
+        except RelayDnsError as error:
+            raise StartError(str(error)) from None
+        self.relay_dns = started
+        self.on_full_map.append(started.changed)
+        self._runners.append(self._group.create_task(started.run()))
 
     async def _first_user(self) -> None:
         registry = self.coordinator.registry
@@ -276,6 +296,8 @@ class ControlServer:
     async def _stop(self) -> None:
         for server in self._servers:
             server.close()
+        if self.relay_dns is not None:
+            await self.relay_dns.close()
         if self._keeper is not None:
             for transport in list(self._keeper.transports):
                 transport.abort()
