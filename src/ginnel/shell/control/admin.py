@@ -11,8 +11,9 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -111,7 +112,7 @@ class Joining:
     pin: bytes | None
 
 
-Verb = tuple[type[_Arguments], Callable[["Admin", Any, str], Awaitable[Any]]]
+Verb = tuple[type[msgspec.Struct], Callable[["Admin", Any, str], Awaitable[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,9 +333,10 @@ VERBS: dict[str, Verb] = {
 }
 
 
-def make_admin_app(admin: Admin) -> Starlette:
+def make_admin_app(admin: Admin, more: Mapping[str, Verb] = MappingProxyType({})) -> Starlette:
     async def handle(request: Request) -> Response:
-        verb = VERBS.get(request.path_params["verb"])
+        name = request.path_params["verb"]
+        verb = VERBS.get(name) or more.get(name)
         if verb is None:
             return _answer(404, {"error": "the server does not know this verb; is it of another version?"})
         kind, run = verb

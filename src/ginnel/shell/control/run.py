@@ -30,7 +30,9 @@ from ginnel.shell.control.connection import ControlConnection
 from ginnel.shell.control.coordinator import Coordinator, Settings
 from ginnel.shell.control.front import Doorkeeper, FrontProtocol
 from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
-from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, NOISE_KEY, SPLICE_SOCKET
+from ginnel.shell.control.logsink import LogHost
+from ginnel.shell.control.logsink_admin import log_verbs, start_log_host
+from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, LOGS, NOISE_KEY, SPLICE_SOCKET
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
 from ginnel.shell.control.web import make_app
@@ -82,6 +84,7 @@ class ControlServer:
         self.coordinator: Coordinator
         self.admin: Admin
         self.derp_map = DERPMap()
+        self.log_host: LogHost | None = None
         self._store: Store | None = None
 
     async def __aenter__(self) -> Self:
@@ -115,7 +118,8 @@ class ControlServer:
         self.coordinator = Coordinator(settings, self._store, self._relay)
         try:
             self.coordinator.load()
-        except StoreUnavailable as error:
+            self.log_host = start_log_host(config.log_host, self._state / LOGS, self.coordinator)
+        except (StateError, StoreUnavailable) as error:
             raise StartError(str(error)) from None
         pin = self._relay.pin if self._relay is not None else None
         self.admin = Admin(self.coordinator, Joining(config.url, key.public(), pin))
@@ -123,6 +127,8 @@ class ControlServer:
         await self.load_policy_file()
         await self._listen(key, splice)
         self._runners.append(self._group.create_task(self.coordinator.run()))
+        if self.log_host is not None:
+            self._runners.append(self._group.create_task(self.log_host.run()))
         if self._relay is not None:
             self._runners.append(self._group.create_task(self._keep_relay_fresh(self._relay)))
 
@@ -200,7 +206,8 @@ class ControlServer:
                 closed=closed,
             )
 
-        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits)
+        more = [self.log_host.route()] if self.log_host is not None else []
+        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits, more)
         keeper = self._keeper = Doorkeeper(channel, _uvicorn(app))
         keeper.state.default_headers = [(b"connection", b"close")]
         loop = asyncio.get_running_loop()
@@ -209,7 +216,7 @@ class ControlServer:
             self._servers.append(await loop.create_server(lambda: FrontProtocol(keeper), sock=listener, backlog=1024))
         if self._start_relay is not None:
             await self._unix(splice, lambda: FrontProtocol(keeper, spliced=True))
-        admin_config = _uvicorn(make_admin_app(self.admin))
+        admin_config = _uvicorn(make_admin_app(self.admin, log_verbs(self.log_host)))
         state = ServerState()
         await self._unix(self._state / ADMIN_SOCKET, lambda: AdminProtocol(admin_config, state, {}))
 
@@ -239,6 +246,8 @@ class ControlServer:
         for runner in self._runners:
             runner.cancel()
         await self._group.__aexit__(None, None, None)
+        if self.log_host is not None:
+            self.log_host.close()
         if self._relay is not None:
             self._relay.close()
         if self._store is not None:
