@@ -68,12 +68,12 @@ def wishes(before: dict[str, Any], wish: Wish) -> tuple[dict[str, Any], str]:
     prefs |= {"WantRunning": True, "LoggedOut": False}
     auth_key = read_auth_key(wish.auth_key)
     if wish.invite is not None:
-        url, server_key, auth_key = read_invite(wish.invite)
-        prefs |= {"ControlURL": url, "ServerKey": server_key}
+        url, server_key, pin, auth_key = read_invite(wish.invite)
+        prefs |= {"ControlURL": url, "ServerKey": server_key, "ServerPin": pin}
     elif wish.login_server is not None:
         url = check_url(wish.login_server)
         if url != before["ControlURL"]:
-            prefs |= {"ControlURL": url, "ServerKey": ""}
+            prefs |= {"ControlURL": url, "ServerKey": "", "ServerPin": ""}
     if not prefs["ControlURL"]:
         fail("which server? Give --invite TOKEN, or --login-server URL with --auth-key KEY")
     if wish.hostname is not None:
@@ -100,8 +100,8 @@ def read_auth_key(text: str) -> str:
         return fail(f"cannot read the auth key from {text}")
 
 
-def read_invite(text: str) -> tuple[str, str, str]:
-    """The server's URL, its Noise key and the auth key of an invite."""
+def read_invite(text: str) -> tuple[str, str, str, str]:
+    """The server's URL, its Noise key, its certificate's pin and the auth key of an invite."""
     from ginnel.wire.invite import parse_invite
     from ginnel.wire.read import WireError
 
@@ -109,7 +109,7 @@ def read_invite(text: str) -> tuple[str, str, str]:
         invite = parse_invite(text)
     except WireError as error:
         return fail(f"this invite cannot be used: {error}; ask for a new one")
-    return invite.url, str(invite.server_key), invite.auth_key
+    return invite.url, str(invite.server_key), (invite.pin or b"").hex(), invite.auth_key
 
 
 def check_url(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How much each source may upload: a token bucket by address, a bounded number of them.
+"""How much each source may upload, and how often each client: token buckets by name, a bounded number of them.
 
 Room: core. Time is an argument.
 """
@@ -14,6 +14,10 @@ from ginnel.words import Instant
 
 @dataclass(slots=True)
 class Rates:
+    """`rate`: tokens a second; `burst`: how many there are at first and at most."""
+
+    rate: float
+    burst: float
     _by_source: OrderedDict[str, tuple[float, Instant]] = field(default_factory=OrderedDict)
 
     def admits(self, source: str, now: Instant) -> bool:
@@ -24,13 +28,19 @@ class Rates:
         self._set(source, tokens - 1.0, now)
         return True
 
+    def pause(self, source: str, now: Instant) -> float:
+        """Count one more; seconds until there is room for it."""
+        tokens = self._tokens(source, now) - 1.0
+        self._set(source, tokens, now)
+        return max(0.0, -tokens / self.rate)
+
     def charge(self, source: str, size: int, now: Instant) -> None:
         """What the upload turned out to hold; the bucket may owe, so that large ones pay before the next."""
         self._set(source, self._tokens(source, now) - size / limits.CHARGE_SIZE, now)
 
     def _tokens(self, source: str, now: Instant) -> float:
-        tokens, since = self._by_source.get(source, (limits.BURST, now))
-        return min(limits.BURST, tokens + (now - since) * limits.RATE)
+        tokens, since = self._by_source.get(source, (self.burst, now))
+        return min(self.burst, tokens + (now - since) * self.rate)
 
     def _set(self, source: str, tokens: float, now: Instant) -> None:
         self._by_source.pop(source, None)

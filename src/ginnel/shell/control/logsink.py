@@ -5,7 +5,8 @@ and all unfolding is done by one thread, one upload at a time, so that neither a
 
 A client sends a body again until it is answered 200, by itself after 30 to 60 s, or when `Retry-After` says, up to five
 minutes. So a node that wrote too much is answered 200 and loses its oldest lines; when nothing can be written, the
-answer is 503 with 200 to 300 s, and clients keep what they have in the meantime.
+answer is 503 with 200 to 300 s, and clients keep what they have in the meantime. A client's next upload begins when the
+last is answered, so a busy one is slowed by answers that wait a little: else each line is an upload of its own.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from ginnel.shell.control.logsink_store import LogFiles, NoRoom
 from ginnel.words import Instant, WallTime
 
 log = logging.getLogger("ginnel.logs")
+LOG_PATHS = b"/c/"
 CLEAN_EVERY = 600.0
 CLAIMS_AGE = 5.0
 T = TypeVar("T")
@@ -73,7 +75,8 @@ class LogHost:
         self._claims_now = claims
         self._claims: tuple[float, Claims] = (0.0, {})
         self._source_of = source_of
-        self._rates = Rates()
+        self._rates = Rates(limits.RATE, limits.BURST)
+        self._paces = Rates(limits.PACE, limits.PACE_BURST)
         self._unfinished: Counter[str] = Counter()
         self._thread = ThreadPoolExecutor(1, "logs")
         self._files = LogFiles(directory, space_of(config), self._known)
@@ -127,7 +130,7 @@ class LogHost:
             self.refused[refusal.reason] += 1
             retry = getattr(refusal, "retry", limits.RETRY_LATE)
             wait = str(random.randint(*retry))  # noqa: S311
-            return _text(refusal.status, refusal.reason, {"retry-after": wait})
+            return _text(refusal.status, refusal.reason, {"retry-after": wait, "connection": "close"})
         return Response()
 
     async def _take(self, request: Request) -> None:
@@ -149,6 +152,7 @@ class LogHost:
             held.release()
         self._rates.charge(source, size, _now())
         self._tell()
+        await asyncio.sleep(min(limits.MAX_PAUSE, self._paces.pause(target.log_id, _now())))
 
     async def _body(self, request: Request, held: _Held) -> bytes:
         said = request.headers.get("content-length", "0")

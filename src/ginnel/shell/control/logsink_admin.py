@@ -26,6 +26,7 @@ from ginnel.wire.tailcfg import stamp
 from ginnel.words import NodeId, WallTime
 
 MEMBER = "BackendLogID"
+ABSENT = ("", 0, msgspec.UNSET)
 OFF = 'no log host is configured: name one in the server\'s settings, [log_host] names = ["log.example.com"]'
 
 
@@ -140,11 +141,8 @@ def _wanted(registry: Registry, name: str) -> Sequence[str] | None:
 
 def _lines(frame: Frame, claims: Claims) -> list[dict[str, Any]]:
     about = {"received": _time(frame.stamp), "log_id": frame.log_id, "nodes": list(claims.get(frame.log_id, ()))}
-    return [about | msgspec.to_builtins(line) | _more(line.more) for line in frame.lines]
-
-
-def _more(more: msgspec.Raw | msgspec.UnsetType) -> dict[str, Any]:
-    return {} if more is msgspec.UNSET else {"more": msgspec.Raw(more)}
+    return [about | {name: value for name, value in msgspec.structs.asdict(line).items() if value not in ABSENT}
+            for line in frame.lines]  # fmt: skip
 
 
 def _time(moment: int) -> str:

@@ -28,9 +28,9 @@ from ginnel.shell.control.admin import Admin, AdminProtocol, CreateKey, Joining,
 from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint, static_regions
 from ginnel.shell.control.connection import ControlConnection
 from ginnel.shell.control.coordinator import Coordinator, Settings
-from ginnel.shell.control.front import Doorkeeper, FrontProtocol
+from ginnel.shell.control.front import KEEP_ALIVE, Doorkeeper, FrontProtocol
 from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
-from ginnel.shell.control.logsink import LogHost
+from ginnel.shell.control.logsink import LOG_PATHS, LogHost
 from ginnel.shell.control.logsink_admin import log_verbs, start_log_host
 from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, LOGS, NOISE_KEY, SPLICE_SOCKET
 from ginnel.shell.control.store import Store, StoreUnavailable
@@ -208,7 +208,7 @@ class ControlServer:
 
         more = [self.log_host.route()] if self.log_host is not None else []
         app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits, more)
-        keeper = self._keeper = Doorkeeper(channel, _uvicorn(app))
+        keeper = self._keeper = Doorkeeper(channel, _uvicorn(app), kept=(LOG_PATHS,) if more else ())
         keeper.state.default_headers = [(b"connection", b"close")]
         loop = asyncio.get_running_loop()
         for endpoint in self.config.listen_plain:
@@ -304,6 +304,7 @@ def _uvicorn(app: ASGIApp) -> Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
         h11_max_incomplete_event_size=16 * 1024,
     )
     config.load()

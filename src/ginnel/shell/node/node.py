@@ -32,10 +32,11 @@ from ginnel.shell.node.hostinfo import hostinfo
 from ginnel.shell.node.keeper import Keeper
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
+from ginnel.shell.node.log_upload import LogUpload
 from ginnel.shell.node.metered import is_metered
 from ginnel.shell.node.router import Router
 from ginnel.shell.node.sleeps import sleeps
-from ginnel.shell.node.state import Prefs, State, StateFile
+from ginnel.shell.node.state import Prefs, State, StateFile, server_pins
 from ginnel.wire.read import Malformed
 from ginnel.wire.tailcfg import NetInfo
 from ginnel.words import DiscoPrivate, Instant, NodePrivate, WallTime
@@ -59,7 +60,11 @@ class MeshNode:
         open_pump: Callable[[NodePrivate], PumpLike],
         router: Router | None = None,
         port_mapping: bool = True,
+        logs: LogUpload | None = None,
     ) -> None:
+        self._logs = logs
+        if logs is not None:
+            logs.pins = self._log_pins
         self._keeper = Keeper(state, file)
         self._port = port
         self._open_pump = open_pump
@@ -229,6 +234,8 @@ class MeshNode:
 
     def _merge(self, frame: Any, *, first: bool) -> None:
         wall = WallTime(time.time())
+        if self._logs is not None and frame.debug is not None and frame.debug.disable_log_tail:
+            self._logs.disable()
         try:
             merged, change = (first_frame if first else apply_frame)(self.netmap, frame, wall)
         except BadMap as error:
@@ -280,7 +287,11 @@ class MeshNode:
         )
 
     def _hostinfo(self) -> dict[str, Any]:
-        return hostinfo(self.state.prefs, self._report.net_info if self._report is not None else None)
+        members = hostinfo(self.state.prefs, self._report.net_info if self._report is not None else None)
+        return members | self._logs.hostinfo() if self._logs is not None else members
+
+    def _log_pins(self) -> frozenset[str]:
+        return server_pins(self.state.prefs, self.netmap.derp_map)
 
     # --- this machine ------------------------------------------------------------------------------------------
 

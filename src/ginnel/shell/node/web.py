@@ -6,8 +6,8 @@ Room: shell.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import h11
@@ -23,8 +23,11 @@ class WebError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
+    """`headers`: by names in lower case; of several with one name the last."""
+
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 async def fetch(method: str, url: str, *, mark: int, tls: ssl.SSLContext | None = None) -> Page:
@@ -73,18 +76,19 @@ async def exchange(
 
 
 async def _read(connection: h11.Connection, streams: Streams) -> Page:
-    status, body = 0, bytearray()
+    status, body, headers = 0, bytearray(), dict[str, str]()
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
             connection.receive_data(await streams.reader.read(65536))
         elif isinstance(event, h11.Response):
             status = event.status_code
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
         elif isinstance(event, h11.Data):
             body += event.data
             if len(body) > MAX_BODY:
                 raise WebError(f"the answer is longer than {MAX_BODY} bytes")
         elif isinstance(event, h11.EndOfMessage):
-            return Page(status, bytes(body))
+            return Page(status, bytes(body), headers)
         elif isinstance(event, h11.ConnectionClosed):
             raise WebError("the connection was closed before the answer")
