@@ -15,6 +15,10 @@ else:
     from backports import zstd
 
 
+class TooLong(Malformed):
+    """It would unfold into more than the limit."""
+
+
 def fold(body: bytes, level: int = 1) -> bytes:
     """One frame with a checksum."""
     return zstd.compress(body, options={
@@ -25,14 +29,16 @@ def fold(body: bytes, level: int = 1) -> bytes:
 
 def unfold(body: bytes, limit: int, window_log: int) -> bytes:
     """Exactly one frame, whatever size it declares, that asks for a window of at most 2**window_log bytes. Raises
-    Malformed, also when more than `limit` bytes would come; memory stays below limit and window together."""
+    Malformed, TooLong among them; memory stays below limit and window together."""
     decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: window_log})
     try:
         content = decompressor.decompress(body, max_length=limit)
     except zstd.ZstdError as error:
         raise Malformed(f"zstd: {error}") from None
+    if not decompressor.eof and len(content) < limit:
+        raise Malformed("the zstd frame ends early")
     if not decompressor.eof:
-        raise Malformed(f"the zstd frame ends early or holds more than {limit} bytes")
+        raise TooLong(f"the zstd frame holds more than {limit} bytes")
     if decompressor.unused_data:
         raise Malformed("something follows the zstd frame")
     return content

@@ -21,7 +21,7 @@ import msgspec
 
 from ginnel.core.logs import limits
 from ginnel.wire.read import Malformed
-from ginnel.wire.zstdframe import unfold
+from ginnel.wire.zstdframe import TooLong, unfold
 
 _PATH = re.compile(r"/c/([a-z0-9][a-z0-9.-]{0,62})/([0-9a-f]{64})")
 _LOG_ID = re.compile(r"[0-9a-f]{64}")
@@ -86,9 +86,10 @@ def _content(body: bytes, encoding: str) -> bytes:
     limit = min(limits.MAX_CONTENT, max(limits.FREE_RATIO, limits.MAX_RATIO * len(body)))
     try:
         return unfold(body, limit, limits.WINDOW_LOG)
-    except Malformed as error:
-        too_much = "more than" in str(error)
-        raise UploadRefused(413 if too_much else 400, "unfolds too far" if too_much else "bad zstd") from None
+    except TooLong:
+        raise UploadRefused(413, "unfolds too far") from None
+    except Malformed:
+        raise UploadRefused(400, "bad zstd") from None
 
 
 class _Nothing(msgspec.Struct, frozen=True):

@@ -36,6 +36,7 @@ class Upload:
     body: bytes
     encoding: str
     size: int
+    lines: int
 
 
 @dataclass(slots=True)
@@ -114,7 +115,8 @@ class Uploader:
         self._under_way = False
         if self._disabled:
             return
-        if status in NEVER_TAKEN:
+        if status in NEVER_TAKEN and self._sending is not None:
+            self._lost += self._sending.lines
             self._sending = None
         wait = min(retry_after, limits.MAX_RETRY_AFTER) if retry_after > 0 else 30.0 + 30.0 * self.jitter()
         self._due = Instant(now + wait)
@@ -122,7 +124,7 @@ class Uploader:
     def _batch(self, now: Instant, wall: WallTime) -> Upload | None:
         lost, self._lost = self._lost, 0
         if lost:
-            self.line(f"{lost} lines before this were lost: the log host did not take them in time", wall, now)
+            self.line(f"{lost} lines were lost: the log host did not take them, or not in time", wall, now)
             self._due = None
         entries: list[bytes] = []
         size = 0
@@ -130,14 +132,14 @@ class Uploader:
             entries.append(self._waiting.popleft())
             size += len(entries[-1]) + 2
             self._size -= len(entries[-1])
-        return _upload(b"[" + b",\n".join(entries) + b"]") if entries else None
+        return _upload(b"[" + b",\n".join(entries) + b"]", len(entries)) if entries else None
 
 
-def _upload(body: bytes) -> Upload:
+def _upload(body: bytes, lines: int) -> Upload:
     folded = fold(body) if len(body) > SMALL else body
     if len(body) - len(folded) <= SAVING:
-        return Upload(body, "", len(body))
-    return Upload(folded, "zstd", len(body))
+        return Upload(body, "", len(body), lines)
+    return Upload(folded, "zstd", len(body), lines)
 
 
 def _time(wall: WallTime) -> str:

@@ -56,10 +56,8 @@ def server_pins(prefs: Prefs, derp_map: DERPMap | None) -> frozenset[str]:
     relay, which has the same. The map comes by the channel that the server's Noise key protects."""
     host = urlsplit(prefs.control_url).hostname or ""
     regions = (derp_map.regions or {}).values() if derp_map is not None else ()
-    nodes = (node for region in regions if region is not None for node in region.nodes or [])
-    told = {
-        node.cert_name.removeprefix(PIN) for node in nodes if node.host_name == host and node.cert_name.startswith(PIN)
-    }
+    names = [n.cert_name for region in regions if region for n in region.nodes or [] if n.host_name == host]
+    told = {name.removeprefix(PIN) for name in names if name.startswith(PIN)}
     return frozenset(told | ({prefs.server_pin} if prefs.server_pin else set()))
 
 
