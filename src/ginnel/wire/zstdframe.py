@@ -15,6 +15,9 @@ else:
     from backports import zstd
 
 
+__all__ = ["TooLong", "fold", "unfold", "zstd"]
+
+
 class TooLong(Malformed):
     """It would unfold into more than the limit."""
 
