@@ -31,6 +31,7 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def uploading(logs: LogUpload) -> AsyncIterator[None]:
+    logs.listen()
     task = asyncio.create_task(logs.run())
     await asyncio.sleep(0)
     try:

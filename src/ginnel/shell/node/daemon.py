@@ -91,9 +91,11 @@ def _log_upload(options: Options) -> LogUpload | None:
     if not options.log_target:
         return None
     try:
-        return LogUpload(options.log_target, private_id(options.state))
+        logs = LogUpload(options.log_target, private_id(options.state))
     except OSError as error:
         raise StartError(f"cannot keep the log's id in {options.state}: {error.strerror}; make it writable") from None
+    logs.listen()
+    return logs
 
 
 async def _serve(node: MeshNode, bound: local_socket.Bound, logs: LogUpload | None) -> None:

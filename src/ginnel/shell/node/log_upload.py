@@ -84,10 +84,13 @@ class LogUpload:
             self._core.disable()
             self._moved.set()
 
+    def listen(self) -> None:
+        """From here on lines are gathered; `run` uploads them."""
+        logging.getLogger().addHandler(self._handler)
+
     async def run(self) -> None:
         """Upload until cancelled, and once more then."""
         self._loop = asyncio.get_running_loop()
-        logging.getLogger().addHandler(self._handler)
         try:
             while not self.disabled:
                 await self._step()
