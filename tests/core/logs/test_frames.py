@@ -1,7 +1,6 @@
 """Lines in a file: what was written is read, and what a crash or a disk did to it ends there."""
 
 import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,5 +40,7 @@ def test_a_changed_head_is_none(at: int, by: int) -> None:
 def test_a_damaged_body_is_malformed_or_the_lines(data: st.DataObject) -> None:
     body = bytearray(write_frame(7, LINES)[HEAD_SIZE:])
     body[data.draw(st.integers(0, len(body) - 1))] ^= data.draw(st.integers(1, 255))
-    with pytest.raises(Malformed):
-        read_frame(bytes(body))
+    try:
+        assert [line.text for line in read_frame(bytes(body))] == [line.text for line in LINES]
+    except Malformed:
+        return

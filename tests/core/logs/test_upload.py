@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import tracemalloc
 from contextlib import suppress
 
@@ -99,6 +100,10 @@ def test_repeated_lines_unfold_within_the_free_ratio_and_a_bomb_does_not() -> No
     assert len(busy) > 100 * len(fold(busy))
     assert len(read_upload(fold(busy), "zstd", "c")[0]) == 8000
     assert refusal(fold(b"[" + b" " * 200_000_000 + b"]"), "zstd") == (413, "unfolds too far")
+    assert refusal(fold(b"[" + b" " * 1_500_000 + b"]"), "zstd") == (413, "unfolds too far")
+    mixed = json.dumps([{"text": random.Random(1).randbytes(20_000).hex()}] + [{"text": "x" * 15_000}] * 100).encode()
+    assert len(mixed) > limits.FREE_RATIO
+    assert read_upload(fold(mixed), "zstd", "c")[1] == len(mixed)
 
 
 def test_the_worst_that_is_let_in_takes_bounded_memory() -> None:
@@ -107,6 +112,7 @@ def test_the_worst_that_is_let_in_takes_bounded_memory() -> None:
         b"[" + b"1," * (limits.MAX_BODY // 2 - 2) + b"1]",
         b"[" + b",".join([nested] * 4) + b"]",
         b"[" + b"{}," * (limits.MAX_LINES - 1) + b"{}]",
+        b"[" + b"{}," * 340_000 + b"{}]",
         fold(b"[" + b" " * 200_000_000 + b"]"),
     ]
     for body in worst:

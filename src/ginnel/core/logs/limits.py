@@ -14,7 +14,6 @@ FREE_RATIO = MIB  # up to here a body may unfold as far as it likes: repeated li
 MAX_RATIO = 100  # beyond it
 WINDOW_LOG = 23  # 8 MiB: what Go's encoder may ask of its reader
 MAX_LINES = 16_384
-MAX_BRACES = 8 * MAX_LINES  # counted before anything is read: a million empty entries never become objects
 MAX_ENTRY = 256 * 1024  # bytes of one entry as it came; no official client sends a longer one
 MAX_TEXT = 16 * 1024  # characters of a line that are kept; official clients cut there themselves
 MAX_MORE = 16 * 1024  # bytes of an entry's other members that are kept

@@ -83,6 +83,7 @@ class LogHost:
         self._news = asyncio.Event()
         self._followers = 0
         self._full = ""
+        self._closed = False
 
     def open(self) -> None:
         """Raises OSError."""
@@ -94,12 +95,19 @@ class LogHost:
         while True:
             await asyncio.sleep(CLEAN_EVERY)
             self.claims()
-            await self._in_thread(lambda: self._files.clean(_wall()))
+            try:
+                await self._in_thread(lambda: self._files.clean(_wall()))
+            except Exception:  # what befalls logs must not end the server
+                log.exception("old logs stay for now")
 
     def close(self) -> None:
+        """What is being written is written."""
+        self._closed = True
         self._thread.shutdown()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise _Refuse(503, "the server is stopping", limits.RETRY_SOON)
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def claims(self) -> Claims:
