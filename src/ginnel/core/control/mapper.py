@@ -7,7 +7,7 @@ batched: at once when all was quiet, at a slower beat while changes keep coming.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -27,6 +27,8 @@ from ginnel.wire.tailcfg import stamp
 from ginnel.words import Instant, NodeId, UserId, WallTime
 
 __all__ = ["Action", "End", "Mapper", "Send", "Stream", "Surroundings"]
+
+QUIET = b'{"DisableLogTail":true}'
 LONG_AGO = Instant(float("-inf"))
 
 
@@ -40,6 +42,7 @@ class Mapper:
     surroundings: Surroundings
     streams: dict[NodeId, Stream] = field(default_factory=dict)
     views: Views = field(init=False)
+    may_upload: Callable[[NodeId], bool] = lambda _: False  # its own logs; all others are told to send none
     _generation: int = 0
     _cohorts: dict[Hashable, tuple[int, Cohort]] = field(default_factory=dict)  # class -> (version, cohort)
     _dirty: set[NodeId] = field(default_factory=set)
@@ -164,7 +167,7 @@ class Mapper:
                 ("PacketFilters", b'{"base":' + stream.filter + b"}"),
                 ("UserProfiles", array_of(map(self.views.profile, sorted(users)))),
                 ("ControlTime", msgspec.json.encode(stamp(wall))),
-                ("Debug", b'{"DisableLogTail":true}'),
+                ("Debug", b"" if self.may_upload(stream.node_id) else QUIET),
             )
         )
 

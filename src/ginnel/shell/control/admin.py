@@ -11,8 +11,9 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -355,9 +356,10 @@ def _of_relays(run: Callable[[RelayAdmin, Any, str], Awaitable[Any]]) -> Callabl
 VERBS |= {name: (kind, _of_relays(run)) for name, (kind, run) in RELAY_VERBS.items()}
 
 
-def make_admin_app(admin: Admin) -> Starlette:
+def make_admin_app(admin: Admin, more: Mapping[str, Verb] = MappingProxyType({})) -> Starlette:
     async def handle(request: Request) -> Response:
-        verb = VERBS.get(request.path_params["verb"])
+        name = request.path_params["verb"]
+        verb = VERBS.get(name) or more.get(name)
         if verb is None:
             return _answer(404, {"error": "the server does not know this verb; is it of another version?"})
         kind, run = verb

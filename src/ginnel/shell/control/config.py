@@ -10,7 +10,7 @@ import socket
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -100,6 +100,17 @@ class RelaysConfig(_Table, frozen=True):
     view: tuple[RelayViewConfig, ...] = ()
 
 
+class LogHostConfig(_Table, frozen=True):
+    """`names`: the host names that take clients' logs; none: nobody's. `quiet_others`: clients that have not uploaded
+    here are told not to upload anywhere."""
+
+    names: tuple[str, ...] = ()
+    retention_days: Annotated[float, msgspec.Meta(gt=0, le=3650)] = 30.0
+    max_mib: Annotated[int, msgspec.Meta(ge=1)] = 1024
+    per_node_mib: Annotated[int, msgspec.Meta(ge=1)] = 64
+    quiet_others: bool = True
+
+
 class ServerConfig(_Table, frozen=True):
     """`url`: as clients reach the server. `listen`, `listen_http`, `stun_listen`: "ip:port" each. `listen_plain`: HTTP
     without TLS, for a proxy in front. `policy`: a file, read at the start and again on SIGHUP."""
@@ -119,6 +130,7 @@ class ServerConfig(_Table, frozen=True):
     relays: RelaysConfig = RelaysConfig()
     regions: dict[str, RegionConfig] = {}
     relay_dns: RelayDnsConfig = RelayDnsConfig()
+    log_host: LogHostConfig = LogHostConfig()
 
 
 def read_config(path: Path | None, overrides: dict[str, Any]) -> ServerConfig:
@@ -191,6 +203,9 @@ def _checked(config: ServerConfig) -> ServerConfig:
     for endpoint in (*config.listen, *config.listen_http, *config.stun_listen, *config.listen_plain):
         split_endpoint(endpoint)
     _check_relays(config.relays)
+    for name in config.log_host.names:
+        if not _is_host(name):
+            raise ConfigError(f"log_host.names: {name!r} is not a host name; write it without https:// and port")
     dns = msgspec.structs.replace(config.dns, base_domain=domain)
     return msgspec.structs.replace(config, url=url, dns=dns)
 
@@ -209,6 +224,13 @@ def _check_relays(relays: RelaysConfig) -> None:
     for region, score in relays.scores.items():
         if not 0 < score <= 1000:
             raise ConfigError(f"relays.scores: the score of {region} must lie above 0; 1 changes nothing")
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return re.fullmatch(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", text) is not None
 
 
 def split_endpoint(text: str) -> tuple[str, int]:

@@ -33,9 +33,11 @@ from ginnel.shell.control.fleet import RelayFleet, prober_of
 from ginnel.shell.control.fleet_extra import ExtraMaps
 from ginnel.shell.control.fleet_links import FleetMembers
 from ginnel.shell.control.fleet_settings import fleet_settings
-from ginnel.shell.control.front import Doorkeeper, FrontProtocol
+from ginnel.shell.control.front import KEEP_ALIVE, Doorkeeper, FrontProtocol
 from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
-from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, NOISE_KEY, SPLICE_SOCKET
+from ginnel.shell.control.logsink import LOG_PATHS, LogHost
+from ginnel.shell.control.logsink_admin import log_verbs, start_log_host
+from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, LOGS, NOISE_KEY, SPLICE_SOCKET
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
 from ginnel.shell.control.web import make_app
@@ -101,6 +103,7 @@ class ControlServer:
         self.on_full_map: list[Callable[[DERPMap], None]] = []
         """Called with the full map, every node with all its addresses, at each change."""
         self._views = DerpViews(DERPMap(), Edits())
+        self.log_host: LogHost | None = None
         self._store: Store | None = None
         self.relay_dns: RelayDns | None = None
 
@@ -149,7 +152,8 @@ class ControlServer:
             self.fleet.extras = self.extras.maps
             await self.fleet.load()
             self.coordinator.relays = self.fleet
-        except StoreUnavailable as error:
+            self.log_host = start_log_host(config.log_host, self._state / LOGS, self.coordinator)
+        except (StateError, StoreUnavailable) as error:
             raise StartError(str(error)) from None
         pin = self._relay.pin if self._relay is not None else None
         relays = RelayAdmin(self.fleet, self.extras, Asked(config.url, key.public(), pin))
@@ -162,6 +166,8 @@ class ControlServer:
         self._runners.append(self._group.create_task(self.coordinator.run()))
         self._runners.append(self._group.create_task(self.fleet.run()))
         self._runners.append(self._group.create_task(self.extras.run()))
+        if self.log_host is not None:
+            self._runners.append(self._group.create_task(self.log_host.run()))
         if self._relay is not None:
             self._runners.append(self._group.create_task(self._keep_relay_fresh(self._relay)))
 
@@ -263,8 +269,9 @@ class ControlServer:
                 closed=closed,
             )
 
-        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits)
-        keeper = self._keeper = Doorkeeper(channel, _uvicorn(app))
+        more = [self.log_host.route()] if self.log_host is not None else []
+        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits, more)
+        keeper = self._keeper = Doorkeeper(channel, _uvicorn(app), kept=(LOG_PATHS,) if more else ())
         keeper.state.default_headers = [(b"connection", b"close")]
         loop = asyncio.get_running_loop()
         for endpoint in self.config.listen_plain:
@@ -272,7 +279,7 @@ class ControlServer:
             self._servers.append(await loop.create_server(lambda: FrontProtocol(keeper), sock=listener, backlog=1024))
         if self._start_relay is not None:
             await self._unix(splice, lambda: FrontProtocol(keeper, spliced=True))
-        admin_config = _uvicorn(make_admin_app(self.admin))
+        admin_config = _uvicorn(make_admin_app(self.admin, log_verbs(self.log_host)))
         state = ServerState()
         await self._unix(self._state / ADMIN_SOCKET, lambda: AdminProtocol(admin_config, state, {}))
 
@@ -304,6 +311,8 @@ class ControlServer:
         for runner in self._runners:
             runner.cancel()
         await self._group.__aexit__(None, None, None)
+        if self.log_host is not None:
+            self.log_host.close()
         if self._relay is not None:
             self._relay.close()
         if self._store is not None:
@@ -360,6 +369,7 @@ def _uvicorn(app: ASGIApp) -> Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
         h11_max_incomplete_event_size=16 * 1024,
     )
     config.load()

@@ -1,13 +1,13 @@
 """What the server answers outside the control channel.
 
-Room: shell. Read-only: nothing here changes state, and nothing but `/verify` reads a body.
+Room: shell. Read-only: nothing here changes state, and nothing but `/verify` reads a body. `more`: routes of others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from string import Template
 
 import msgspec
@@ -48,7 +48,12 @@ class VerifyRequest(msgspec.Struct, frozen=True):
     node_public: str = msgspec.field(name="NodePublic")
 
 
-def make_app(server_key: MachineKey, derp_map: Callable[[], DERPMap], admits: Callable[[NodeKey], bool]) -> Starlette:
+def make_app(
+    server_key: MachineKey,
+    derp_map: Callable[[], DERPMap],
+    admits: Callable[[NodeKey], bool],
+    more: Sequence[Route] = (),
+) -> Starlette:
     keys = encode(ServerKeys(MachineKey.zero(), server_key))
 
     async def key(request: Request) -> Response:
@@ -100,6 +105,7 @@ def make_app(server_key: MachineKey, derp_map: Callable[[], DERPMap], admits: Ca
             Route("/register/{login}", register),
             Route("/verify", verify, methods=["POST"]),
             Route("/machine/{rest:path}", not_yet, methods=["GET", "POST"]),
+            *more,
         ],
         exception_handlers={404: missing},
     )

@@ -23,7 +23,7 @@ class WebError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`headers`: names in lower case."""
+    """`headers`: by names in lower case; of several with one name the last."""
 
     status: int
     body: bytes
@@ -91,15 +91,14 @@ async def exchange(
 
 
 async def _read(connection: h11.Connection, streams: Streams, limit: int) -> Page:
-    status, body = 0, bytearray()
-    headers: dict[str, str] = {}
+    status, body, headers = 0, bytearray(), dict[str, str]()
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
             connection.receive_data(await streams.reader.read(65536))
         elif isinstance(event, h11.Response):
             status = event.status_code
-            headers = {name.decode(): value.decode("latin-1") for name, value in event.headers}
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
         elif isinstance(event, h11.Data):
             body += event.data
             if len(body) > limit:
