@@ -134,6 +134,7 @@ class Relay:
         handshake_timeout: float = 10.0,
         write_timeout: float = 2.0,
         limits: Mapping[str, float] = ...,
+        inherited: Sequence[int] = ...,
     ) -> Relay:
         """Bind and serve. `certificate`: PEM chain, leaf first, the relay's `derpkey` certificate last.
         `tls`, `http`, `stun`: "ip:port" to listen on (port 0: any). `splice`: unix socket of the server behind.
@@ -141,13 +142,37 @@ class Relay:
         no byte. `limits`, all optional: `connections` in all, `per_prefix` from one IPv4 address or IPv6 /64, of these
         `half_open_per_prefix` before a request or login, `limit_loopback` (1: prefixes of loopback too), `receive_rate`
         and `receive_burst` in bytes a second and bytes from one client (0: no limit), `stun_rate` in answers a second
-        to one prefix (0: no limit), `keep_alive` in seconds of silence.
+        to one prefix (0: no limit), `keep_alive` in seconds of silence. `inherited`: descriptors of sockets that are
+        bound already; those of the addresses above are used, as copies.
         Raises OSError (a port is taken), ValueError (bad PEM or key, an unknown or impossible limit)."""
 
     def addresses(self) -> dict[str, list[Address]]:
         """What was bound, by "tls", "http", "stun"."""
 
     def set_certificate(self, certificate: bytes, certificate_key: bytes) -> None: ...
+    def set_challenge(self, name: str, certificate: bytes, certificate_key: bytes) -> None:
+        """What a handshake for that name gets if it offers ALPN `acme-tls/1` and nothing else, PEM (RFC 8737)."""
+
+    def clear_challenges(self) -> None: ...
+    def set_http_challenges(self, tokens: Mapping[str, str]) -> None:
+        """Token -> text, at `/.well-known/acme-challenge/` of plain HTTP; replaces those before."""
+
+    def ask_before_login(self) -> None:
+        """From now on each login waits for `answer`. Without one it is refused when the handshake timeout is over."""
+
+    def questions_fileno(self) -> int:
+        """Readable while there are questions; closed with the relay."""
+
+    def take_questions(self) -> list[tuple[int, bytes, str]]:
+        """(number, node key, source IP) of logins that wait; each is told once."""
+
+    def answer(self, number: int, allow: bool) -> None: ...
+    def stop_listening(self) -> None:
+        """Take no more TCP connections; those that are there go on."""
+
+    def half_open(self) -> int:
+        """Connections that have not yet said what they want."""
+
     def set_members(self, keys: Sequence[bytes]) -> None:
         """Replace the set of node keys that may log in when `members_only`; others' connections are closed."""
 

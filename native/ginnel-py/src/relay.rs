@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 type Address = (String, u16);
+type Question<'py> = (u64, Bound<'py, PyBytes>, String);
 type Client<'py> = (Bound<'py, PyBytes>, Address, u64, u64);
 
 /// The front door: TLS with DERP and the splice, port 80, STUN.
@@ -23,7 +25,7 @@ impl Relay {
     #[new]
     #[pyo3(signature = (
         private_key, *, certificate, certificate_key, tls, http, stun, splice, members_only, threads = 2,
-        handshake_timeout = 10.0, write_timeout = 2.0, limits = HashMap::new()
+        handshake_timeout = 10.0, write_timeout = 2.0, limits = HashMap::new(), inherited = Vec::new()
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
@@ -40,6 +42,7 @@ impl Relay {
         handshake_timeout: f64,
         write_timeout: f64,
         limits: HashMap<String, f64>,
+        inherited: Vec<RawFd>,
     ) -> PyResult<Self> {
         let mut limits = read_limits(limits)?;
         limits.handshake = seconds(handshake_timeout)?;
@@ -53,6 +56,7 @@ impl Relay {
             stun: listen_addresses(&stun)?,
             splice,
             members_only,
+            inherited: copies(&inherited)?,
             threads,
             limits,
         };
@@ -76,6 +80,53 @@ impl Relay {
         self.0
             .set_certificate(certificate, certificate_key)
             .map_err(python_error)
+    }
+
+    fn set_challenge(
+        &self,
+        name: &str,
+        certificate: &[u8],
+        certificate_key: &[u8],
+    ) -> PyResult<()> {
+        self.0
+            .set_challenge(name, certificate, certificate_key)
+            .map_err(python_error)
+    }
+
+    fn clear_challenges(&self) -> PyResult<()> {
+        self.0.clear_challenges().map_err(python_error)
+    }
+
+    fn set_http_challenges(&self, tokens: HashMap<String, String>) {
+        self.0.set_http_challenges(tokens);
+    }
+
+    fn ask_before_login(&self) {
+        self.0.ask_before_login();
+    }
+
+    fn questions_fileno(&self) -> RawFd {
+        self.0.questions_fileno()
+    }
+
+    fn take_questions<'py>(&self, py: Python<'py>) -> Vec<Question<'py>> {
+        let questions = self.0.take_questions();
+        let row = |(number, key, source): ginnel_relay::Question| {
+            (number, PyBytes::new(py, &key), source.to_string())
+        };
+        questions.into_iter().map(row).collect()
+    }
+
+    fn answer(&self, number: u64, allow: bool) {
+        self.0.answer(number, allow);
+    }
+
+    fn stop_listening(&self) {
+        self.0.stop_listening();
+    }
+
+    fn half_open(&self) -> usize {
+        self.0.half_open()
     }
 
     fn set_members(&self, py: Python<'_>, keys: Vec<Vec<u8>>) -> PyResult<()> {
@@ -128,6 +179,18 @@ impl Relay {
 fn key(raw: &[u8]) -> PyResult<Key> {
     raw.try_into()
         .map_err(|_| PyValueError::new_err(format!("expected 32 bytes of key, got {}", raw.len())))
+}
+
+/// The relay closes what it uses, and Python's own stay open.
+fn copies(descriptors: &[RawFd]) -> PyResult<Vec<OwnedFd>> {
+    let copy = |&fd: &RawFd| {
+        if fd < 0 {
+            return Err(std::io::Error::from(std::io::ErrorKind::InvalidInput));
+        }
+        // SAFETY: not -1; whether it is open is what the call finds out, and nothing else is done with it.
+        unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
+    };
+    Ok(descriptors.iter().map(copy).collect::<Result<_, _>>()?)
 }
 
 fn read_limits(given: HashMap<String, f64>) -> PyResult<Limits> {

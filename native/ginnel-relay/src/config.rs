@@ -1,13 +1,13 @@
 //! What a relay is started with, and its limits.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ginnel_derp::Secret;
 
 /// What a relay is started with. It holds a private key, and so never prints.
-#[derive(Clone)]
 pub struct Config {
     /// The DERP key.
     pub secret: Secret,
@@ -25,6 +25,8 @@ pub struct Config {
     pub splice: Option<PathBuf>,
     /// Only keys of the table may log in.
     pub members_only: bool,
+    /// Sockets that who started this process has bound; those of the addresses above are used.
+    pub inherited: Vec<OwnedFd>,
     /// Shards.
     pub threads: usize,
     /// Bounds of everything.

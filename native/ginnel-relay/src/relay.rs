@@ -1,8 +1,9 @@
 //! The relay as a whole: listeners, shards, tables.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,6 @@ use std::time::Duration;
 
 use ginnel_derp::{Key, Secret};
 use parking_lot::{Mutex, RwLock};
-use rustls::ServerConfig;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -22,8 +22,10 @@ use crate::config::{Config, Limits, RelayError};
 use crate::counters::Counters;
 use crate::derp::Registry;
 use crate::door::{self, Ends};
+use crate::front::Front;
+use crate::inherited;
 use crate::stun::StunServer;
-use crate::tls::server_config;
+use crate::verify::Question;
 
 const BACKLOG: i32 = 1024;
 /// tailscale: cmd/derper/derper.go.
@@ -39,14 +41,10 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) counters: Counters,
     pub(crate) bootstrap_dns: RwLock<Arc<str>>,
-    tls: RwLock<Arc<ServerConfig>>,
+    pub(crate) front: Front,
+    /// True once no more connections are taken.
+    unheard: watch::Sender<bool>,
     admission: Arc<Admission>,
-}
-
-impl Shared {
-    pub(crate) fn tls_config(&self) -> Arc<ServerConfig> {
-        self.tls.read().clone()
-    }
 }
 
 /// One login: node key, source, bytes in, bytes out.
@@ -76,9 +74,10 @@ enum Door {
 impl Relay {
     /// Bind everything, then serve. Nothing stays bound after an error.
     pub fn start(config: Config) -> Result<Self, RelayError> {
-        let tls_config = server_config(&config.certificate, &config.certificate_key)?;
-        let tls = listen_all("tls", &config.tls)?;
-        let http = listen_all("http", &config.http)?;
+        let front = Front::new(&config)?;
+        let mut inherited = config.inherited;
+        let tls = listen_all("tls", &config.tls, &mut inherited)?;
+        let http = listen_all("http", &config.http, &mut inherited)?;
         let shared = Arc::new(Shared {
             public: config.secret.public(),
             secret: config.secret,
@@ -86,11 +85,12 @@ impl Relay {
             registry: Registry::new(config.members_only),
             counters: Counters::default(),
             bootstrap_dns: RwLock::new("{}".into()),
-            tls: RwLock::new(tls_config),
+            front,
+            unheard: watch::Sender::new(false),
             admission: Arc::new(Admission::new(config.limits.clone())),
             limits: config.limits,
         });
-        let stun = StunServer::start(&config.stun, shared.clone())?;
+        let stun = StunServer::start(&config.stun, shared.clone(), &mut inherited)?;
         let relay = Self {
             shared,
             tls: addresses(&tls)?,
@@ -130,8 +130,58 @@ impl Relay {
 
     /// For connections from now on.
     pub fn set_certificate(&self, certificate: &[u8], key: &[u8]) -> Result<(), RelayError> {
-        *self.shared.tls.write() = server_config(certificate, key)?;
-        Ok(())
+        self.shared.front.certificates.set(certificate, key)
+    }
+
+    /// Prove `name` to an ACME authority that asks by `acme-tls/1`.
+    pub fn set_challenge(
+        &self,
+        name: &str,
+        certificate: &[u8],
+        key: &[u8],
+    ) -> Result<(), RelayError> {
+        let certificates = &self.shared.front.certificates;
+        certificates.set_challenge(name, certificate, key)
+    }
+
+    /// Prove no name any more.
+    pub fn clear_challenges(&self) -> Result<(), RelayError> {
+        self.shared.front.certificates.clear_challenges()
+    }
+
+    /// What port 80 answers to an ACME authority, by token.
+    pub fn set_http_challenges(&self, tokens: HashMap<String, String>) {
+        *self.shared.front.http_challenges.write() = Arc::new(tokens);
+    }
+
+    /// From now on each login waits for `answer`, besides being a member.
+    pub fn ask_before_login(&self) {
+        self.shared.front.verifier.turn_on();
+    }
+
+    /// Readable while there are questions; it lives as long as the relay.
+    pub fn questions_fileno(&self) -> RawFd {
+        self.shared.front.verifier.fileno()
+    }
+
+    /// Logins that wait, each told once.
+    pub fn take_questions(&self) -> Vec<Question> {
+        self.shared.front.verifier.take_questions()
+    }
+
+    /// Whether the login of that number goes on.
+    pub fn answer(&self, number: u64, allow: bool) {
+        self.shared.front.verifier.answer(number, allow);
+    }
+
+    /// Take no more connections. Those that are there go on; those that come wait for whoever else has the socket.
+    pub fn stop_listening(&self) {
+        self.shared.unheard.send_replace(true);
+    }
+
+    /// Connections that have not yet said what they want.
+    pub fn half_open(&self) -> usize {
+        self.shared.admission.half_open()
     }
 
     /// Replace the members; other logins are closed.
@@ -196,12 +246,18 @@ impl Drop for Relay {
 fn listen_all(
     what: &'static str,
     addresses: &[SocketAddr],
+    inherited: &mut Vec<OwnedFd>,
 ) -> Result<Vec<TcpListener>, RelayError> {
     addresses
         .iter()
         .map(|&address| {
             let both = takes_both(address, addresses);
-            listen(address, both).map_err(|source| RelayError::Listen {
+            let listening = match inherited::take(inherited, address, Type::STREAM) {
+                Ok(Some(socket)) => Ok(socket.into()),
+                Ok(None) => listen(address, both),
+                Err(error) => Err(error),
+            };
+            listening.map_err(|source| RelayError::Listen {
                 what,
                 address,
                 source,
@@ -277,8 +333,14 @@ async fn accept(
     listener: tokio::net::TcpListener,
     shards: Arc<[Handle]>,
 ) {
+    let mut unheard = shared.unheard.subscribe();
     for shard in shards.iter().cycle() {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            _ = unheard.wait_for(|&unheard| unheard) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((tcp, source)) => deal(&shared, door, tcp, source, shard),
             Err(_) => {
                 // No descriptors left, most likely: trying again at once would only burn the processor.
