@@ -135,6 +135,7 @@ class Relay:
         write_timeout: float = 2.0,
         limits: Mapping[str, float] = ...,
         inherited: Sequence[int] = ...,
+        ask_before_login: bool = False,
     ) -> Relay:
         """Bind and serve. `certificate`: PEM chain, leaf first, the relay's `derpkey` certificate last.
         `tls`, `http`, `stun`: "ip:port" to listen on (port 0: any). `splice`: unix socket of the server behind.
@@ -143,7 +144,8 @@ class Relay:
         `half_open_per_prefix` before a request or login, `limit_loopback` (1: prefixes of loopback too), `receive_rate`
         and `receive_burst` in bytes a second and bytes from one client (0: no limit), `stun_rate` in answers a second
         to one prefix (0: no limit), `keep_alive` in seconds of silence. `inherited`: descriptors of sockets that are
-        bound already; those of the addresses above are used, as copies.
+        bound already; those of the addresses above are used, as copies. `ask_before_login`: a member still waits
+        for `answer`, and is refused if there is none within the handshake timeout.
         Raises OSError (a port is taken), ValueError (bad PEM or key, an unknown or impossible limit)."""
 
     def addresses(self) -> dict[str, list[Address]]:
@@ -156,9 +158,6 @@ class Relay:
     def clear_challenges(self) -> None: ...
     def set_http_challenges(self, tokens: Mapping[str, str]) -> None:
         """Token -> text, at `/.well-known/acme-challenge/` of plain HTTP; replaces those before."""
-
-    def ask_before_login(self) -> None:
-        """From now on each login waits for `answer`. Without one it is refused when the handshake timeout is over."""
 
     def questions_fileno(self) -> int:
         """Readable while there are questions; closed with the relay."""

@@ -25,7 +25,8 @@ impl Relay {
     #[new]
     #[pyo3(signature = (
         private_key, *, certificate, certificate_key, tls, http, stun, splice, members_only, threads = 2,
-        handshake_timeout = 10.0, write_timeout = 2.0, limits = HashMap::new(), inherited = Vec::new()
+        handshake_timeout = 10.0, write_timeout = 2.0, limits = HashMap::new(), inherited = Vec::new(),
+        ask_before_login = false
     ))]
     #[allow(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn new(
@@ -43,6 +44,7 @@ impl Relay {
         write_timeout: f64,
         limits: HashMap<String, f64>,
         inherited: Vec<RawFd>,
+        ask_before_login: bool,
     ) -> PyResult<Self> {
         let mut limits = read_limits(limits)?;
         limits.handshake = seconds(handshake_timeout)?;
@@ -56,6 +58,7 @@ impl Relay {
             stun: listen_addresses(&stun)?,
             splice,
             members_only,
+            ask_before_login,
             inherited: copies(&inherited)?,
             threads,
             limits,
@@ -99,10 +102,6 @@ impl Relay {
 
     fn set_http_challenges(&self, tokens: HashMap<String, String>) {
         self.0.set_http_challenges(tokens);
-    }
-
-    fn ask_before_login(&self) {
-        self.0.ask_before_login();
     }
 
     fn questions_fileno(&self) -> RawFd {

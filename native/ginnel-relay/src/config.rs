@@ -25,6 +25,8 @@ pub struct Config {
     pub splice: Option<PathBuf>,
     /// Only keys of the table may log in.
     pub members_only: bool,
+    /// Each login waits for an answer, besides being a member.
+    pub ask_before_login: bool,
     /// Sockets that who started this process has bound; those of the addresses above are used.
     pub inherited: Vec<OwnedFd>,
     /// Shards.

@@ -21,7 +21,7 @@ impl Front {
         Ok(Self {
             certificates: Certificates::new(&config.certificate, &config.certificate_key)?,
             http_challenges: RwLock::default(),
-            verifier: Verifier::new()?,
+            verifier: Verifier::new(config.ask_before_login)?,
         })
     }
 }

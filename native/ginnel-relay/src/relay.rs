@@ -154,11 +154,6 @@ impl Relay {
         *self.shared.front.http_challenges.write() = Arc::new(tokens);
     }
 
-    /// From now on each login waits for `answer`, besides being a member.
-    pub fn ask_before_login(&self) {
-        self.shared.front.verifier.turn_on();
-    }
-
     /// Readable while there are questions; it lives as long as the relay.
     pub fn questions_fileno(&self) -> RawFd {
         self.shared.front.verifier.fileno()

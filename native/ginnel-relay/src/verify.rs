@@ -20,13 +20,13 @@ pub type Question = (u64, Key, IpAddr);
 
 #[derive(Default)]
 struct Table {
-    on: bool,
     next: u64,
     unasked: VecDeque<Question>,
     waiting: HashMap<u64, oneshot::Sender<bool>>,
 }
 
 pub(crate) struct Verifier {
+    on: bool,
     table: Mutex<Table>,
     wake: OwnedFd,
 }
@@ -39,16 +39,13 @@ struct Asked<'v> {
 }
 
 impl Verifier {
-    pub(crate) fn new() -> io::Result<Self> {
+    /// `on`: every newcomer is asked about.
+    pub(crate) fn new(on: bool) -> io::Result<Self> {
         Ok(Self {
+            on,
             table: Mutex::default(),
             wake: event()?,
         })
-    }
-
-    /// From now on every newcomer is asked about.
-    pub(crate) fn turn_on(&self) {
-        self.table.lock().on = true;
     }
 
     /// Readable while there are questions. Owned by this.
@@ -65,10 +62,10 @@ impl Verifier {
     }
 
     fn ask(&self, key: &Key, source: IpAddr) -> Result<Asked<'_>, bool> {
-        let mut table = self.table.lock();
-        if !table.on {
+        if !self.on {
             return Err(true);
         }
+        let mut table = self.table.lock();
         if table.waiting.len() >= MAX_WAITING {
             return Err(false);
         }
@@ -116,16 +113,15 @@ mod tests {
     const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 
     #[tokio::test]
-    async fn until_it_is_turned_on_everybody_is_admitted() {
-        let verifier = Verifier::new().unwrap();
+    async fn unless_it_is_on_everybody_is_admitted() {
+        let verifier = Verifier::new(false).unwrap();
         assert!(verifier.admits(&[1; 32], SOURCE).await);
         assert!(verifier.take_questions().is_empty());
     }
 
     #[tokio::test]
     async fn the_answer_is_for_who_was_asked_about() {
-        let verifier = Verifier::new().unwrap();
-        verifier.turn_on();
+        let verifier = Verifier::new(true).unwrap();
         let answering = async {
             let questions = verifier.take_questions();
             assert_eq!(questions.iter().map(|q| q.1[0]).collect::<Vec<_>>(), [1, 2]);
@@ -144,8 +140,7 @@ mod tests {
 
     #[test]
     fn newcomers_that_leave_are_forgotten_and_too_many_are_refused() {
-        let verifier = Verifier::new().unwrap();
-        verifier.turn_on();
+        let verifier = Verifier::new(true).unwrap();
         let asked: Vec<_> = (0..MAX_WAITING)
             .map(|_| {
                 verifier

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ginnel.shell.control.config import ServerConfig, host_of, port_of, split_endpoint
 from ginnel.shell.control.run import RelayBeside, StartError
-from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings, listen_anywhere
+from ginnel.shell.relay import EmbeddedRelay
+from ginnel.shell.relay_settings import RelayError, RelaySettings, listen_anywhere
 from ginnel.wire.tailcfg import DERPRegion
 from ginnel.words import NodeKey, RegionId, WallTime
 
