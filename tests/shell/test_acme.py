@@ -68,10 +68,12 @@ def _authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
         "privateKey": str(here / "key.pem"),
         "httpPort": http,
         "tlsPort": tls,
+        "domainBlocklist": ["blocked.example"],
     }
     (here / "config.json").write_bytes(msgspec.json.encode({"pebble": config}))
-    none = [f"-{name}=" for name in ("http01", "https01", "tlsalpn01", "doh", "management", "defaultIPv6")]
+    none = [f"-{name}=" for name in ("http01", "https01", "tlsalpn01", "defaultIPv6")]
     names = ["pebble-challtestsrv", f"-dns01=127.0.0.1:{dns}", "-defaultIPv4=127.0.0.1", *none]
+    names.append(f"-management=127.0.0.1:{free_port()}")
     pebble = ["pebble", "-config", str(here / "config.json"), "-dnsserver", f"127.0.0.1:{dns}"]
     # A proof that was given once is asked for again, and no answer waits for a while by chance.
     manners = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_AUTHZREUSE": "0", "PEBBLE_WFE_NONCEREJECT": "0"}
@@ -119,9 +121,12 @@ def finish(relay: EmbeddedRelay, now: WallTime) -> bool:
 def served(relay: EmbeddedRelay, root: str) -> dict[str, object]:
     """The certificate as a client sees it that trusts the authority alone."""
     trust = ssl.create_default_context(cadata=root)
-    with socket.create_connection(("127.0.0.1", relay.native.addresses()["tls"][0][1]), PATIENCE) as tcp:
-        with trust.wrap_socket(tcp, server_hostname=NAME) as tls:
-            return dict(tls.getpeercert() or {})
+    at = relay.native.addresses()["tls"][0]
+    with (
+        socket.create_connection(at, PATIENCE) as tcp,
+        trust.wrap_socket(tcp, server_hostname=NAME) as tls,
+    ):
+        return dict(tls.getpeercert() or {})
 
 
 def test_a_relay_gets_its_certificate_and_renews_it_ahead_of_its_end(authority: Authority, tmp_path: Path) -> None:
@@ -145,7 +150,7 @@ def test_a_relay_gets_its_certificate_and_renews_it_ahead_of_its_end(authority: 
         assert not relay.tick(late)
         assert not finish(relay, late)  # the map stays as it is: nothing in it is another
         assert relay.leaf.pin != first.pin
-        assert relay.native.counters()["door.acme_proof"] == 2
+        assert relay.native.counters()["door.acme_proof"] >= 2  # from several places each time
     finally:
         relay.close()
     kept = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "acme").iterdir()}
@@ -163,7 +168,7 @@ def test_each_kind_of_proof_suffices(authority: Authority, serve: Serve, kind: s
         pem = acme_order.obtain(authority.settings, NAME, account, relay, (kind,))
         assert pem.startswith(b"-----BEGIN PRIVATE KEY-----")
         assert pem.count(b"BEGIN CERTIFICATE") == 2
-    assert relay.counters()["door.acme_proof"] == 2
+    assert relay.counters()["door.acme_proof"] >= 2  # from several places each time
 
 
 def test_where_one_port_is_out_of_reach_the_other_suffices(authority: Authority, serve: Serve) -> None:
@@ -210,7 +215,7 @@ def _threads() -> list[object]:
 
 def test_a_name_that_the_authority_does_not_sign_is_told_in_its_own_words(authority: Authority, serve: Serve) -> None:
     with pytest.raises(RelayError, match=r"https://127\.0\.0\.1:\d+/dir refuses: "):
-        acme_order.obtain(authority.settings, "relay..example", acme_order.new_key(), serve(), ("http-01",))
+        acme_order.obtain(authority.settings, "blocked.example", acme_order.new_key(), serve(), ("http-01",))
 
 
 def test_an_authority_out_of_reach_or_not_trusted_is_said(authority: Authority, serve: Serve) -> None:

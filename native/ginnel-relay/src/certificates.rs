@@ -60,7 +60,7 @@ impl Certificates {
         chain: &[u8],
         key: &[u8],
     ) -> Result<(), RelayError> {
-        let proof = certified(chain, key)?;
+        let proof = unchecked(chain, key)?;
         let name = name.to_ascii_lowercase();
         self.change(|kept| drop(kept.challenges.insert(name, proof)))
     }
@@ -122,6 +122,15 @@ fn provider() -> Arc<CryptoProvider> {
 }
 
 fn certified(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, RelayError> {
+    let certified = unchecked(chain, key)?;
+    certified
+        .keys_match()
+        .map_err(|e| RelayError::Certificate(format!("certificate and key don't fit: {e}")))?;
+    Ok(certified)
+}
+
+/// The proof's certificate has an extension that is critical, which rustls does not know and so does not read on.
+fn unchecked(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, RelayError> {
     let bad = |why: String| RelayError::Certificate(why);
     let chain: Vec<_> = CertificateDer::pem_slice_iter(chain)
         .collect::<Result<_, _>>()
@@ -131,7 +140,9 @@ fn certified(chain: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, RelayError> 
     }
     let key = PrivateKeyDer::from_pem_slice(key)
         .map_err(|_| bad("the key file holds no PEM private key".into()))?;
-    let certified = CertifiedKey::from_der(chain, key, &provider())
-        .map_err(|e| bad(format!("certificate and key don't fit: {e}")))?;
-    Ok(Arc::new(certified))
+    let key = provider()
+        .key_provider
+        .load_private_key(key)
+        .map_err(|e| bad(format!("the key can't be used: {e}")))?;
+    Ok(Arc::new(CertifiedKey::new(chain, key)))
 }
