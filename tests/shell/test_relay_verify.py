@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from nacl.public import PrivateKey
@@ -16,11 +17,16 @@ from ginnel.shell import relay_verify
 from ginnel.shell.relay_settings import RelayError, VerifySettings
 from ginnel.shell.relay_verify import MAX_ANSWER, Verifier
 from ginnel.words import NodeKey
+from tests.shell.control.control_client import Client as Node
+from tests.shell.control.control_client import auth_key, running
 from tests.shell.derp_client import LIMIT, UPGRADE, client_info, connect, login, tls_context
 from tests.shell.relays import KEY, Serve, port
 
 ALICE = bytes(PrivateKey.generate())
 ALICE_KEY = NodeKey(bytes(PrivateKey(ALICE).public_key))
+ONLY_ITS_KEY = 5 + 8 + 32
+"""What comes before the relay has decided: a frame with magic and key."""
+
 Answer = Callable[[bytes], Awaitable[bytes]]
 
 
@@ -47,7 +53,7 @@ async def refused(relay: Relay) -> bool:
     """Try to log in as Alice."""
     async with connect(port(relay), tls=tls_context()) as raw:
         await raw.send(UPGRADE + b"Derp-Fast-Start: 1\r\n\r\n" + client_info(ALICE, KEY))
-        return b"\x03" not in (await raw.all())[45:46]
+        return len(await raw.all()) == ONLY_ITS_KEY
 
 
 async def test_a_yes_lets_in_and_a_no_does_not_and_the_url_learns_who_asks(serve: Serve) -> None:
@@ -63,7 +69,7 @@ async def test_a_yes_lets_in_and_a_no_does_not_and_the_url_learns_who_asks(serve
             await alice.settle()
         async with connect(port(relay), tls=tls_context()) as raw:
             await raw.send(UPGRADE + b"Derp-Fast-Start: 1\r\n\r\n" + client_info(bytes(PrivateKey.generate()), KEY))
-            assert len(await raw.all()) == 5 + 8 + 32  # the relay's key and no more
+            assert len(await raw.all()) == ONLY_ITS_KEY
     assert asked[0] == {"NodePublic": str(ALICE_KEY), "Source": "127.0.0.1"}
     assert relay.counters()["derp.not_verified"] == 1
 
@@ -152,3 +158,17 @@ async def test_a_byte_now_and_then_does_not_stretch_the_time(serve: Serve, monke
 def test_what_is_no_url_is_refused_at_the_start(serve: Serve, url: str) -> None:
     with pytest.raises(RelayError, match="--verify-url"):
         Verifier(VerifySettings(url), serve())
+
+
+async def test_a_relay_elsewhere_asks_our_own_server(serve: Serve, tmp_path: Path) -> None:
+    relay = serve(ask_before_login=True)
+    async with running(tmp_path) as server, Node(server) as node:
+        url = f"http://127.0.0.1:{server.plain_ports()[0]}/verify"
+        async with Verifier(VerifySettings(url), relay):
+            private = node.key.raw
+            async with connect(port(relay), tls=tls_context()) as raw:
+                await raw.send(UPGRADE + b"Derp-Fast-Start: 1\r\n\r\n" + client_info(private, KEY))
+                assert len(await raw.all()) == ONLY_ITS_KEY
+            assert (await node.register(await auth_key(server)))["Error"] == ""
+            async with login(port(relay), KEY, private=private) as member:
+                await member.settle()

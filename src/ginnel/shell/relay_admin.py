@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from ipaddress import ip_address
 
 from starlette.applications import Starlette
@@ -24,6 +23,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from ginnel import __version__
 from ginnel.shell.metrics import CONTENT_TYPE, exposition
 from ginnel.shell.relay import EmbeddedRelay
 from ginnel.shell.relay_settings import RelayError
@@ -164,7 +164,7 @@ def _page(side: AdminSide, clients: list[_Client]) -> str:
         ("relay", side.relay.key.short()),
         ("certificate", f"{', '.join(sorted(leaf.names))}; until {expires:%Y-%m-%d %H:%M} UTC, {left} days"),
         ("signed by", "itself, pinned" if leaf.self_signed else "an authority"),
-        ("versions", f"ginnel {version('ginnel')}, Python {platform.python_version()}, {ssl.OPENSSL_VERSION}"),
+        ("versions", f"ginnel {__version__}, Python {platform.python_version()}, {ssl.OPENSSL_VERSION}"),
         *((name, number) for name, number in side.gauges().items() if not name.startswith("certificate.")),
     ]
     shown = clients[:MOST_ROWS]

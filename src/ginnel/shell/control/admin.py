@@ -114,7 +114,7 @@ class Joining:
 Verb = tuple[type[_Arguments], Callable[["Admin", Any, str], Awaitable[Any]]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Admin:
     coordinator: Coordinator
     joining: Joining

@@ -6,12 +6,14 @@ Room: shell.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import fcntl
 import logging
 import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -48,7 +50,8 @@ class StartError(Exception):
 
 class RelayBeside(Protocol):
     """A relay that was started for this server. It hears of node keys and stands in the DERP map; `pin` is SHA-256 of
-    its certificate when no public authority vouches for it. `tick`: now and then; True when `region` is another."""
+    its certificate when no public authority vouches for it. `tick`: now and then; True when `region` is another; `look`
+    at the files even if they seem the same. `numbers`: serve its numbers there while the block lasts."""
 
     @property
     def region(self) -> DERPRegion: ...
@@ -56,13 +59,14 @@ class RelayBeside(Protocol):
     def pin(self) -> bytes | None: ...
     def add_member(self, key: NodeKey) -> None: ...
     def remove_member(self, key: NodeKey) -> None: ...
-    def tick(self) -> bool: ...
+    def tick(self, *, look: bool = False) -> bool: ...
+    def numbers(self, host: str, port: int) -> AbstractAsyncContextManager[int]: ...
     def close(self) -> None: ...
 
 
 StartRelay = Callable[[ServerConfig, Path, Path], RelayBeside]
 """(settings, state directory, splice socket) -> the relay. Raises StartError."""
-RELAY_TICK = 3600.0
+RELAY_TICK = 2.0
 
 
 class ControlServer:
@@ -83,6 +87,7 @@ class ControlServer:
         self.admin: Admin
         self.derp_map = DERPMap()
         self._store: Store | None = None
+        self._beside = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         try:
@@ -125,6 +130,8 @@ class ControlServer:
         self._runners.append(self._group.create_task(self.coordinator.run()))
         if self._relay is not None:
             self._runners.append(self._group.create_task(self._keep_relay_fresh(self._relay)))
+            if config.metrics:
+                await self._beside.enter_async_context(self._relay.numbers(*split_endpoint(config.metrics)))
 
     def _derp_map(self) -> DERPMap:
         own = self._relay.region if self._relay is not None else None
@@ -134,9 +141,18 @@ class ControlServer:
         """Its certificate may be renewed; then the pin in the DERP map changes, and every node is told."""
         while True:
             await asyncio.sleep(RELAY_TICK)
-            if relay.tick():
-                self.derp_map = self._derp_map()
-                self.coordinator.surroundings_replaced(surroundings_of(self.config, self.derp_map))
+            self._look_at(relay)
+
+    def _look_at(self, relay: RelayBeside, *, look: bool = False) -> None:
+        if relay.tick(look=look):
+            self.derp_map = self._derp_map()
+            self.admin.joining = dataclasses.replace(self.admin.joining, pin=relay.pin)
+            self.coordinator.surroundings_replaced(surroundings_of(self.config, self.derp_map))
+
+    def look_again(self) -> None:
+        """At the relay's files, because somebody says that they have changed."""
+        if self._relay is not None:
+            self._look_at(self._relay, look=True)
 
     async def _first_user(self) -> None:
         registry = self.coordinator.registry
@@ -239,6 +255,7 @@ class ControlServer:
         for runner in self._runners:
             runner.cancel()
         await self._group.__aexit__(None, None, None)
+        await self._beside.aclose()
         if self._relay is not None:
             self._relay.close()
         if self._store is not None:
@@ -251,7 +268,7 @@ class ControlServer:
 async def serve(
     config: ServerConfig, start_relay: StartRelay | None, ready: Callable[[ControlServer], Awaitable[None]]
 ) -> None:
-    """Run until SIGTERM or SIGINT; SIGHUP reads the policy file again. Raises StartError."""
+    """Run until SIGTERM or SIGINT; SIGHUP reads policy file and certificate again. Raises StartError."""
     allow_descriptors()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -270,6 +287,7 @@ async def _reload(server: ControlServer, asked: asyncio.Event) -> None:
     while True:
         await asked.wait()
         asked.clear()
+        server.look_again()
         await server.load_policy_file()
 
 
