@@ -133,14 +133,19 @@ async def test_who_is_about_to_log_in_when_the_relay_ends_still_does(tmp_path: P
     at = relay.native.addresses()["tls"][0][1]
     async with connect(at, tls=tls_context()) as half:
         await until(lambda: relay.native.half_open() == 1)
-        async with asyncio.timeout(LIMIT):
-            ending = asyncio.create_task(relay.retire())
-            await half.send(UPGRADE + b"\r\n")
-            assert (await half.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
-            with pytest.raises(OSError):
-                await asyncio.open_connection("127.0.0.1", at)
-            half.writer.transport.abort()
-            await ending
+        ending = asyncio.create_task(relay.retire())
+        await until(lambda: not _answers(at))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(ending), 0.2)
+        await half.send(UPGRADE + b"\r\n")
+        assert (await half.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        half.writer.transport.abort()
+        await asyncio.wait_for(ending, LIMIT)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 async def test_sockets_for_another_process_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
