@@ -255,8 +255,10 @@ async def _start_beside(
         from ginnel.shell.relay_admin import AdminSide, serving
 
         side = AdminSide(running, verifier.numbers if verifier is not None else dict)
-        port = await beside.enter_async_context(serving(side, *_admin_address(options.metrics)))
-        print(f"Numbers: http://127.0.0.1:{port}/metrics; for people: /debug", file=sys.stderr)
+        host, wanted = _admin_address(options.metrics)
+        port = await beside.enter_async_context(serving(side, host, wanted))
+        at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        print(f"Numbers are at http://{at}/metrics , and a page at /debug for this machine alone.", file=sys.stderr)
 
 
 def _admin_address(text: str) -> tuple[str, int]:
