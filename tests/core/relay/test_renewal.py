@@ -4,7 +4,7 @@ from ginnel.words import WallTime
 
 DAY = 86400.0
 NOW = WallTime(1_800_000_000.0)
-LEAF = LeafFacts("", False, frozenset(), made=NOW, expires=WallTime(NOW + 90 * DAY))
+LEAF = LeafFacts("", False, frozenset(), made=WallTime(NOW + DAY), expires=WallTime(NOW + 90 * DAY))
 
 
 def renewal(chance: float = 0.5, failures: int = 0, failed_at: WallTime = NOW) -> Renewal:
@@ -19,6 +19,11 @@ def test_a_certificate_is_renewed_after_two_thirds_of_its_life_and_not_all_at_on
     assert renewal().due(LEAF) == NOW + 60 * DAY
     early, late = renewal(0.0).due(LEAF), renewal(1.0).due(LEAF)
     assert NOW + 55 * DAY < early < NOW + 60 * DAY < late < NOW + 65 * DAY
+
+
+def test_a_certificate_of_an_hour_is_renewed_within_it() -> None:
+    hour = LeafFacts("", False, frozenset(), made=WallTime(NOW + DAY), expires=WallTime(NOW + 3600))
+    assert NOW < renewal().due(hour) < NOW + 3600
 
 
 def test_failures_put_it_off_longer_and_longer_up_to_a_bound() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ginnel.core.relay.identity import LeafFacts
+from ginnel.core.relay.identity import CLOCK_SKEW, LeafFacts
 from ginnel.words import WallTime
 
 RENEWAL_AGE = 2 / 3
@@ -43,8 +43,9 @@ class Renewal:
         self.failures = 0
 
     def _renewal_of(self, leaf: LeafFacts) -> WallTime:
-        life = leaf.expires - leaf.made
-        return WallTime(leaf.made + life * (RENEWAL_AGE + JITTER * (2 * self.chance - 1)))
+        begun = leaf.made - CLOCK_SKEW.total_seconds()
+        life = leaf.expires - begun
+        return WallTime(begun + life * (RENEWAL_AGE + JITTER * (2 * self.chance - 1)))
 
     def _pause(self) -> float:
         doubled = FIRST_RETRY * float(2 ** min(self.failures - 1, 10))

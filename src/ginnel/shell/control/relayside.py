@@ -16,6 +16,7 @@ from ginnel.shell.control.config import ServerConfig, host_of, port_of, split_en
 from ginnel.shell.control.run import RelayBeside, StartError
 from ginnel.shell.relay import EmbeddedRelay
 from ginnel.shell.relay_settings import LETS_ENCRYPT, AcmeSettings, RelayError, RelaySettings, listen_anywhere
+from ginnel.shell.systemd import inherited_sockets
 from ginnel.wire.tailcfg import DERPRegion
 from ginnel.words import NodeKey, RegionId, WallTime
 
@@ -59,8 +60,8 @@ class StartedRelay(RelayBeside):
                 raise StartError(str(error)) from None
             yield bound
 
-    def close(self) -> None:
-        self._relay.close()
+    async def retire(self) -> None:
+        await self._relay.retire()
 
 
 def start_relay(config: ServerConfig, state: Path, splice: Path) -> RelayBeside:
@@ -77,6 +78,7 @@ def start_relay(config: ServerConfig, state: Path, splice: Path) -> RelayBeside:
         certificate_key=Path(config.certificate_key) if config.certificate_key else None,
         acme=_acme(config),
         splice=splice,
+        inherited=inherited_sockets(),
         members_only=relay.members_only,
         region=RegionId(relay.region),
         region_code=relay.code,

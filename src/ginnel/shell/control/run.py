@@ -37,6 +37,7 @@ from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
 from ginnel.shell.control.web import make_app
 from ginnel.shell.descriptors import allow_descriptors
+from ginnel.shell.systemd import notify
 from ginnel.wire.tailcfg import DERPMap, DERPRegion, DNSConfig, Resolver, encode
 from ginnel.words import ChallengeKey, MachinePrivate, NodeKey, WallTime
 
@@ -51,7 +52,8 @@ class StartError(Exception):
 class RelayBeside(Protocol):
     """A relay that was started for this server. It hears of node keys and stands in the DERP map; `pin` is SHA-256 of
     its certificate when no public authority vouches for it. `tick`: now and then; True when `region` is another; `look`
-    at the files even if they seem the same. `numbers`: serve its numbers there while the block lasts."""
+    at the files even if they seem the same. `numbers`: serve its numbers there while the block lasts.
+    `retire`: end without losing who has just come."""
 
     @property
     def region(self) -> DERPRegion: ...
@@ -61,7 +63,7 @@ class RelayBeside(Protocol):
     def remove_member(self, key: NodeKey) -> None: ...
     def tick(self, *, look: bool = False) -> bool: ...
     def numbers(self, host: str, port: int) -> AbstractAsyncContextManager[int]: ...
-    def close(self) -> None: ...
+    async def retire(self) -> None: ...
 
 
 StartRelay = Callable[[ServerConfig, Path, Path], RelayBeside]
@@ -247,6 +249,8 @@ class ControlServer:
     # --- stopping --------------------------------------------------------------------------------------------
 
     async def _stop(self) -> None:
+        if self._relay is not None:
+            await self._relay.retire()
         for server in self._servers:
             server.close()
         if self._keeper is not None:
@@ -256,8 +260,6 @@ class ControlServer:
             runner.cancel()
         await self._group.__aexit__(None, None, None)
         await self._beside.aclose()
-        if self._relay is not None:
-            self._relay.close()
         if self._store is not None:
             self._store.close()
         if self._lock is not None:
@@ -278,8 +280,10 @@ async def serve(
     loop.add_signal_handler(signal.SIGHUP, reload.set)
     async with ControlServer(config, start_relay) as server:
         await ready(server)
+        notify("READY=1")
         reloading = asyncio.create_task(_reload(server, reload))
         await stop.wait()
+        notify("STOPPING=1")
         reloading.cancel()
 
 
