@@ -10,8 +10,6 @@
 mod connection;
 mod dial;
 mod queue;
-mod validity;
-mod verify;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -31,8 +29,8 @@ use crate::counters::Count;
 use crate::shared::Shared;
 
 pub use dial::Target;
+pub use ginnel_tls::Verify;
 use queue::Queue;
-pub use verify::Verify;
 
 /// Packets kept for a region that is not connected, and how often Python is told of them.
 const WAITING_MAX: usize = 32;
