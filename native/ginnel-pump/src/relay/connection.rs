@@ -254,7 +254,7 @@ impl Reading<'_> {
                     reconnect_in,
                     try_for,
                 }) => shared.aside(Aside::RelayRestarting(region, reconnect_in, try_for)),
-                Some(Event::Alive | Event::Pong(_)) => {}
+                Some(Event::Alive | Event::Pong(_) | Event::PeerPresent { .. }) => {}
             }
         }
     }
