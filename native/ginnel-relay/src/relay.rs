@@ -1,34 +1,25 @@
 //! The relay as a whole: listeners, shards, tables.
 
 use std::collections::HashSet;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use ginnel_derp::{Key, Secret};
 use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::TcpStream;
-use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 
 use crate::admission::Admission;
 use crate::config::{Config, Limits, RelayError};
 use crate::counters::Counters;
 use crate::derp::Registry;
-use crate::door::{self, Ends};
+use crate::listen::{addresses, listen_all};
+use crate::shards::{Door, start_shards};
 use crate::stun::StunServer;
 use crate::tls::server_config;
-
-const BACKLOG: i32 = 1024;
-/// tailscale: cmd/derper/derper.go.
-const KEEP_ALIVE: Duration = Duration::from_secs(600);
-const USER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What every connection's task looks into.
 pub(crate) struct Shared {
@@ -40,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) counters: Counters,
     pub(crate) bootstrap_dns: RwLock<Arc<str>>,
     tls: RwLock<Arc<ServerConfig>>,
-    admission: Arc<Admission>,
+    pub(crate) admission: Arc<Admission>,
 }
 
 impl Shared {
@@ -65,12 +56,6 @@ struct Running {
     stop: watch::Sender<bool>,
     shards: Vec<JoinHandle<()>>,
     stun: Option<StunServer>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Door {
-    Tls,
-    Http,
 }
 
 impl Relay {
@@ -191,134 +176,4 @@ impl Drop for Relay {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-fn listen_all(
-    what: &'static str,
-    addresses: &[SocketAddr],
-) -> Result<Vec<TcpListener>, RelayError> {
-    addresses
-        .iter()
-        .map(|&address| {
-            let both = takes_both(address, addresses);
-            listen(address, both).map_err(|source| RelayError::Listen {
-                what,
-                address,
-                source,
-            })
-        })
-        .collect()
-}
-
-/// `[::]` takes IPv4 as well, so that one address is enough for a host with both; unless `0.0.0.0` is asked for too.
-pub(crate) fn takes_both(address: SocketAddr, all: &[SocketAddr]) -> bool {
-    let same_in_v4 = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
-    address.is_ipv6() && address.ip().is_unspecified() && !all.iter().any(same_in_v4)
-}
-
-fn listen(address: SocketAddr, both: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!both)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
-    listeners.iter().map(TcpListener::local_addr).collect()
-}
-
-fn start_shards(
-    shared: &Arc<Shared>,
-    threads: usize,
-    doors: Vec<(Door, TcpListener)>,
-    stopped: &watch::Receiver<bool>,
-) -> Result<Vec<JoinHandle<()>>, RelayError> {
-    let runtimes: Vec<Runtime> = (0..threads)
-        .map(|_| Builder::new_current_thread().enable_all().build())
-        .collect::<io::Result<_>>()?;
-    let handles: Arc<[Handle]> = runtimes
-        .iter()
-        .map(|runtime| runtime.handle().clone())
-        .collect();
-    for (door, listener) in doors {
-        let _entered = handles[0].enter();
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        handles[0].spawn(accept(shared.clone(), door, listener, handles.clone()));
-    }
-    let start = |(number, runtime): (usize, Runtime)| {
-        let mut stopped = stopped.clone();
-        std::thread::Builder::new()
-            .name(format!("relay-{number}"))
-            .spawn(move || {
-                let _ = runtime.block_on(stopped.wait_for(|&stop| stop));
-                runtime.shutdown_background();
-            })
-    };
-    Ok(runtimes
-        .into_iter()
-        .enumerate()
-        .map(start)
-        .collect::<io::Result<_>>()?)
-}
-
-/// Deal connections to the shards in turn.
-async fn accept(
-    shared: Arc<Shared>,
-    door: Door,
-    listener: tokio::net::TcpListener,
-    shards: Arc<[Handle]>,
-) {
-    for shard in shards.iter().cycle() {
-        match listener.accept().await {
-            Ok((tcp, source)) => deal(&shared, door, tcp, source, shard),
-            Err(_) => {
-                // No descriptors left, most likely: trying again at once would only burn the processor.
-                shared.counters.accept_failed.one();
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
-}
-
-fn deal(shared: &Arc<Shared>, door: Door, tcp: TcpStream, source: SocketAddr, shard: &Handle) {
-    shared.counters.accepted.one();
-    let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-    let Some(permit) = shared.admission.admit(source.ip()) else {
-        return shared.counters.over_limit.one();
-    };
-    let Ok((tcp, local)) = prepare(tcp) else {
-        return shared.counters.accept_failed.one();
-    };
-    let (shared, ends) = (shared.clone(), Ends { source, local });
-    shard.spawn(async move {
-        let Ok(tcp) = TcpStream::from_std(tcp) else {
-            return;
-        };
-        match door {
-            Door::Tls => door::serve_tls(shared, tcp, ends, permit).await,
-            Door::Http => door::serve_http(shared, tcp, ends, permit).await,
-        }
-    });
-}
-
-fn prepare(tcp: TcpStream) -> io::Result<(std::net::TcpStream, SocketAddr)> {
-    let local = tcp.local_addr()?;
-    let tcp = tcp.into_std()?;
-    let socket = SockRef::from(&tcp);
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    Ok((
-        tcp,
-        SocketAddr::new(local.ip().to_canonical(), local.port()),
-    ))
 }

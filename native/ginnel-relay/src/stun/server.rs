@@ -13,7 +13,8 @@ use super::batch::{Batch, Turn};
 use super::share::Shares;
 use crate::config::RelayError;
 use crate::counters::Counters;
-use crate::relay::{Shared, takes_both};
+use crate::listen::takes_both;
+use crate::relay::Shared;
 
 /// Room for a burst of a few thousand requests while the thread waits for the processor.
 const RECEIVE_BUFFER: usize = 4 << 20;
