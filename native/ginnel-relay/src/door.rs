@@ -40,9 +40,9 @@ pub(crate) async fn serve_tls(shared: Arc<Shared>, tcp: TcpStream, ends: Ends, m
     match head {
         Head::Whole {
             size,
-            want: Want::Derp { fast_start },
+            want: Want::Derp { fast_start, ideal },
         } => {
-            serve_derp(shared, stream, size, fast_start, ends, permit).await;
+            serve_derp(shared, stream, size, (fast_start, ideal), ends, permit).await;
         }
         Head::Whole {
             want: Want::Elsewhere { otherwise },
@@ -189,7 +189,7 @@ async fn serve_derp(
     shared: Arc<Shared>,
     mut stream: Stream,
     head_size: usize,
-    fast_start: bool,
+    (fast_start, ideal): (bool, bool),
     ends: Ends,
     mut permit: Permit,
 ) {
@@ -203,7 +203,7 @@ async fn serve_derp(
     stream.plain.drain(..head_size);
     let login = async {
         stream.write_all(&hello).await?;
-        derp::log_in(&shared, &mut stream).await
+        derp::log_in(&shared, &mut stream, ideal).await
     };
     match timeout(shared.limits.handshake, login).await {
         Err(_) => shared.counters.handshake_late.one(),

@@ -11,8 +11,8 @@ const ROBOTS: &str = "User-agent: *\nDisallow: /\n";
 /// What a request wants from the relay itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Want {
-    /// Bytes behind the head belong to DERP.
-    Derp { fast_start: bool },
+    /// Bytes behind the head belong to DERP. `ideal`: the client did not want another relay of the region.
+    Derp { fast_start: bool, ideal: bool },
     /// This answer, then close.
     Answer(String),
     /// The names' addresses, then close.
@@ -127,6 +127,7 @@ fn derp(request: &Request<'_, '_>, method: &str) -> Want {
     }
     Want::Derp {
         fast_start: field(request, "derp-fast-start") == Some(b"1"),
+        ideal: field(request, "ideal-node").is_none_or(<[u8]>::is_empty),
     }
 }
 
@@ -206,10 +207,22 @@ mod tests {
     fn the_upgrade_token_is_read_in_any_case() {
         for token in ["DERP", "derp", "Derp"] {
             let head = format!("GET /derp HTTP/1.1\r\nHost: a\r\nUpgrade: {token}\r\n\r\n");
-            assert_eq!(wanted(&head, true), Want::Derp { fast_start: false });
+            assert_eq!(
+                wanted(&head, true),
+                Want::Derp {
+                    fast_start: false,
+                    ideal: true
+                }
+            );
         }
         let fast = "GET /derp HTTP/1.1\r\nUpgrade: DERP\r\nDerp-Fast-Start: 1\r\n\r\n";
-        assert_eq!(wanted(fast, true), Want::Derp { fast_start: true });
+        assert_eq!(
+            wanted(fast, true),
+            Want::Derp {
+                fast_start: true,
+                ideal: true
+            }
+        );
     }
 
     #[test]

@@ -18,8 +18,11 @@ mod derp;
 mod door;
 mod http;
 mod listen;
+mod mesh;
+mod notices;
 mod place;
 mod proxy;
+mod rates;
 mod relay;
 mod shards;
 mod splice;
@@ -27,5 +30,8 @@ mod stream;
 mod stun;
 mod tls;
 
+pub use ginnel_tls::Verify;
+
 pub use config::{Config, Limits, Rate, RelayError};
+pub use mesh::{MeshKey, MeshPeer, MeshRow};
 pub use relay::{ClientRow, Relay};

@@ -6,17 +6,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use ginnel_derp::{Key, Secret};
 use parking_lot::{Mutex, RwLock};
 use rustls::ServerConfig;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::admission::Admission;
-use crate::config::{Config, Limits, RelayError};
+use crate::config::{Config, Limits, Rate, RelayError};
 use crate::counters::Counters;
 use crate::derp::Registry;
 use crate::listen::{addresses, listen_all};
+use crate::mesh::{Mesh, MeshKey, MeshPeer, MeshRow};
+use crate::notices::Notices;
+use crate::rates::Rates;
 use crate::shards::{Door, start_shards};
 use crate::stun::StunServer;
 use crate::tls::server_config;
@@ -28,6 +33,9 @@ pub(crate) struct Shared {
     pub(crate) splice: Option<PathBuf>,
     pub(crate) limits: Limits,
     pub(crate) registry: Registry,
+    pub(crate) mesh: Mesh,
+    pub(crate) notices: Notices,
+    pub(crate) rates: Rates,
     pub(crate) counters: Counters,
     pub(crate) bootstrap_dns: RwLock<Arc<str>>,
     tls: RwLock<Arc<ServerConfig>>,
@@ -56,6 +64,7 @@ struct Running {
     stop: watch::Sender<bool>,
     shards: Vec<JoinHandle<()>>,
     stun: Option<StunServer>,
+    runtime: Handle,
 }
 
 impl Relay {
@@ -68,7 +77,14 @@ impl Relay {
             public: config.secret.public(),
             secret: config.secret,
             splice: config.splice,
-            registry: Registry::new(config.members_only),
+            registry: Registry::new(config.members_only, config.limits.park_fighters),
+            mesh: Mesh::default(),
+            notices: Notices::default(),
+            rates: Rates::new(
+                config.limits.receive,
+                config.limits.receive_total,
+                Instant::now(),
+            ),
             counters: Counters::default(),
             bootstrap_dns: RwLock::new("{}".into()),
             tls: RwLock::new(tls_config),
@@ -88,13 +104,18 @@ impl Relay {
             .map(|l| (Door::Tls, l))
             .chain(http.into_iter().map(|l| (Door::Http, l)));
         let (stop, stopped) = watch::channel(false);
-        let shards = start_shards(
+        let (shards, runtime) = start_shards(
             &relay.shared,
             config.threads.max(1),
             doors.collect(),
             &stopped,
         )?;
-        *relay.running.lock() = Some(Running { stop, shards, stun });
+        *relay.running.lock() = Some(Running {
+            stop,
+            shards,
+            stun,
+            runtime,
+        });
         Ok(relay)
     }
 
@@ -139,6 +160,53 @@ impl Relay {
         *self.shared.bootstrap_dns.write() = json.into();
     }
 
+    /// Be one of the region's relays: who shows this key is another one, and these are dialled. None: be alone. A peer
+    /// that turns out to be this relay is let be.
+    pub fn set_mesh(&self, key: Option<MeshKey>, peers: Vec<MeshPeer>) {
+        if let Some(running) = &*self.running.lock() {
+            Mesh::set(&self.shared, &running.runtime, key, peers);
+        }
+    }
+
+    /// The links to the region's other relays.
+    pub fn mesh(&self) -> Vec<MeshRow> {
+        self.shared.mesh.rows()
+    }
+
+    /// Tell every client, also later ones, of a problem; with an empty text, that it is over.
+    pub fn set_health(&self, text: &str) {
+        self.shared.notices.set_health(&self.shared, text);
+    }
+
+    /// Take no logins any more and tell every client to reconnect; milliseconds. Connections stay.
+    pub fn drain(&self, reconnect_in: u32, try_for: u32) {
+        let shared = &self.shared;
+        shared.notices.drain(shared, reconnect_in, try_for);
+    }
+
+    /// Take logins again.
+    pub fn undrain(&self) {
+        self.shared.notices.undrain();
+    }
+
+    /// Close every client's connection, not the region's other relays', spread over this time.
+    pub fn close_clients(&self, over: Duration) {
+        if let Some(running) = &*self.running.lock() {
+            let clients = self.shared.registry.all();
+            running.runtime.spawn(close_all(clients, over));
+        }
+    }
+
+    /// Logins of clients.
+    pub fn client_count(&self) -> u64 {
+        self.shared.counters.clients.get()
+    }
+
+    /// How fast clients may send, each and all together. It holds for those that are here too.
+    pub fn set_rates(&self, each: Option<Rate>, total: Option<Rate>) {
+        self.shared.rates.set(each, total);
+    }
+
     /// Who is logged in.
     pub fn clients(&self) -> Vec<ClientRow> {
         let row = |client: Arc<crate::derp::Client>| {
@@ -163,6 +231,7 @@ impl Relay {
         let Some(running) = self.running.lock().take() else {
             return;
         };
+        self.shared.mesh.close();
         running.stop.send_replace(true);
         drop(running.stun);
         for shard in running.shards {
@@ -175,5 +244,17 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// Few at a time, so that not all of them arrive at another relay in one moment.
+async fn close_all(clients: Vec<Arc<crate::derp::Client>>, over: Duration) {
+    const STEP: Duration = Duration::from_millis(50);
+    let steps = (over.as_millis() / STEP.as_millis()) as usize + 1;
+    for some in clients.chunks(clients.len().div_ceil(steps).max(1)) {
+        some.iter().for_each(|client| client.close());
+        if steps > 1 {
+            tokio::time::sleep(STEP).await;
+        }
     }
 }

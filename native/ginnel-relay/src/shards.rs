@@ -25,12 +25,13 @@ pub(crate) enum Door {
     Http,
 }
 
+/// The threads, and one of their runtimes.
 pub(crate) fn start_shards(
     shared: &Arc<Shared>,
     threads: usize,
     doors: Vec<(Door, TcpListener)>,
     stopped: &watch::Receiver<bool>,
-) -> Result<Vec<JoinHandle<()>>, RelayError> {
+) -> Result<(Vec<JoinHandle<()>>, Handle), RelayError> {
     let runtimes: Vec<Runtime> = (0..threads)
         .map(|_| Builder::new_current_thread().enable_all().build())
         .collect::<io::Result<_>>()?;
@@ -52,11 +53,8 @@ pub(crate) fn start_shards(
                 runtime.shutdown_background();
             })
     };
-    Ok(runtimes
-        .into_iter()
-        .enumerate()
-        .map(start)
-        .collect::<io::Result<_>>()?)
+    let threads = runtimes.into_iter().enumerate().map(start);
+    Ok((threads.collect::<io::Result<_>>()?, handles[0].clone()))
 }
 
 /// Deal connections to the shards in turn.
