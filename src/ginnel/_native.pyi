@@ -95,6 +95,10 @@ class Pump:
         """Dial one relay in its own thread, addresses in order, 1.5 s each. `verify` is `name:<host>`,
         `sha256-raw:<hex>` or `insecure`. An open connection of the region is kept if the arguments are the same."""
 
+    def relay_move(self, region: int, server_name: str, addresses: Sequence[Address], verify: str) -> None:
+        """Dial like `relay_open`, even with the same arguments, while the region's connection carries on: the new one
+        takes over when it is logged in ("relay-up"). If it fails, the old one stays and nothing comes up."""
+
     def relay_close(self, region: int) -> None:
         """Close the region's connection; no "relay-down" follows. One that ends otherwise is not dialled again here."""
 

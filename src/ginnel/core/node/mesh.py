@@ -239,9 +239,10 @@ class Mesh(MeshParts):
         text = f"the relay {self._relays.code(region)!r} reports: {problem[:200]}" if problem else None
         return self._settle(self._health(HealthCode.DERP_PROBLEM, text), now)
 
-    def relay_restarting(self, region: RegionId, reconnect_in: float, try_for: float, now: Instant) -> list[Action]:
-        """The relay will restart: seconds until to reconnect, seconds to keep trying."""
-        self._relays.restarting(region, min(reconnect_in, try_for), now)
+    def relay_restarting(self, region: RegionId, reconnect_in: float, now: Instant) -> list[Action]:
+        """The relay will restart: seconds until to reconnect. How long to try before the usual pauses, which it says
+        too, needs no rule of its own: those begin short enough."""
+        self._relays.restarting(region, reconnect_in, now)
         return self._settle([], now)
 
     # --- what people ask ---
