@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from contextlib import suppress
 
 import pytest
 from nacl.public import PrivateKey
 
-from tests.shell.derp_client import PEER_GONE, SEND_PACKET, frame, login
+from tests.shell.derp_client import LIMIT, PEER_GONE, SEND_PACKET, frame, login
 from tests.shell.derp_mesh import (
     CLOSE_PEER,
     FORWARD_PACKET,
@@ -285,12 +286,17 @@ async def test_a_relay_that_takes_nothing_is_left_and_other_pairs_go_on(start: R
             writer.write(data)
             await writer.drain()
 
+    over = asyncio.get_running_loop().create_future()
+
     async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream, downstream = await asyncio.open_connection("127.0.0.1", b.port)
         pumps = [pass_on(reader, downstream, True), pass_on(upstream, writer, False)]
         await asyncio.gather(*pumps, return_exceptions=True)
-        writer.transport.abort()
-        downstream.transport.abort()
+        for end in (writer, downstream):
+            end.transport.abort()
+            with suppress(ConnectionError):
+                await end.wait_closed()
+        over.set_result(None)
 
     server = await asyncio.start_server(between, "127.0.0.1", 0)
     host, addresses, _, pin = b.peer
@@ -306,5 +312,7 @@ async def test_a_relay_that_takes_nothing_is_left_and_other_pairs_go_on(start: R
         assert a.counters()["derp.drop.queue_tail"] > 0
         await until(lambda: not a.native.mesh()[0][1])
         await carol.settle()
+    b.native.close()
     gate.set()
+    await asyncio.wait_for(over, LIMIT)
     server.close()
