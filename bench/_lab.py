@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Any
 
 from bench import _peers
@@ -20,7 +17,7 @@ from ginnel.lab.faults import spare
 from ginnel.lab.instance import Lab, can_stand
 from ginnel.lab.kinds import NODE_PORT, SERVER, network
 from ginnel.lab.line import Impairment
-from ginnel.lab.members import DAEMON_SOCKET, Server, answer, program, surroundings, way_in
+from ginnel.lab.members import DAEMON_SOCKET, Server, answer, program, status_by_socket, surroundings, way_in
 from ginnel.lab.mesh import into_tunnel
 from ginnel.lab.processes import Process, until
 from ginnel.lab.topology import Topology
@@ -130,19 +127,7 @@ class Member:
         return str((self.status() or {})["TailscaleIPs"][0])
 
     def status(self) -> dict[str, Any] | None:
-        """`/localapi/v0/status`; None while nobody answers."""
-        connection = HTTPConnection(self.side.api_host, timeout=2.0)
-        try:
-            connection.sock = socket(AF_UNIX, SOCK_STREAM)
-            connection.sock.settimeout(2.0)
-            connection.sock.connect(str(self.lab.directory / self.host / self.side.socket))
-            connection.request("GET", "/localapi/v0/status")
-            found: dict[str, Any] = json.loads(connection.getresponse().read())
-        except (OSError, HTTPException, ValueError):
-            return None
-        finally:
-            connection.close()
-        return found
+        return status_by_socket(self.lab.directory / self.host / self.side.socket, self.side.api_host)
 
     def direct_to(self, address: str) -> bool:
         return bool(self.endpoint_of(address))

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,14 +18,9 @@ import pytest
 
 from ginnel.lab import LabError
 from ginnel.lab.daemon import official
-from tests.lab.router import EASY, HARD, Network, to_portal
+from tests.lab.router import EASY, HARD, NO_UDP6, Network, standing_network, to_portal
 
 LOGIN_PAGE = "HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\nContent-Length: 0\r\n\r\n"
-NO_UDP6 = """
-add table ip6 lab
-add chain ip6 lab f { type filter hook forward priority 0; }
-add rule ip6 lab f meta l4proto udp drop
-"""
 
 
 def absent() -> str:
@@ -75,27 +68,28 @@ class MapSocket:
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
-    directory = Path(tempfile.mkdtemp(prefix="nc"))
-    standing = Network(directory)
-    try:
-        standing.wire()
+    with standing_network() as standing:
         standing.rules(nat=EASY)
-        standing.start_relays()
-        asked = MapSocket(directory / "map.sock", standing.map.read_bytes())
+        asked = MapSocket(standing.directory / "map.sock", standing.map.read_bytes())
         try:
             yield standing
         finally:
             asked.close()
-    finally:
-        standing.close()
-        shutil.rmtree(directory)
 
 
-def theirs(network: Network) -> dict[str, Any]:
+TRIES = 4
+
+
+def theirs(network: Network, **truth: Any) -> dict[str, Any]:
+    """Its report. On a busy machine it gives up before its last answers come, and is asked again; ours never is."""
     command = (official("tailscale"), "--socket", str(network.directory / "map.sock"), "netcheck", "--format=json")
-    done = network.run("node", *map(str, command))
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = {}
+    for _ in range(TRIES):
+        done = network.run("node", *map(str, command))
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        if found["RegionLatency"].keys() == {"900", "901"} and all(found[key] == truth[key] for key in truth):
+            break
     return found
 
 
@@ -105,7 +99,7 @@ SAME = ("UDP", "IPv4", "IPv6CanSend", "IPv4CanSend", "OSHasIPv6", "ICMPv4", "Map
 @pytest.mark.parametrize("nat", [EASY, HARD], ids=["easy", "hard"])
 def test_both_find_the_same_of_a_nat(network: Network, nat: str) -> None:
     network.rules(nat=nat)
-    their, our = theirs(network), network.report()
+    their, our = theirs(network, MappingVariesByDestIP=nat == HARD, IPv6=True), network.report()
     assert list(our) == list(their)
     assert {key: our[key] for key in (*SAME, "IPv6")} == {key: their[key] for key in (*SAME, "IPv6")}
     for key in ("RegionLatency", "RegionV4Latency", "RegionV6Latency"):
@@ -120,7 +114,7 @@ def test_both_find_the_same_where_udp_is_blocked_and_a_portal_stands(network: Ne
     network.run("router", "nft", "-f", "-", stdin=NO_UDP6)
     try:
         with network.false_page(LOGIN_PAGE):
-            their, our = theirs(network), network.report()
+            their, our = theirs(network, CaptivePortal=True), network.report()
     finally:
         network.run("router", "nft", "delete", "table", "ip6", "lab")
     assert {key: our[key] for key in (*SAME, "CaptivePortal")} == {key: their[key] for key in (*SAME, "CaptivePortal")}

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,11 @@ GENEROUS = 30.0
 MAIN = "from ginnel.cli.main import main; main()"
 RELAYS = {900: 10, 901: 11}
 HOME_ROUTER = ('iifname "wan" ct state established,related accept', 'iifname "wan" drop')
+NO_UDP6 = """
+add table ip6 lab
+add chain ip6 lab f { type filter hook forward priority 0; }
+add rule ip6 lab f meta l4proto udp drop
+"""
 EASY, HARD = 'oifname "wan" masquerade', 'oifname "wan" masquerade fully-random'
 
 FALSE_PAGE = """
@@ -179,3 +186,17 @@ def ip(*arguments: str) -> str:
 
 def to_portal(protocol: str = "tcp dport 80") -> tuple[str, ...]:
     return (f'iifname "lan" {protocol} dnat to 203.0.113.20:80',)
+
+
+@contextmanager
+def standing_network() -> Iterator[Network]:
+    """The wire with both relays, and their DERP map in `map`."""
+    directory = Path(tempfile.mkdtemp(prefix="nc"))
+    network = Network(directory)
+    try:
+        network.wire()
+        network.start_relays()
+        yield network
+    finally:
+        network.close()
+        shutil.rmtree(directory)

@@ -1,19 +1,16 @@
-"""A daemon behind a captive portal. The wire is that of test_two_nodes.py; alice's own kernel plays the portal: it
+"""A daemon behind a captive portal. The wire is that of two_hosts.py; alice's own kernel plays the portal: it
 drops UDP and leads TCP port 80 to a page of its own, and each packet to port 80 is counted by where it was meant to go.
 """
 
-import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from tests.lab.router import FALSE_PAGE
-from tests.lab.test_two_nodes import Host, Mesh, ip, pytestmark, run, until
+from tests.lab.test_two_nodes import pytestmark
+from tests.lab.two_hosts import Host, Mesh, fresh_mesh, ip, run, until
 
 __all__ = ["pytestmark"]
 LOGIN_PAGE = r"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\nContent-Length: 0\r\n\r\n"
@@ -24,20 +21,10 @@ WORDS = "a captive portal holds up this network"
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
-    directory = Path(tempfile.mkdtemp(prefix="gn"))
-    standing = Mesh(directory)
-    try:
-        standing.start_server()
+    with fresh_mesh() as standing:
         standing.a.start()
         assert standing.a.ginnel("up", "--invite", standing.invite(), "--hostname", "alice").returncode == 0
         yield standing
-    except BaseException:
-        for log in sorted(directory.glob("*.log")):
-            sys.stderr.write(f"--- {log.name}\n{log.read_text()[-4000:]}")
-        raise
-    finally:
-        standing.close()
-        shutil.rmtree(directory)
 
 
 @pytest.fixture(autouse=True)

@@ -1,20 +1,17 @@
 """Threat G11: whatever happens to the daemon, nothing meant for a peer leaves by a real interface in the clear.
 
-The wire is that of test_two_nodes.py; a capture listens on alice's eth0 while she sends without pause.
+The wire is that of two_hosts.py; a capture listens on alice's eth0 while she sends without pause.
 """
 
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
-from tests.lab.test_two_nodes import GENEROUS, Mesh, pytestmark, until
+from tests.lab.test_two_nodes import pytestmark
+from tests.lab.two_hosts import GENEROUS, Mesh, fresh_mesh, ip, until
 
 __all__ = ["pytestmark"]
 CANARY = "in-the-clear"
@@ -75,28 +72,14 @@ while True:
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
-    directory = Path(tempfile.mkdtemp(prefix="gn"))
-    standing = Mesh(directory)
-    try:
-        for space, address in ((standing.server, "br0"), (standing.a, "eth0")):
-            number = 1 if space is standing.server else 11
-            subprocess.run(
-                ["ip", "-n", space.name, "addr", "add", f"2001:db8::{number}/64", "dev", address, "nodad"], check=True
-            )
-        via = ["via", "2001:db8::1"]
-        subprocess.run(["ip", "-n", standing.a.name, "-6", "route", "add", "default", *via], check=True)
-        standing.start_server()
+    with fresh_mesh() as standing:
+        for space, number, device in ((standing.server, 1, "br0"), (standing.a, 11, "eth0")):
+            ip("-n", space.name, "addr", "add", f"2001:db8::{number}/64", "dev", device, "nodad")
+        ip("-n", standing.a.name, "-6", "route", "add", "default", "via", "2001:db8::1")
         standing.b.start()
         assert standing.b.ginnel("up", "--invite", standing.invite(), "--hostname", "bob").returncode == 0
         standing.a.start()
         yield standing
-    except BaseException:
-        for log in sorted(directory.glob("*.log")):
-            sys.stderr.write(f"--- {log.name}\n{log.read_text()[-4000:]}")
-        raise
-    finally:
-        standing.close()
-        shutil.rmtree(directory)
 
 
 @contextmanager

@@ -5,24 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.router import EASY, HARD, Network, to_portal
+from tests.lab.router import EASY, HARD, NO_UDP6, Network, standing_network, to_portal
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root and network namespaces")]
 
 NO_UDP = ("meta l4proto udp drop",)
-NO_UDP6 = """
-add table ip6 lab
-add chain ip6 lab f { type filter hook forward priority 0; }
-add rule ip6 lab f meta l4proto udp drop
-"""
 LOGIN_PAGE = "HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\nContent-Length: 0\r\n\r\n"
 EMPTY_204 = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
 FALSE_204 = "HTTP/1.1 204 No Content\r\nContent-Length: 17\r\n\r\n<html>pay</html>\n"
@@ -31,15 +24,8 @@ WRONG_ECHO = "HTTP/1.1 204 No Content\r\nX-Tailscale-Response: response ts_203.0
 
 @pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
-    directory = Path(tempfile.mkdtemp(prefix="nc"))
-    standing = Network(directory)
-    try:
-        standing.wire()
-        standing.start_relays()
-        yield standing
-    finally:
-        standing.close()
-        shutil.rmtree(directory)
+    with standing_network() as network:
+        yield network
 
 
 @pytest.fixture

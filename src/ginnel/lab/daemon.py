@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from ginnel.lab import LabError
 from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import NODE_PORT
-from ginnel.lab.members import SOURCES, START_LIMIT, UP_LIMIT, Way, answer, status_by_socket, way_in
+from ginnel.lab.members import SOURCES, START_LIMIT, UP_LIMIT, Way, address_in, answer, status_by_socket, way_in
 from ginnel.lab.processes import Process, until
 
 BUILT = SOURCES.parent / "var/official"  # where `make interop` puts them
@@ -80,10 +80,7 @@ class OfficialDaemon:
 
     @cached_property
     def address(self) -> str:
-        addresses = (self.status() or {}).get("TailscaleIPs") or []
-        if not addresses:
-            raise LabError(f"{self.name} has no mesh address; look at {self.lab.directory / self.name / 'logs'}")
-        return str(addresses[0])
+        return address_in(self.status() or {}, self.name, self.lab)
 
     def status(self) -> dict[str, Any] | None:
         return status_by_socket(self.lab.directory / self.name / SOCKET, "local-tailscaled.sock")

@@ -148,10 +148,7 @@ class GinnelNode:
 
     @cached_property
     def address(self) -> str:
-        addresses = (self.status() or {}).get("TailscaleIPs") or []
-        if not addresses:
-            raise LabError(f"{self.name} has no mesh address; look at {self.lab.directory / self.name / 'logs'}")
-        return str(addresses[0])
+        return address_in(self.status() or {}, self.name, self.lab)
 
     @cached_property
     def public_key(self) -> NodeKey:
@@ -184,6 +181,14 @@ def status_by_socket(path: Path, host: str) -> dict[str, Any] | None:
     finally:
         connection.close()
     return found
+
+
+def address_in(status: dict[str, Any], name: str, lab: Lab) -> str:
+    """The first mesh address of the host's daemon; LabError where it has none."""
+    addresses = status.get("TailscaleIPs") or []
+    if not addresses:
+        raise LabError(f"{name} has no mesh address; look at {lab.directory / name / 'logs'}")
+    return str(addresses[0])
 
 
 def way_in(status: dict[str, Any], address: str) -> Way:

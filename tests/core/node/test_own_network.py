@@ -20,8 +20,10 @@ from ginnel.core.node.actions import (
     SendUdp,
 )
 from ginnel.core.node.captive import NO_DETECTION
+from ginnel.core.node.constants import HOME_CHECK_AFTER, HOME_CHECK_SPREAD, MAP_CHECK_SPREAD
 from ginnel.core.node.endpoints import LocalAddress
 from ginnel.core.node.names import Names
+from ginnel.core.node.netcheck_state import AFTER_LAST_TRY
 from ginnel.core.node.own_network import KEEP_ALIVE_KEPT, OwnNetwork
 from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.relays import Relays
@@ -377,3 +379,41 @@ def test_a_short_report_that_is_asked_for_where_udp_is_blocked_is_a_full_one() -
     (answer,) = member.done(NetcheckDone)
     assert isinstance(answer, NetcheckDone)
     assert answer.report.region_latency.keys() == {1, 2}
+
+
+def stun_since(member: Member, began: int) -> list[float]:
+    return [action.to.port for action in member.sent[began:] if isinstance(action, SendUdp)]
+
+
+def test_a_new_map_is_looked_at_later_by_who_is_well_and_at_once_by_who_is_not() -> None:
+    well, lost = Member(1, 2), Member(1, 2)
+    for member in (well, lost):
+        member.rtt = {1: 0.05, 2: 0.06}
+        member.start()
+        member.run(2)
+    well.home_up()
+    for member in (well, lost):
+        member.rtt[3], member.mapped[3] = 0.001, MAPPED
+        began = len(member.sent)
+        member.map = DERPMap(regions={number: region(number) for number in (1, 2, 3)})
+        member.take(member.own.map_changed(member.map, member.now))
+        assert bool(stun_since(member, began)) is (member is lost)
+    well.run(MAP_CHECK_SPREAD + 1)
+    assert (well.relays.home, lost.own.checking) == (3, True)
+
+
+def test_who_loses_home_looks_for_another_unless_it_comes_back_at_once() -> None:
+    for back in (True, False):
+        member = Member(1, 2)
+        member.start()
+        member.run(2)
+        member.home_up()
+        member.rtt[1] = 60.0
+        member.home_down()
+        member.own.home_lost(member.now)
+        began = len(member.sent)
+        if back:
+            member.home_up()
+        member.run(HOME_CHECK_AFTER + HOME_CHECK_SPREAD + AFTER_LAST_TRY + 0.5)
+        assert bool(stun_since(member, began)) is not back
+        assert member.relays.home == (1 if back else 2)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
+
 from ginnel.core.node.actions import Action, RelayClose, RelayMove, RelayOpen, RelayPrefer, Resolve
 from ginnel.core.node.constants import DERP_BACKOFF_MAX
 from ginnel.core.node.names import Names
@@ -238,3 +240,33 @@ def test_a_region_that_is_not_connected_cannot_restart() -> None:
     before = made.next_timeout()
     made.restarting(HOME, 1.0, T0)
     assert made.next_timeout() == before
+
+
+def changed(**members: object) -> DERPMap:
+    """Home with other members, or with its nodes in another order."""
+    regions = dict(derp_map().regions or {})
+    home = regions[1]
+    assert home is not None
+    regions[1] = msgspec.structs.replace(home, **members)
+    return DERPMap(regions=regions)
+
+
+def test_a_connection_stays_while_its_relay_is_the_same_and_no_further_down_the_list() -> None:
+    made = at_home()
+    sts, first, second = (derp_map().regions or {})[1].nodes  # type: ignore[union-attr, misc]
+    third = DERPNode("1c", 1, "d.example", ipv4="203.0.113.4", ipv6="none")
+    assert made.map_changed(changed(no_measure_no_home=True, region_name="Other"), T0) == []
+    assert made.map_changed(changed(nodes=[first, second, third]), T0) == []
+    assert made.up(HOME)
+    assert opened(made.map_changed(changed(nodes=[second, first, sts]), T0)) == ["b.example"]
+    repinned = msgspec.structs.replace(second, cert_name="sha256-raw:" + 64 * "b")
+    assert opened(made.map_changed(changed(nodes=[repinned, first]), T0)) == ["b.example"]
+
+
+def test_a_region_that_leaves_the_map_before_it_was_dialed_is_forgotten() -> None:
+    made = Relays(Names(), Random(1).randbytes)
+    made.map_changed(DERPMap(regions={1: DERPRegion(1, "a", "A", nodes=[DERPNode("1a", 1, "a.example")])}), T0)
+    made.key_set(T0)
+    made.set_home(HOME, T0)
+    made.map_changed(DERPMap(regions={}), T0)
+    assert made.next_timeout() is None

@@ -71,6 +71,8 @@ PONG_DUE_MIN, PONG_DUE_FACTOR = 0.12, 3.0  # a suspect path answers within max(M
 CONFIRM_GAP = 2.0  # between checks because paths were lost
 RESTUN_WITHOUT_UDP = 5.0  # while active and no STUN server answers: a lost packet, or a network that may recover
 SIDE_KEPT_IDLE = 180.0  # a side socket without traffic: most NATs have forgotten it by then (RFC 4787 §4.3)
+MAP_CHECK_SPREAD = 10.0  # all nodes hear of a new DERP map at once: who is well looks at it within that time
+HOME_CHECK_AFTER, HOME_CHECK_SPREAD = 1.0, 1.0  # home's connection ended and has not come back: another may be better
 HOME_TOLD_AFTER = 0.15  # the only relay there is: peers may use it before the first check, if that takes longer
 PINGS_OUTSTANDING = 65536
 """Over this many the oldest are forgotten."""

@@ -220,6 +220,8 @@ class Mesh(MeshParts):
         """The connection ended, or could not be made. A check follows while home is away: another may be better."""
         self._relays.went_down(region, why, now)
         actions = [*self._forget_problem(region), *self._reroute_all(region, now)]
+        if region == self._relays.home:
+            self._own.home_lost(now)
         if region == self._relays.home and self._relays.failures(region) >= DIALS_UNTIL_TOLD:
             text = f"the relay {self._relays.code(region)!r} cannot be reached: {why}; trying again"
             actions += [*self._health(HealthCode.NO_DERP_CONNECTION, text), *self._own.check(now)]

@@ -6,6 +6,7 @@ Room: core.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from ginnel.core.node.actions import Resolve
@@ -86,6 +87,7 @@ def verify_of(node: DERPNode) -> str:
     return "name:" + (node.cert_name or node.host_name)
 
 
+@lru_cache(maxsize=1024)  # the same few texts of the map, again and again
 def _literal(text: str) -> IPv4Address | IPv6Address | None:
     try:
         return ip_address(text) if "%" not in text else None

@@ -13,6 +13,7 @@ from ginnel.core.node.netcheck_plan import Probe
 from ginnel.core.node.netcheck_report import Report
 from ginnel.words import Endpoint, Instant, IpAddress, RegionId
 
+AFTER_LAST_TRY = 1.0  # a short check whose every probe is sent waits no longer: its servers have answered before
 LAST_ANSWERS_MIN = 0.05
 MAPPING_PATIENCE = 0.25  # in a full check, for a second server's answer: the NAT's kind is worth more than the time
 
@@ -99,6 +100,8 @@ class Check:
                 due.append(probe)
             else:
                 self._done(probe.group)
+        if due and not self.probes and not self.full:
+            self.ends_at = min(self.ends_at, Instant(now + AFTER_LAST_TRY))
         return due
 
     def _would_tell(self, probe: Probe) -> bool:

@@ -12,7 +12,10 @@ from ginnel.core.node.actions import Action, NetcheckDone, ReportToControl
 from ginnel.core.node.captive import Captive, PortalAction, detection_allowed
 from ginnel.core.node.constants import (
     CONFIRM_GAP,
+    HOME_CHECK_AFTER,
+    HOME_CHECK_SPREAD,
     HOME_TOLD_AFTER,
+    MAP_CHECK_SPREAD,
     RESTUN_MAX,
     RESTUN_MIN,
     RESTUN_WITHOUT_UDP,
@@ -74,6 +77,8 @@ class OwnNetwork:
         self._last_activity: Instant = NEVER
         self._told: ReportToControl | None = None
         self._tell_home_at: Instant | None = None
+        self._look_at_map: Instant | None = None
+        self._look_for_home: Instant | None = None
 
     @property
     def checking(self) -> bool:
@@ -102,7 +107,15 @@ class OwnNetwork:
             actions += self._relays.set_home(only, now)
             if self.report is None:
                 self._tell_home_at = Instant(now + HOME_TOLD_AFTER)
+        if self.report is not None and self._relays.up(self._relays.home):
+            self._look_at_map = Instant(now + MAP_CHECK_SPREAD * self._chance())
+            return actions
         return [*actions, *self.check(now, full=True)]
+
+    def home_lost(self, now: Instant) -> None:
+        """Its connection ended. It may be a restart, so it has a moment to come back."""
+        if self._look_for_home is None:
+            self._look_for_home = Instant(now + HOME_CHECK_AFTER + HOME_CHECK_SPREAD * self._chance())
 
     def policy_changed(self, own_node: Node | None) -> list[Action]:
         """Our own entry in the map has other attributes."""
@@ -216,7 +229,14 @@ class OwnNetwork:
     # --- time ---
 
     def next_timeout(self) -> Instant | None:
-        times = (self._netcheck.next_timeout(), self._captive.next_timeout(), self._restun_at, self._tell_home_at)
+        times = (
+            self._netcheck.next_timeout(),
+            self._captive.next_timeout(),
+            self._restun_at,
+            self._tell_home_at,
+            self._look_at_map,
+            self._look_for_home,
+        )
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: Instant) -> list[Action]:
@@ -230,12 +250,22 @@ class OwnNetwork:
         if self._tell_home_at is not None and self._tell_home_at <= now:
             self._tell_home_at = None
             actions += self._refresh(now)
+        if self._look_at_map is not None and self._look_at_map <= now:
+            self._look_at_map = None
+            actions += self.check(now, full=True)
+        if self._look_for_home is not None and self._look_for_home <= now:
+            self._look_for_home = None
+            actions += self.check(now) if not self._relays.up(self._relays.home) else []
         return actions
+
+    def _chance(self) -> float:
+        """0 to 1."""
+        return self._entropy(1)[0] / 255
 
     def _next_restun(self, now: Instant) -> Instant:
         if self.report is not None and not self.report.udp:
             return Instant(now + RESTUN_WITHOUT_UDP)
-        return Instant(now + RESTUN_MIN + (RESTUN_MAX - RESTUN_MIN) * self._entropy(1)[0] / 255)
+        return Instant(now + RESTUN_MIN + (RESTUN_MAX - RESTUN_MIN) * self._chance())
 
     # --- what a check says ---
 

@@ -303,12 +303,11 @@ class Puncher:
         return actions
 
     def next_timeout(self) -> Instant | None:
-        times = [at for at in (self._kept.next_timeout(),) if at is not None]
-        for session in self._sessions.values():
-            times += [at for at in (session.next_timeout(),) if at is not None]
-            if (shot := session.shot_due()) is not None:
-                times.append(max(shot, Instant(self._slot + (BURST - 1) / PACE)))
-        return min(times, default=None)
+        times = [self._kept.next_timeout(), *(session.next_timeout() for session in self._sessions.values())]
+        shots = [shot for session in self._sessions.values() if (shot := session.shot_due()) is not None]
+        if shots:
+            times.append(max(min(shots), Instant(self._slot + (BURST - 1) / PACE)))
+        return min((at for at in times if at is not None), default=None)
 
 
 def too_many(times: deque[Instant], within: float, now: Instant) -> bool:

@@ -14,7 +14,7 @@ from ginnel.core.node.constants import DERP_BACKOFF_MAX, DERP_CLEANUP_INTERVAL, 
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.names import Names, verify_of
 from ginnel.core.node.netcheck_plan import measured_regions, relay_nodes
-from ginnel.wire.tailcfg import DERPMap, DERPRegion
+from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
 from ginnel.words import Instant, RegionId
 
 NEVER = Instant(float("-inf"))
@@ -29,6 +29,7 @@ class _Link:
 
     up: bool = False
     opened: RelayOpen | None = None
+    node: DERPNode | None = None  # the one dialed last
     failures: int = 0
     again_at: Instant | None = None  # None: up, or dialing. With a connection that is up: when to make another
     skipped: int = 0  # nodes of the region that said they were going away
@@ -85,14 +86,16 @@ class Relays:
     # --- inputs ---
 
     def map_changed(self, derp_map: DERPMap, now: Instant) -> list[Action]:
-        """Regions that differ are dialed anew, those that are gone are closed."""
+        """A region whose relay in use is gone, is another, or stands further down its list, is dialed anew; one that is
+        gone itself is closed."""
         before, self._map = self._map, derp_map
         actions: list[Action] = []
         for region, link in list(self._links.items()):
-            if (before.regions or {}).get(region) == (derp_map.regions or {}).get(region):
+            after = self._region(region)
+            if after is not None and _rank(link.node, after) <= _rank(link.node, (before.regions or {}).get(region)):
                 continue
             actions += self._close(region)
-            if self._region(region) is not None:
+            if after is not None:
                 self._links[region] = _Link(wrote_at=link.wrote_at)
                 actions += self._dial(region, now)
         if self.home and self._region(self.home) is None:
@@ -228,6 +231,7 @@ class Relays:
         if not addresses:
             link.again_at = Instant(now + DERP_BACKOFF_MAX)
             return lookups
+        link.node = node
         link.opened = RelayOpen(region, node.host_name, addresses, verify_of(node))
         return [*lookups, RelayMove(region, node.host_name, addresses, link.opened.verify) if link.up else link.opened]
 
@@ -247,3 +251,9 @@ class Relays:
 
     def _region(self, region: RegionId) -> DERPRegion | None:
         return (self._map.regions or {}).get(region)
+
+
+def _rank(node: DERPNode | None, region: DERPRegion | None) -> float:
+    """Its place in the region's list; infinite where it is not there."""
+    nodes = relay_nodes(region) if region is not None else []
+    return nodes.index(node) if node in nodes else float("inf")

@@ -43,7 +43,7 @@ class Rounds:
     # --- bursts ---
 
     def may_hurry(self, now: Instant) -> bool:
-        """Whether the quick rounds may run, or were just run."""
+        """Whether the last quick rounds began long enough ago for others."""
         return now - self._burst_began >= self._burst_gap
 
     def hope_again(self) -> None:
