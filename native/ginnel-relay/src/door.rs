@@ -48,18 +48,20 @@ pub(crate) async fn serve_tls(shared: Arc<Shared>, tcp: TcpStream, ends: Ends, m
     match head {
         Head::Whole {
             size,
-            want: Want::Derp { fast_start },
+            want: Want::Derp { fast_start, ideal },
         } => {
             stream.plain.drain(..size);
             let answer = (!fast_start).then(|| upgrade_response(&shared.public));
-            serve_derp(shared, stream, Upgrade::Plain(answer), ends, permit).await;
+            let upgrade = (Upgrade::Plain(answer), ideal);
+            serve_derp(shared, stream, upgrade, ends, permit).await;
         }
         Head::Whole {
             size,
-            want: Want::Websocket { answer },
+            want: Want::Websocket { answer, ideal },
         } => {
             stream.plain.drain(..size);
-            serve_derp(shared, stream, Upgrade::Websocket(answer), ends, permit).await;
+            let upgrade = (Upgrade::Websocket(answer), ideal);
+            serve_derp(shared, stream, upgrade, ends, permit).await;
         }
         Head::Whole {
             want: Want::Elsewhere { otherwise },
@@ -232,23 +234,28 @@ enum Upgrade {
 async fn serve_derp(
     shared: Arc<Shared>,
     mut stream: Stream,
-    upgrade: Upgrade,
+    (upgrade, ideal): (Upgrade, bool),
     ends: Ends,
     mut permit: Permit,
 ) {
     let login = async {
         greet(&shared, &mut stream, upgrade).await?;
-        derp::log_in(&shared, &mut stream).await
+        derp::log_in(&shared, &mut stream, ideal).await
     };
     let newcomer = match timeout(shared.limits.handshake, login).await {
         Err(_) => return shared.counters.handshake_late.one(),
         Ok(Err(_)) => return shared.counters.login_failed.one(),
         Ok(Ok(newcomer)) => newcomer,
     };
-    let asking = shared
-        .front
-        .verifier
-        .admits(&newcomer.key, ends.source.ip());
+    let asking = async {
+        // Who has shown the region's own key is a relay of it: nobody else has a say.
+        newcomer.mesh_key.is_some()
+            || shared
+                .front
+                .verifier
+                .admits(&newcomer.key, ends.source.ip())
+                .await
+    };
     match timeout(shared.limits.handshake, asking).await {
         Err(_) => shared.counters.verify_late.one(),
         Ok(false) => shared.counters.not_verified.one(),

@@ -19,10 +19,10 @@ const ROBOTS: &str = "User-agent: *\nDisallow: /\n";
 /// What a request wants from the relay itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Want {
-    /// Bytes behind the head belong to DERP.
-    Derp { fast_start: bool },
+    /// Bytes behind the head belong to DERP. `ideal`: the client did not want another relay of the region.
+    Derp { fast_start: bool, ideal: bool },
     /// DERP inside websocket messages, behind this answer.
-    Websocket { answer: String },
+    Websocket { answer: String, ideal: bool },
     /// The proof that an ACME authority asks for; `otherwise` where there is none.
     AcmeToken { token: String, otherwise: String },
     /// This answer, then close.
@@ -123,6 +123,7 @@ fn derp(request: &Request<'_, '_>, method: &str) -> Want {
     }
     Want::Derp {
         fast_start: field(request, "derp-fast-start") == Some(b"1"),
+        ideal: ideal(request),
     }
 }
 
@@ -146,7 +147,12 @@ fn websocket(request: &Request<'_, '_>) -> Want {
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: derp\r\n\r\n"
         ),
+        ideal: ideal(request),
     }
+}
+
+fn ideal(request: &Request<'_, '_>) -> bool {
+    field(request, "ideal-node").is_none_or(<[u8]>::is_empty)
 }
 
 /// Whether the word stands in the field, which is a list, and may stand there in several lines.
@@ -200,10 +206,22 @@ mod tests {
     fn the_upgrade_token_is_read_in_any_case() {
         for token in ["DERP", "derp", "Derp"] {
             let head = format!("GET /derp HTTP/1.1\r\nHost: a\r\nUpgrade: {token}\r\n\r\n");
-            assert_eq!(wanted(&head, true), Want::Derp { fast_start: false });
+            assert_eq!(
+                wanted(&head, true),
+                Want::Derp {
+                    fast_start: false,
+                    ideal: true
+                }
+            );
         }
         let fast = "GET /derp HTTP/1.1\r\nUpgrade: DERP\r\nDerp-Fast-Start: 1\r\n\r\n";
-        assert_eq!(wanted(fast, true), Want::Derp { fast_start: true });
+        assert_eq!(
+            wanted(fast, true),
+            Want::Derp {
+                fast_start: true,
+                ideal: true
+            }
+        );
     }
 
     #[test]
@@ -334,7 +352,7 @@ mod tests {
         let head = format!(
             "{WEBSOCKET}Sec-WebSocket-Protocol: chat, derp\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
         );
-        let Want::Websocket { answer } = wanted(&head, true) else {
+        let Want::Websocket { answer, .. } = wanted(&head, true) else {
             panic!("no websocket");
         };
         assert!(answer.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")); // RFC 6455 §1.3
@@ -348,7 +366,10 @@ mod tests {
     fn a_websocket_without_the_subprotocol_is_plain_derp_and_a_half_one_is_refused() {
         assert_eq!(
             wanted(&format!("{WEBSOCKET}\r\n"), true),
-            Want::Derp { fast_start: false }
+            Want::Derp {
+                fast_start: false,
+                ideal: true
+            }
         );
         let whole = format!("{WEBSOCKET}Sec-WebSocket-Protocol: derp\r\n\r\n");
         for (from, to) in [

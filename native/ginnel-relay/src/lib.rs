@@ -20,9 +20,14 @@ mod door;
 mod front;
 mod http;
 mod inherited;
+mod listen;
+mod mesh;
+mod notices;
 mod place;
 mod proxy;
+mod rates;
 mod relay;
+mod shards;
 mod splice;
 mod stream;
 mod stun;
@@ -31,6 +36,9 @@ mod verify;
 mod wake;
 mod websocket;
 
+pub use ginnel_tls::Verify;
+
 pub use config::{Config, Limits, Rate, RelayError};
+pub use mesh::{MeshKey, MeshPeer, MeshRow};
 pub use relay::{ClientRow, Relay};
 pub use verify::Question;

@@ -14,7 +14,8 @@ use super::share::Shares;
 use crate::config::RelayError;
 use crate::counters::Counters;
 use crate::inherited;
-use crate::relay::{Shared, takes_both};
+use crate::listen::takes_both;
+use crate::relay::Shared;
 use crate::wake::{event, ring};
 
 /// Room for a burst of a few thousand requests while the thread waits for the processor.
