@@ -44,6 +44,8 @@ async def server_behind(path: Path) -> AsyncIterator[list[bytes]]:
         came.append(await reader.read(65536))
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
     async with await asyncio.start_unix_server(serve, path):
         yield came

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,30 @@ Answer = Callable[[bytes], Awaitable[bytes]]
 
 
 @asynccontextmanager
+async def listening(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """Gives the port. Its connections end before the block does."""
+    busy: set[asyncio.Task[None]] = set()
+
+    async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        busy.add(task)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await serve(reader, writer)
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async with await asyncio.start_server(one, "127.0.0.1", 0) as server:
+        yield int(server.sockets[0].getsockname()[1])
+        await asyncio.wait_for(asyncio.gather(*busy), LIMIT)
+
+
+@asynccontextmanager
 async def decider(answer: Answer) -> AsyncIterator[str]:
     """A server that gives what `answer` makes of a request's body. Gives its URL."""
 
@@ -39,10 +63,9 @@ async def decider(answer: Answer) -> AsyncIterator[str]:
         assert head.startswith(b"POST /verify?tailnet=1 HTTP/1.1\r\n")
         [length] = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
         writer.write(await answer(await reader.readexactly(int(length))))
-        writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/verify?tailnet=1"
+    async with listening(serve) as at:
+        yield f"http://127.0.0.1:{at}/verify?tailnet=1"
 
 
 def reply(body: bytes, status: str = "200 OK") -> bytes:
@@ -139,19 +162,13 @@ async def test_a_byte_now_and_then_does_not_stretch_the_time(serve: Serve, monke
     monkeypatch.setattr(relay_verify, "TIMEOUT", 0.2)
 
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            for _ in range(1000):
-                writer.write(b"H")
-                await writer.drain()
-                await asyncio.sleep(0.01)
-        except ConnectionError:
-            writer.close()
+        while True:  # until the other side has enough
+            writer.write(b"H")
+            await writer.drain()
+            await asyncio.sleep(0.01)
 
-    server = await asyncio.start_server(drip, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with asyncio.timeout(LIMIT):
-        assert not await Verifier(VerifySettings(url), serve()).decide(ALICE_KEY, "192.0.2.1")
-    server.close()
+    async with asyncio.timeout(LIMIT), listening(drip) as at:
+        assert not await Verifier(VerifySettings(f"http://127.0.0.1:{at}/"), serve()).decide(ALICE_KEY, "192.0.2.1")
 
 
 @pytest.mark.parametrize("url", ["ftp://a/", "http:///x", "https://a:b/", "http://u:p@a/", "http://a/ b"])
