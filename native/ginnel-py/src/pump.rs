@@ -166,6 +166,18 @@ impl Pump {
             .map_err(raise)
     }
 
+    fn relay_move(
+        &self,
+        py: Python<'_>,
+        region: u32,
+        server_name: &str,
+        addresses: Vec<(String, u16)>,
+        verify: &str,
+    ) -> PyResult<()> {
+        py.detach(|| self.0.relay_move(region, server_name, &addresses, verify))
+            .map_err(raise)
+    }
+
     fn relay_close(&self, py: Python<'_>, region: u32) {
         py.detach(|| self.0.relay_close(region));
     }

@@ -6,9 +6,10 @@ Room: cli.
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from ginnel.wire.read import WireError
 from ginnel.wire.relay_token import parse_relay_token
 
 if TYPE_CHECKING:
-    from ginnel.shell.fleet_agent import AgentSettings
+    from ginnel.shell.fleet_agent import AgentSettings, FleetAgent
     from ginnel.shell.relay import EmbeddedRelay
     from ginnel.wire.relaycontrol import RelayWelcome
 
@@ -26,7 +27,7 @@ def settings_for(state: Path, join: str | None) -> AgentSettings | None:
     RelayError."""
     from ginnel.shell.fleet_agent import AgentSettings
     from ginnel.shell.fleet_state import Home, machine_key, read_home
-    from ginnel.shell.relay import RelayError
+    from ginnel.shell.relay_settings import RelayError
 
     home = read_home(state)
     if join is None:
@@ -45,26 +46,27 @@ def settings_for(state: Path, join: str | None) -> AgentSettings | None:
     return AgentSettings(state, wanted, machine_key(state), token.secret)
 
 
-async def keep_joined(running: EmbeddedRelay, settings: AgentSettings) -> None:
-    """Serve until told to stop. Raises RelayError."""
+@asynccontextmanager
+async def joined(running: EmbeddedRelay, settings: AgentSettings, stop: asyncio.Event) -> AsyncIterator[FleetAgent]:
+    """A relay of the fleet while the block lasts. `stop` is set if the server will not have it; then, at the block's
+    end, it raises RelayError."""
     from ginnel.shell.fleet_agent import FleetAgent, NotOfTheFleet
     from ginnel.shell.fleet_state import write_home
-    from ginnel.shell.relay import RelayError
+    from ginnel.shell.relay_settings import RelayError
 
-    def joined(welcome: RelayWelcome) -> None:
+    def welcomed(welcome: RelayWelcome) -> None:
         write_home(settings.state, settings.home)
         place = f"region {welcome.region}" + (f" ({welcome.region_code})" if welcome.region_code else "")
         _say(f"This is {welcome.name} of {settings.home.url}, {place}.")
 
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    agent = asyncio.create_task(FleetAgent(running, settings, _say, joined).run())
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({agent, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (agent, stopping):
-        task.cancel()
-    (ended, _) = await asyncio.gather(agent, stopping, return_exceptions=True)
+    agent = FleetAgent(running, settings, _say, welcomed)
+    work = asyncio.create_task(agent.run())
+    work.add_done_callback(lambda _: stop.set())
+    try:
+        yield agent
+    finally:
+        work.cancel()
+        (ended,) = await asyncio.gather(work, return_exceptions=True)
     if isinstance(ended, NotOfTheFleet):
         raise RelayError(str(ended))
     if isinstance(ended, Exception):

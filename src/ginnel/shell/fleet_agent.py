@@ -19,8 +19,9 @@ from ginnel.shell import relay_native
 from ginnel.shell.fleet_state import Home, read_members, write_members
 from ginnel.shell.node.control_connection import ControlConnection, ControlError
 from ginnel.shell.node.control_dial import open_connection
-from ginnel.shell.relay import RENEWAL_CHECK, EmbeddedRelay, RelayError
+from ginnel.shell.relay import TICK, EmbeddedRelay
 from ginnel.shell.relay_orders import RelayOrders
+from ginnel.shell.relay_settings import RelayError
 from ginnel.wire.read import WireError
 from ginnel.wire.relaycontrol import RelayHello, RelayOrder, RelayReport, RelayWelcome
 from ginnel.wire.tailcfg import DERPNode, Message, decode, encode
@@ -224,7 +225,7 @@ class FleetAgent:
 
     async def _keep_fresh(self) -> None:
         while True:
-            await asyncio.sleep(min(RENEWAL_CHECK, 60.0))
+            await asyncio.sleep(TICK)
             try:
                 if self._relay.tick(WallTime(time.time())):
                     self._wake.set()

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from ginnel.shell.relay import RelayError, read_or_create, replace_file
+from ginnel.shell.relay_files import read_or_create, replace_file
+from ginnel.shell.relay_settings import RelayError
 from ginnel.words import BadKey, MachineKey, MachinePrivate, NodeKey, WallTime
 
 MACHINE_FILE = "machine.key"

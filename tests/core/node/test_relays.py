@@ -4,7 +4,7 @@ from random import Random
 
 import msgspec
 
-from ginnel.core.node.actions import Action, RelayClose, RelayOpen, RelayPrefer, Resolve
+from ginnel.core.node.actions import Action, RelayClose, RelayMove, RelayOpen, RelayPrefer, Resolve
 from ginnel.core.node.constants import DERP_BACKOFF_MAX
 from ginnel.core.node.names import Names
 from ginnel.core.node.relays import FAILURES_UNTIL_AVOIDED, Relays
@@ -184,6 +184,62 @@ def test_every_connection_is_made_anew_at_once_when_the_network_is_another_one()
     assert opened(made.links_moved(Instant(T0 + 3))) == ["a.example", "c.example"]
     made.went_up(HOME)
     assert made.up(HOME)
+
+
+# --- a relay that says it goes away -----------------------------------------------------------------------------------
+
+
+def moved(actions: list[Action]) -> list[str]:
+    return [action.server_name for action in actions if isinstance(action, RelayMove)]
+
+
+def test_a_relay_that_restarts_is_left_for_the_region_s_other_node_within_the_time_it_says() -> None:
+    made = at_home()
+    made.restarting(HOME, 8.0, T0)
+    due = made.next_timeout()
+    assert due is not None
+    assert T0 + 4.0 <= due <= T0 + 8.0
+    assert moved(made.tick(due)) == ["b.example"]
+    assert made.up(HOME)  # the old connection carries on
+    made.went_up(HOME)
+    assert made.next_timeout() is None
+
+
+def test_many_clients_of_a_relay_that_restarts_at_once_do_not_come_back_at_once() -> None:
+    times = set()
+    for seed in range(50):
+        made = Relays(Names(), Random(seed).randbytes)
+        made.map_changed(derp_map(), T0)
+        made.key_set(T0)
+        made.set_home(HOME, T0)
+        made.went_up(HOME)
+        made.restarting(HOME, 0.0, T0)
+        times.add(made.next_timeout())
+    assert len(times) > 25
+
+
+def test_a_region_of_one_relay_is_dialed_there_again() -> None:
+    made = at_home()
+    made.wanted(AWAY, T0)
+    made.went_up(AWAY)
+    made.restarting(AWAY, 1.0, T0)
+    assert moved(run(made, T0 + 1.0)) == ["c.example"]
+
+
+def test_a_relay_that_is_gone_before_the_time_it_said_is_waited_for_but_not_longer_than_usual() -> None:
+    made = at_home()
+    made.restarting(HOME, 60.0, T0)
+    made.went_down(HOME, "closed", T0)
+    assert made.next_timeout() == T0 + DERP_BACKOFF_MAX
+    assert opened(made.tick(Instant(T0 + DERP_BACKOFF_MAX))) == ["b.example"]
+
+
+def test_a_region_that_is_not_connected_cannot_restart() -> None:
+    made = relays()
+    made.set_home(HOME, T0)
+    before = made.next_timeout()
+    made.restarting(HOME, 1.0, T0)
+    assert made.next_timeout() == before
 
 
 def changed(**members: object) -> DERPMap:

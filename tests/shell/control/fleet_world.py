@@ -16,7 +16,8 @@ from ginnel.shell.control.relayside import start_relay
 from ginnel.shell.control.run import ControlServer
 from ginnel.shell.fleet_agent import AgentSettings, FleetAgent
 from ginnel.shell.fleet_state import Home, machine_key
-from ginnel.shell.relay import EmbeddedRelay, RelaySettings
+from ginnel.shell.relay import EmbeddedRelay
+from ginnel.shell.relay_settings import RelaySettings
 from ginnel.wire.relay_token import parse_relay_token
 from ginnel.wire.tailcfg import DERPNode
 from ginnel.words import WallTime

@@ -97,6 +97,10 @@ class Told:
             act.RelayOpen(RegionId(9), "r.example", (Endpoint.parse("192.0.2.1:443"),), "insecure"),
             ("relay_open", 9, "r.example", [("192.0.2.1", 443)], "insecure"),
         ),
+        (
+            act.RelayMove(RegionId(9), "r.example", (Endpoint.parse("192.0.2.1:443"),), "insecure"),
+            ("relay_move", 9, "r.example", [("192.0.2.1", 443)], "insecure"),
+        ),
         (act.RelayClose(RegionId(9)), ("relay_close", 9)),
         (act.RelayPrefer(RegionId(9)), ("relay_prefer", 9)),
     ],

@@ -239,6 +239,7 @@ impl Reading<'_> {
                 }
                 Some(Event::Ready { server, info }) => {
                     *self.budget.lock() = Budget::new(info, now);
+                    shared.relays.arrived(self.relay);
                     let home = shared.relays.is_preferred(region);
                     self.relay.queue.open(home.then(|| preferred_frame(true)));
                     shared.timers.relay_came_up();
@@ -254,7 +255,7 @@ impl Reading<'_> {
                     reconnect_in,
                     try_for,
                 }) => shared.aside(Aside::RelayRestarting(region, reconnect_in, try_for)),
-                Some(Event::Alive | Event::Pong(_)) => {}
+                Some(Event::Alive | Event::Pong(_) | Event::PeerPresent { .. }) => {}
             }
         }
     }

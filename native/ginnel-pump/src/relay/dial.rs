@@ -5,13 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ginnel_derp::server_key_in_certificate;
-use rustls::crypto::aws_lc_rs;
+use ginnel_tls::Verify;
+use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::verify::Verify;
 use crate::Key;
 use crate::udp::set_mark;
 
@@ -73,13 +71,7 @@ pub fn secure(
     stream: &mut TcpStream,
     deadline: Instant,
 ) -> Result<(ClientConnection, Option<Key>), String> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(target.verify.verifier(&provider)?)
-        .with_no_client_auth();
+    let config = ginnel_tls::client_config(&target.verify)?;
     let name = ServerName::try_from(target.server_name.clone())
         .map_err(|_| format!("{:?} is no host name", target.server_name))?;
     let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|e| e.to_string())?;
@@ -87,12 +79,7 @@ pub fn secure(
         limit_waiting(stream, deadline).map_err(|e| e.to_string())?;
         tls.complete_io(stream).map_err(|e| format!("TLS: {e}"))?;
     }
-    let relay_key = match tls.protocol_version() {
-        Some(ProtocolVersion::TLSv1_3) => tls
-            .peer_certificates()
-            .and_then(|chain| chain.iter().find_map(|der| server_key_in_certificate(der))),
-        _ => None,
-    };
+    let relay_key = ginnel_tls::fast_start_key(&tls);
     Ok((tls, relay_key))
 }
 

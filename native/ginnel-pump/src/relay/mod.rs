@@ -9,9 +9,8 @@
 
 mod connection;
 mod dial;
+mod moving;
 mod queue;
-mod validity;
-mod verify;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -31,8 +30,9 @@ use crate::counters::Count;
 use crate::shared::Shared;
 
 pub use dial::Target;
+pub use ginnel_tls::Verify;
+use moving::Moves;
 use queue::Queue;
-pub use verify::Verify;
 
 /// Packets kept for a region that is not connected, and how often Python is told of them.
 const WAITING_MAX: usize = 32;
@@ -45,6 +45,7 @@ pub struct Relays {
     /// Of regions that are not connected.
     waiting: Mutex<HashMap<u32, Waiting>>,
     preferred: AtomicU32,
+    moves: Moves,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -72,33 +73,35 @@ impl Relays {
         {
             return Ok(());
         }
-        let relay = Arc::new(Relay {
-            region,
-            target,
-            queue: Queue::default(),
-            stream: Mutex::new(None),
-        });
+        let relay = Relay::new(region, target);
         let waiting = self.waiting.lock().remove(&region).unwrap_or_default();
         for frame in waiting.frames {
             relay.queue.push_packet(frame);
         }
-        let thread = {
-            let (shared, relay) = (Arc::clone(shared), Arc::clone(&relay));
-            Builder::new()
-                .name(format!("pump-relay{region}"))
-                .spawn(move || connection::run(&shared, &relay))?
-        };
-        let mut threads = self.threads.lock();
-        threads.retain(|thread| !thread.is_finished());
-        threads.push(thread);
+        self.start(shared, &relay)?;
+        self.moves.stop(region);
         if let Some(old) = open.insert(region, relay) {
             old.close();
         }
         Ok(())
     }
 
+    fn start(&self, shared: &Arc<Shared>, relay: &Arc<Relay>) -> io::Result<()> {
+        let thread = {
+            let (shared, relay) = (Arc::clone(shared), Arc::clone(relay));
+            Builder::new()
+                .name(format!("pump-relay{}", relay.region))
+                .spawn(move || connection::run(&shared, &relay))?
+        };
+        let mut threads = self.threads.lock();
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+        Ok(())
+    }
+
     /// Close one connection.
     pub fn close(&self, region: u32) {
+        self.moves.stop(region);
         if let Some(relay) = self.open.write().remove(&region) {
             relay.close();
         }
@@ -109,6 +112,7 @@ impl Relays {
         for (_, relay) in self.open.write().drain() {
             relay.close();
         }
+        self.moves.stop_all();
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             // What a panic there was is counted; the thread has nothing more to say.
@@ -177,8 +181,9 @@ impl Relays {
         self.preferred.load(Ordering::Acquire) == region
     }
 
-    /// Its thread has ended. True unless it was closed or replaced by our own side.
+    /// Its thread has ended. True unless it was closed or replaced by our own side, or never took over.
     fn ended(&self, relay: &Arc<Relay>) -> bool {
+        self.moves.ended(relay);
         let mut open = self.open.write();
         let current = open
             .get(&relay.region)
@@ -191,6 +196,15 @@ impl Relays {
 }
 
 impl Relay {
+    fn new(region: u32, target: Target) -> Arc<Self> {
+        Arc::new(Self {
+            region,
+            target,
+            queue: Queue::default(),
+            stream: Mutex::new(None),
+        })
+    }
+
     fn close(&self) {
         self.queue.close();
         if let Some(stream) = &*self.stream.lock() {

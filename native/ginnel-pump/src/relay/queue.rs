@@ -81,6 +81,16 @@ impl Queue {
         self.changed.notify_all();
     }
 
+    /// Nothing more is written here; gives the frames that wait.
+    pub fn retire(&self) -> VecDeque<BytesMut> {
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.changed.notify_all();
+        let mut frames = std::mem::take(&mut state.control);
+        frames.append(&mut state.packets);
+        frames
+    }
+
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
         self.state.lock().closed

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ginnel.core.node.actions import Action, RelayClose, RelayOpen, RelayPrefer
+from ginnel.core.node.actions import Action, RelayClose, RelayMove, RelayOpen, RelayPrefer
 from ginnel.core.node.constants import DERP_BACKOFF_MAX, DERP_CLEANUP_INTERVAL, DERP_INACTIVE_CLEANUP
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.names import Names, verify_of
@@ -19,6 +19,7 @@ from ginnel.words import Instant, RegionId
 
 NEVER = Instant(float("-inf"))
 FIRST_BACKOFF = 0.25
+SHORTEST_SMEAR, LONGEST_SMEAR = 0.25, 60.0  # seconds that a relay which restarts may have its clients come back in
 FAILURES_UNTIL_AVOIDED = 3  # dials of a region in a row that fail: somewhere else may be a better home
 
 
@@ -30,7 +31,8 @@ class _Link:
     opened: RelayOpen | None = None
     node: DERPNode | None = None  # the one dialed last
     failures: int = 0
-    again_at: Instant | None = None  # None: up, or dialing
+    again_at: Instant | None = None  # None: up, or dialing. With a connection that is up: when to make another
+    skipped: int = 0  # nodes of the region that said they were going away
     wrote_at: Instant = NEVER
     last_up: Instant = NEVER
 
@@ -146,12 +148,18 @@ class Relays:
         link.failures = 0 if was_up else link.failures + 1
         self.problems[region] = why
         link.opened = None
-        link.again_at = Instant(now + self._backoff(link.failures))
+        again_at = Instant(now + self._backoff(link.failures))
+        if was_up and link.again_at is not None:  # it had said when to come back
+            link.skipped += 1
+            again_at = max(again_at, min(link.again_at, Instant(now + DERP_BACKOFF_MAX)))
+        link.again_at = again_at
 
     def restarting(self, region: RegionId, reconnect_in: float, now: Instant) -> None:
-        """The relay says when to come back: no sooner, and no later than the longest back-off."""
-        if (link := self._links.get(region)) is not None and not link.up:
-            link.again_at = Instant(now + min(max(reconnect_in, 0.0), DERP_BACKOFF_MAX))
+        """The relay goes away: the region's next node, or the same one again, takes over within the time it says. A
+        random part of that keeps its clients from coming all at once (tailscale: derp.ServerRestartingMessage)."""
+        if (link := self._links.get(region)) is not None and link.up:
+            smear = min(max(reconnect_in, SHORTEST_SMEAR), LONGEST_SMEAR)
+            link.again_at = Instant(now + self._jitter() * smear)
 
     def links_moved(self, now: Instant) -> list[Action]:
         """Another network: every connection is made anew, at once. One from an address that is gone would be found dead
@@ -191,6 +199,8 @@ class Relays:
     def _redial(self, region: RegionId, now: Instant) -> list[Action]:
         link = self._links[region]
         link.again_at = None
+        if link.up:
+            link.skipped += 1
         if region != self.home and now - link.wrote_at >= DERP_INACTIVE_CLEANUP:
             return self._close(region)
         return self._dial(region, now)
@@ -215,7 +225,7 @@ class Relays:
         nodes = relay_nodes(known) if known is not None else []
         if not nodes:
             return []
-        node = nodes[link.failures % len(nodes)]
+        node = nodes[(link.skipped + link.failures) % len(nodes)]
         lookups: list[Action] = list(self._names.lookups(node, now))
         addresses = self._names.derp_addresses(node)
         if not addresses:
@@ -223,7 +233,7 @@ class Relays:
             return lookups
         link.node = node
         link.opened = RelayOpen(region, node.host_name, addresses, verify_of(node))
-        return [*lookups, link.opened]
+        return [*lookups, RelayMove(region, node.host_name, addresses, link.opened.verify) if link.up else link.opened]
 
     def _close(self, region: RegionId) -> list[Action]:
         link = self._links.pop(region)
@@ -233,8 +243,11 @@ class Relays:
     def _backoff(self, failures: int) -> float:
         """At once after a connection that stood, then longer, with a random part so that a restarted relay isn't
         rushed by all of its clients in one instant."""
-        jitter = 0.5 + self._entropy(1)[0] / 512
-        return float(jitter * min(DERP_BACKOFF_MAX, FIRST_BACKOFF * 2 ** min(failures, 10)))
+        return float(self._jitter() * min(DERP_BACKOFF_MAX, FIRST_BACKOFF * 2 ** min(failures, 10)))
+
+    def _jitter(self) -> float:
+        """From a half to one."""
+        return 0.5 + self._entropy(1)[0] / 512
 
     def _region(self, region: RegionId) -> DERPRegion | None:
         return (self._map.regions or {}).get(region)

@@ -118,7 +118,7 @@ class Joining:
 Verb = tuple[type[msgspec.Struct], Callable[["Admin", Any, str], Awaitable[Any]]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Admin:
     coordinator: Coordinator
     joining: Joining

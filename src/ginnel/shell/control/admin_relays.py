@@ -121,7 +121,7 @@ class Asked:
     pin: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RelayAdmin:
     fleet: RelayFleet
     extras: ExtraMaps

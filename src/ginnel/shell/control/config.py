@@ -111,9 +111,19 @@ class LogHostConfig(_Table, frozen=True):
     quiet_others: bool = True
 
 
+class AcmeConfig(_Table, frozen=True):
+    """An authority signs for the host of `url`; whoever writes this table agrees to its terms of service. `url`: its
+    directory, Let's Encrypt's if empty. `ca`: PEM file that vouches for an authority of one's own."""
+
+    url: str = ""
+    ca: str = ""
+    email: str = ""
+
+
 class ServerConfig(_Table, frozen=True):
     """`url`: as clients reach the server. `listen`, `listen_http`, `stun_listen`: "ip:port" each. `listen_plain`: HTTP
-    without TLS, for a proxy in front. `policy`: a file, read at the start and again on SIGHUP."""
+    without TLS, for a proxy in front. `metrics`: "ip:port" of the relay's numbers. `policy`: a file, read at the start
+    and again on SIGHUP."""
 
     state: str = ""
     url: str = ""
@@ -123,11 +133,13 @@ class ServerConfig(_Table, frozen=True):
     listen_plain: tuple[str, ...] = ()
     certificate: str = ""
     certificate_key: str = ""
+    metrics: str = ""
     policy: str = ""
     key_days: float = 0.0
     dns: DnsConfig = DnsConfig()
     relay: RelayConfig = RelayConfig()
     relays: RelaysConfig = RelaysConfig()
+    acme: AcmeConfig | None = None
     regions: dict[str, RegionConfig] = {}
     relay_dns: RelayDnsConfig = RelayDnsConfig()
     log_host: LogHostConfig = LogHostConfig()
@@ -200,7 +212,10 @@ def _checked(config: ServerConfig) -> ServerConfig:
         raise ConfigError(
             f"dns.base_domain {domain} must not contain the server's own name {host}: clients would lose it"
         )
-    for endpoint in (*config.listen, *config.listen_http, *config.stun_listen, *config.listen_plain):
+    if config.acme is not None and (config.certificate or not config.relay.enabled or parts.scheme != "https"):
+        raise ConfigError("[acme] obtains the certificate: it needs the relay and an https url, and no certificate")
+    metrics = (config.metrics,) if config.metrics else ()
+    for endpoint in (*config.listen, *config.listen_http, *config.stun_listen, *config.listen_plain, *metrics):
         split_endpoint(endpoint)
     _check_relays(config.relays)
     for name in config.log_host.names:

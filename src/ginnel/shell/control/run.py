@@ -6,12 +6,14 @@ Room: shell.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import fcntl
 import logging
 import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -45,6 +47,7 @@ from ginnel.shell.descriptors import allow_descriptors
 from ginnel.shell.relaydns.config import checked as checked_relay_dns
 from ginnel.shell.relaydns.keyfile import RelayDnsError
 from ginnel.shell.relaydns.service import RelayDns
+from ginnel.shell.systemd import notify
 from ginnel.wire.relaycontrol import RelayOrder
 from ginnel.wire.tailcfg import DERPMap, DERPRegion, DNSConfig, Resolver, encode
 from ginnel.words import ChallengeKey, MachinePrivate, NodeKey, WallTime
@@ -59,7 +62,9 @@ class StartError(Exception):
 
 class RelayBeside(Protocol):
     """A relay that was started for this server. It hears of node keys and stands in the DERP map; `pin` is SHA-256 of
-    its certificate when no public authority vouches for it. `tick`: now and then; True when `region` is another."""
+    its certificate when no public authority vouches for it. `tick`: now and then; True when `region` is another; `look`
+    at the files even if they seem the same. `numbers`: serve its numbers there while the block lasts.
+    `retire`: end without losing who has just come."""
 
     @property
     def region(self) -> DERPRegion: ...
@@ -73,13 +78,14 @@ class RelayBeside(Protocol):
     def clients(self) -> int: ...
     def add_member(self, key: NodeKey) -> None: ...
     def remove_member(self, key: NodeKey) -> None: ...
-    def tick(self) -> bool: ...
-    def close(self) -> None: ...
+    def tick(self, *, look: bool = False) -> bool: ...
+    def numbers(self, host: str, port: int) -> AbstractAsyncContextManager[int]: ...
+    async def retire(self) -> None: ...
 
 
 StartRelay = Callable[[ServerConfig, Path, Path], RelayBeside]
 """(settings, state directory, splice socket) -> the relay. Raises StartError."""
-RELAY_TICK = 3600.0
+RELAY_TICK = 2.0
 
 
 class ControlServer:
@@ -106,6 +112,7 @@ class ControlServer:
         self.log_host: LogHost | None = None
         self._store: Store | None = None
         self.relay_dns: RelayDns | None = None
+        self._beside = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         try:
@@ -170,6 +177,8 @@ class ControlServer:
             self._runners.append(self._group.create_task(self.log_host.run()))
         if self._relay is not None:
             self._runners.append(self._group.create_task(self._keep_relay_fresh(self._relay)))
+            if config.metrics:
+                await self._beside.enter_async_context(self._relay.numbers(*split_endpoint(config.metrics)))
 
     @property
     def derp_map(self) -> DERPMap:
@@ -190,8 +199,18 @@ class ControlServer:
         """Its certificate may be renewed; then the pin in the DERP map changes, and every node is told."""
         while True:
             await asyncio.sleep(RELAY_TICK)
-            if relay.tick():
-                self.fleet.own_changed(fleet_settings(self.config, self.fleet.settings.machine, relay))
+            self._look_at(relay)
+
+    def _look_at(self, relay: RelayBeside, *, look: bool = False) -> None:
+        if relay.tick(look=look):
+            self.admin.joining = dataclasses.replace(self.admin.joining, pin=relay.pin)
+            self.admin.relays.joining = dataclasses.replace(self.admin.relays.joining, pin=relay.pin)
+            self.fleet.own_changed(fleet_settings(self.config, self.fleet.settings.machine, relay))
+
+    def look_again(self) -> None:
+        """At the relay's files, because somebody says that they have changed."""
+        if self._relay is not None:
+            self._look_at(self._relay, look=True)
 
     async def _start_relay_dns(self) -> None:
         config = self.config
@@ -301,6 +320,8 @@ class ControlServer:
     # --- stopping --------------------------------------------------------------------------------------------
 
     async def _stop(self) -> None:
+        if self._relay is not None:
+            await self._relay.retire()
         for server in self._servers:
             server.close()
         if self.relay_dns is not None:
@@ -313,8 +334,7 @@ class ControlServer:
         await self._group.__aexit__(None, None, None)
         if self.log_host is not None:
             self.log_host.close()
-        if self._relay is not None:
-            self._relay.close()
+        await self._beside.aclose()
         if self._store is not None:
             self._store.close()
         if self._lock is not None:
@@ -325,7 +345,7 @@ class ControlServer:
 async def serve(
     config: ServerConfig, start_relay: StartRelay | None, ready: Callable[[ControlServer], Awaitable[None]]
 ) -> None:
-    """Run until SIGTERM or SIGINT; SIGHUP reads the policy file again. Raises StartError."""
+    """Run until SIGTERM or SIGINT; SIGHUP reads policy file and certificate again. Raises StartError."""
     allow_descriptors()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -335,8 +355,10 @@ async def serve(
     loop.add_signal_handler(signal.SIGHUP, reload.set)
     async with ControlServer(config, start_relay) as server:
         await ready(server)
+        notify("READY=1")
         reloading = asyncio.create_task(_reload(server, reload))
         await stop.wait()
+        notify("STOPPING=1")
         reloading.cancel()
 
 
@@ -344,6 +366,7 @@ async def _reload(server: ControlServer, asked: asyncio.Event) -> None:
     while True:
         await asked.wait()
         asked.clear()
+        server.look_again()
         await server.load_policy_file()
 
 

@@ -46,6 +46,7 @@ class PumpLike(Protocol):
     def close_sides(self, numbers: Any) -> None: ...
     def send_side(self, socket: int, to: Any, packet: bytes, *, ttl: int = 0) -> None: ...
     def relay_open(self, region: int, server_name: str, addresses: Any, verify: str) -> None: ...
+    def relay_move(self, region: int, server_name: str, addresses: Any, verify: str) -> None: ...
     def relay_close(self, region: int) -> None: ...
     def relay_prefer(self, region: int) -> None: ...
     def relay_send(self, region: int, to: bytes, packet: bytes) -> None: ...
@@ -199,6 +200,8 @@ class Engine:
                 pump.relay_send(region, to.raw, packet)
             case act.RelayOpen(region, server_name, addresses, verify):
                 pump.relay_open(region, server_name, [_address(a) for a in addresses], verify)
+            case act.RelayMove(region, server_name, addresses, verify):
+                pump.relay_move(region, server_name, [_address(a) for a in addresses], verify)
             case act.RelayClose(region):
                 pump.relay_close(region)
             case act.RelayPrefer(region):
@@ -356,8 +359,8 @@ def _relay_noticed(mesh: Mesh, aside: Any, now: Instant) -> list[Action]:
             return mesh.relay_gone(RegionId(region), NodeKey(key), reason, now)
         case ("relay-health", region, problem):
             return mesh.relay_health(RegionId(region), problem, now)
-        case ("relay-restarting", region, reconnect_in, try_for):
-            return mesh.relay_restarting(RegionId(region), reconnect_in / 1000, try_for / 1000, now)
+        case ("relay-restarting", region, reconnect_in, _try_for):
+            return mesh.relay_restarting(RegionId(region), reconnect_in / 1000, now)
     log.error("the tunnel set something unknown aside: %s", aside[0])
     return []
 
