@@ -55,17 +55,23 @@ class Pump:
         The port that is in use already keeps its sockets. Raises OSError; the old sockets stay in use then."""
 
     def set_peer(self, key: bytes, allowed_ips: Sequence[str]) -> None:
-        """Add a peer, or change what it may send and is sent. A new one is steered nowhere, and answered by no relay,
-        until `steer`. Raises ValueError on a bad prefix or key."""
+        """Add a peer, or change what it may send and is sent. A new one is steered nowhere, and not answered
+        either, until `steer`. Raises ValueError on a bad prefix or key."""
 
     def reset_peer(self, key: bytes) -> None:
         """The peer restarted, so its sessions are dead. If there was one, or packets wait, a handshake begins at once
         by the steered path, repeated after 0.5, 1 and 2 s while nobody answers."""
 
+    def ask_inside(self, key: bytes, source: str, to: str) -> None:
+        """Ask the peer for a sign of life by data, through the direct way alone: a ping of protocol 99 from our address
+        to its. The answer comes up as "received". Nothing is sent without a direct way or a session. Raises ValueError
+        on a bad address or two families."""
+
     def remove_peer(self, key: bytes) -> None: ...
     def steer(self, key: bytes, endpoint: Address | None, region: int, *, socket: int = 0) -> None:
         """Send this peer's packets to the endpoint, by a side socket if one is named, and, when `region` is not 0, by
-        that region's relay as well. Region 0xffffffff: by no relay, not even an answer.
+        that region's relay as well. Region 0xffffffff: by no relay, not even an answer. Socket 0xffffffff: never by
+        UDP, not even an answer.
         With neither, up to 128 packets wait for a path and older ones are dropped and counted; an answer to the peer's
         handshake goes back where that came from. A handshake that waits for its answer is repeated on a new endpoint.
         An unknown key is ignored."""

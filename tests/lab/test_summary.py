@@ -69,6 +69,11 @@ def test_each_pair_of_clients_has_a_grid_of_its_own():
     ]
 
 
+def test_a_pair_that_was_left_out_leaves_a_gap_in_the_grid():
+    found = [outcome(pair, 0.5) for pair in ("easy/easy", "easy/easy-bare", "easy-bare/easy")]
+    assert grid_of(found).splitlines()[-1] == "| easy-bare | P 0.5 | - |"
+
+
 def moving(name: str, lost: int, still: float, *, lives: bool = True) -> Outcome:
     one = outcome(name, 0.1)
     cost = Move(lives, "relay", still, still, 100, lost, lost * 172, still)

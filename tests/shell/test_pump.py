@@ -20,6 +20,7 @@ import pytest
 from bench.netns import hosts, inside, run, two_hosts, two_hosts_and_a_relay, wire, within
 from nacl.public import PrivateKey
 
+from ginnel.core.node.actions import NEVER_BY_UDP
 from ginnel.core.relay.identity import ENTROPY_SIZE, SelfSigned, meta_certificate, read_leaf
 from ginnel.native import Pump, Relay
 from ginnel.words import NodeKey, WallTime
@@ -254,9 +255,22 @@ def test_without_a_path_packets_wait_and_the_search_is_started(apart: tuple[Node
 
 def test_an_answer_to_a_handshake_goes_back_where_it_came_from(apart: tuple[Node, Node]) -> None:
     a, b = apart
+    b.pump.steer(a.key, None, 0)
     a.pump.steer(b.key, ("192.0.2.2", b.port), 0)
     a.ping(b.ip, count=1, wait=0.1)
     assert a.wait_for_kind("handshake") == ("handshake", b.key)
+
+
+@pytest.mark.parametrize("said", ["never by udp", "nothing yet"])
+def test_a_handshake_is_not_answered_by_udp_where_that_is_forbidden(apart: tuple[Node, Node], said: str) -> None:
+    a, b = apart
+    if said == "never by udp":
+        b.pump.steer(a.key, None, 0, socket=NEVER_BY_UDP)
+    a.pump.steer(b.key, ("192.0.2.2", b.port), 0)
+    a.ping(b.ip, count=1, wait=0.1)
+    b.wait_for_kind("received")
+    until(lambda: b.pump.counters()["steer.none"] > 0)
+    assert b.pump.counters()["udp.out"] == 0
 
 
 def test_the_filter_lets_in_what_a_rule_names_and_answers(pair: tuple[Node, Node]) -> None:
@@ -417,19 +431,27 @@ DEVICE = f"gpwg{RUN}"
 
 @contextmanager
 def wireguard_go(space: str, device: str, config: str) -> Iterator[None]:
-    """Debian's wireguard-go, set up with `wg`, in a namespace."""
+    """Debian's wireguard-go, set up with `wg`, in a namespace; its peers run when the block begins.
+
+    It hears by netlink that its link is up, some time after `ip` has returned, and drops what it is given to send until
+    then. So it comes up without peers; once it has a port it is up, and peers configured after that run at once.
+    """
     process = subprocess.Popen(within(space, "wireguard-go", "-f", device), stderr=subprocess.DEVNULL)
     try:
-        until(
-            lambda: (
-                subprocess.run(within(space, "wg", "show", device), capture_output=True, check=False).returncode == 0
-            )
-        )
+        until(lambda: listen_port(space, device) is not None)
+        run("ip", "-n", space, "link", "set", device, "mtu", "1280", "up")
+        until(lambda: bool(listen_port(space, device)))
         run(*within(space, "wg", "setconf", device, "/dev/stdin"), input=config)
         yield
     finally:
         process.terminate()
         process.wait(PATIENCE)
+
+
+def listen_port(space: str, device: str) -> int | None:
+    """0 until it is up; None until it can be asked."""
+    asked = subprocess.run(within(space, "wg", "show", device, "listen-port"), capture_output=True, check=False)
+    return int(asked.stdout) if asked.returncode == 0 else None
 
 
 @pytest.mark.parametrize("who_begins", ["ours", "theirs"])
@@ -445,7 +467,6 @@ def test_wireguard_go_is_a_peer_like_any_other(wired: tuple[str, str], who_begin
         ours.pump.steer(bytes(theirs.public_key), ("192.0.2.2", 51820), 0)
         with wireguard_go(wired[1], DEVICE, config):
             run("ip", "-n", wired[1], "addr", "add", "100.64.0.2/24", "dev", DEVICE)
-            run("ip", "-n", wired[1], "link", "set", DEVICE, "mtu", "1280", "up")
             other = Node(wired[1], ours.pump, b"", b"", "100.64.0.2", "", 51820)
             begin, end = (ours, other) if who_begins == "ours" else (other, ours)
             assert begin.ping(end.ip)
@@ -616,13 +637,18 @@ def test_a_relay_that_ends_the_connection_is_told(relayed: tuple[str, str, Door]
             assert a.wait_for_kind("relay-down")[1] == 7
 
 
-def test_both_ways_at_once_deliver_each_packet_once(far: tuple[Node, Node, Door]) -> None:
-    a, b, _ = far
-    link = ("192.0.2.1", "198.51.100.1")
+def join(a: Node, b: Node) -> tuple[str, str]:
+    """Their hosts reach each other by UDP as well, through the relay's; at these addresses."""
     run("ip", "-n", f"gp-r{RUN}-r", "link", "set", "lo", "up")
     run(*within(f"gp-r{RUN}-r", "sysctl", "-qw", "net.ipv4.ip_forward=1"))
-    run("ip", "-n", a.space, "route", "add", "198.51.100.0/24", "via", "192.0.2.9")
-    run("ip", "-n", b.space, "route", "add", "192.0.2.0/24", "via", "198.51.100.9")
+    run("ip", "-n", a.space, "route", "replace", "198.51.100.0/24", "via", "192.0.2.9")
+    run("ip", "-n", b.space, "route", "replace", "192.0.2.0/24", "via", "198.51.100.9")
+    return "192.0.2.1", "198.51.100.1"
+
+
+def test_both_ways_at_once_deliver_each_packet_once(far: tuple[Node, Node, Door]) -> None:
+    a, b, _ = far
+    link = join(a, b)
     a.pump.steer(b.key, (link[1], b.port), 1)
     b.pump.steer(a.key, (link[0], a.port), 1)
     with udp(a.space, a.ip) as sender, udp(b.space, b.ip) as receiver:
@@ -631,3 +657,42 @@ def test_both_ways_at_once_deliver_each_packet_once(far: tuple[Node, Node, Door]
         got = [receiver.recv(9) for _ in range(50)]
     assert sorted(got) == [bytes([number]) for number in range(50)]
     until(lambda: b.pump.counters()["wireguard.replay"] >= 40)
+
+
+def test_a_copy_by_udp_of_what_a_relay_has_just_brought_is_told_if_nobody_touched_it(
+    far: tuple[Node, Node, Door],
+) -> None:
+    a, b, _ = far
+    here = join(a, b)[1]
+    with udp(b.space, here) as postman:
+        postman.settimeout(PATIENCE)
+        assert a.ping(b.ip, count=1)
+        a.pump.steer(b.key, postman.getsockname(), 1)
+        assert a.ping(b.ip, count=2)  # by the relay: the postman has not been on his way yet
+        letter = [postman.recv(2048) for _ in range(2)][1]
+        b.pump.drain(100)
+        before = b.pump.counters()
+        postman.sendto(letter[:-1] + bytes([letter[-1] ^ 1]), (here, b.port))
+        until(lambda: b.pump.counters()["wireguard.replay"] > before["wireguard.replay"])
+        assert b.pump.drain(100) == []
+        postman.sendto(letter, (here, b.port))
+        assert b.wait_for_kind("received") == ("received", a.key, postman.getsockname())
+        assert b.pump.counters()["tun.out"] == before["tun.out"]
+
+
+@pytest.mark.parametrize("family", ["ip", "ip6"])
+def test_a_question_inside_the_tunnel_is_answered_and_goes_by_no_relay(
+    far: tuple[Node, Node, Door], family: str
+) -> None:
+    a, b, _ = far
+    addresses = join(a, b)
+    assert a.ping(b.ip, count=1)
+    sent = a.pump.counters()["relay.out"]
+    question = getattr(a, family), getattr(b, family)
+    a.pump.ask_inside(b.key, *question)  # without a direct way: nobody
+    a.pump.steer(b.key, (addresses[1], b.port), 1)
+    b.pump.steer(a.key, (addresses[0], a.port), 0)
+    a.pump.ask_inside(b.key, *question)
+    a.wait_for(lambda aside: aside == ("received", b.key, (addresses[1], b.port)))
+    assert a.pump.counters()["relay.out"] == sent
+    assert a.pump.counters()["tsmp.swallowed"] == b.pump.counters()["tsmp.swallowed"] == 1

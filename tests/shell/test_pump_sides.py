@@ -69,6 +69,7 @@ def test_one_end_may_use_its_own_socket_and_a_path_may_move_between_them(nodes: 
 def test_an_answer_to_a_handshake_goes_back_by_the_side_socket_that_it_came_to(nodes: tuple[Node, Node]) -> None:
     a, b = nodes
     _, port = open_sides(b, 1)[0]
+    b.pump.steer(a.key, None, 0)
     a.pump.steer(b.key, ("192.0.2.2", port), 0)
     a.ping(b.ip, count=1, wait=0.1)
     assert a.wait_for_kind("received") == ("received", b.key, ("192.0.2.2", port))

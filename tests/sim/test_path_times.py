@@ -146,14 +146,15 @@ def test_a_nat_that_forgets_costs_three_seconds() -> None:
     assert median(times) <= 3.0
 
 
-def test_a_move_to_another_network_costs_a_second() -> None:
+def test_a_move_to_another_network_costs_less_than_half_a_second() -> None:
     times = []
     for seed in range(SEEDS):
         mesh = talking(seed)
         mesh.move("b", FULL_CONE if seed % 2 else EASY)
         times.append(flows_again(mesh, 5.0, seed))
         until(mesh, lambda mesh=mesh: mesh.both_direct("a", "b"), 5.0, seed)
-    assert median(times) <= 1.0
+    assert median(times) <= 0.4
+    assert max(times) <= 1.0  # the peer's path is not waited for to fail
 
 
 @pytest.mark.parametrize("blocked_for", [5.0, 40.0, 130.0])

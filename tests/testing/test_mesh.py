@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ginnel.testing.__main__ import main
@@ -27,3 +29,20 @@ def test_seeds_that_are_no_range_are_refused(
     with pytest.raises(SystemExit, match="2"):
         main()
     assert "expected the first and the last seed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda mesh: mesh.talk("alice", "nobody"),
+        lambda mesh: mesh.send("nobody", "alice"),
+        lambda mesh: mesh.direct("alice", "nobody"),
+        lambda mesh: mesh.restart("nobody"),
+    ],
+)
+def test_a_name_that_nobody_has_is_told_with_those_that_there_are(call: Callable[[SimMesh], object]) -> None:
+    mesh = SimMesh(seed=1)
+    mesh.node("alice")
+    mesh.node("bob")
+    with pytest.raises(LookupError, match=r"^there is no node 'nobody'; there are alice, bob$"):
+        call(mesh)

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use ginnel_tunnel::{Admission, Event, Handshake, Refusal, TunnelError};
+use ginnel_tunnel::{Event, TunnelError};
 use ginnel_wire::datagram::{Datagram, classify};
 use ginnel_wire::ip;
 use ginnel_wire::wireguard::{self, Message};
@@ -15,6 +15,7 @@ use ginnel_wire::wireguard::{self, Message};
 use crate::Key;
 use crate::asides::{Aside, Origin, silence};
 use crate::coalesce::Coalescer;
+use crate::copies::Mark;
 use crate::counters::Count;
 use crate::filter::Verdict;
 use crate::peer::{Peer, wall_ms};
@@ -23,6 +24,8 @@ use crate::send::Sender;
 use crate::shared::Shared;
 use crate::threads::wait_readable;
 use crate::tsmp::{self, Tsmp};
+
+mod handshakes;
 
 /// Opens messages and judges what was in them. Each thread that receives has one.
 #[derive(Default)]
@@ -117,20 +120,33 @@ impl Inbound {
         }
         let mut bytes = 0;
         let mut renewed = false;
+        let mut copied = false;
+        let relayed = matches!(origin, Origin::Region(_));
+        let mut copies = peer.copies.lock();
         let mut tunnel = peer.tunnel(&shared.identity, now);
         for message in self.run.messages.drain(..) {
             let len = message.len();
+            let mark = Mark::of(&message);
             match tunnel.open(message, now, &mut self.replies) {
                 Ok((packet, event)) => {
                     bytes += len;
                     renewed |= event == Event::Keypair;
                     self.opened.push(packet);
+                    if let (true, Some(mark)) = (relayed, mark) {
+                        copies.note(mark, now);
+                    }
                 }
-                Err(error) => shared.counters.one(count_of(error)),
+                Err(error) => {
+                    shared.counters.one(count_of(error));
+                    copied |= error == TunnelError::Replay
+                        && !relayed
+                        && mark.is_some_and(|mark| copies.take(&mark, now));
+                }
             }
         }
         drop(tunnel);
-        if bytes > 0 {
+        drop(copies);
+        if bytes > 0 || copied {
             self.heard(shared, &peer, origin, bytes, now);
         }
         if renewed {
@@ -228,96 +244,6 @@ impl Inbound {
             Tsmp::Nothing => {}
         }
     }
-
-    fn take_handshake(
-        &mut self,
-        shared: &Shared,
-        origin: Origin,
-        from: Option<&Arc<Peer>>,
-        kind: Message,
-        message: BytesMut,
-        now: Instant,
-    ) {
-        let receiver = match kind {
-            Message::Response { receiver, .. } | Message::Cookie { receiver } => Some(receiver),
-            _ => None,
-        };
-        // An answer to nothing that we asked is dropped before any arithmetic is done for it.
-        let asked = match receiver {
-            Some(index) => match shared.by_index(index) {
-                Some(peer) => Some(peer),
-                None => return shared.counters.one(Count::WireguardNoKeypair),
-            },
-            None => None,
-        };
-        let source = match (origin, from) {
-            (Origin::Endpoint(endpoint) | Origin::Side(endpoint, _), _) => endpoint,
-            (Origin::Region(_), Some(peer)) => Shared::cookie_address(&peer.key),
-            (Origin::Region(_), None) => return shared.counters.one(Count::RelayStranger),
-        };
-        let bytes = message.len();
-        let handshake = match shared.identity.admit(source, message, now) {
-            Admission::Pass(handshake) => handshake,
-            Admission::Reply(reply) => return self.send_cookie(shared, origin, from, reply),
-            Admission::Refuse(refusal) => return shared.counters.one(count_of_refusal(refusal)),
-        };
-        let peer = match &handshake {
-            Handshake::Initiation(key, _) => shared.by_key(key),
-            Handshake::Answer(_) => asked,
-        };
-        match peer.filter(|peer| is_from(peer, from) && !peer.is_removed()) {
-            Some(peer) => self.handshake_of(shared, &peer, origin, handshake, bytes, now),
-            None => shared.counters.one(Count::HandshakeStranger),
-        }
-    }
-
-    fn handshake_of(
-        &mut self,
-        shared: &Shared,
-        peer: &Arc<Peer>,
-        origin: Origin,
-        handshake: Handshake,
-        bytes: usize,
-        now: Instant,
-    ) {
-        let result =
-            peer.tunnel(&shared.identity, now)
-                .handshake(handshake, now, &mut self.replies);
-        match result {
-            Ok(event) => {
-                self.heard(shared, peer, origin, bytes, now);
-                if event == Event::Keypair {
-                    keypair(shared, peer);
-                }
-            }
-            Err(error) => shared.counters.one(match error {
-                TunnelError::Repeat => Count::HandshakeRepeat,
-                other => count_of(other),
-            }),
-        }
-        shared.transmit(peer, &mut self.replies, Some(origin), now, &mut self.sender);
-    }
-
-    fn send_cookie(
-        &mut self,
-        shared: &Shared,
-        origin: Origin,
-        from: Option<&Arc<Peer>>,
-        reply: BytesMut,
-    ) {
-        shared.counters.one(Count::HandshakeCookie);
-        match (origin, from) {
-            (Origin::Endpoint(endpoint), _) => self.sender.push(endpoint, reply),
-            (Origin::Side(endpoint, socket), _) => {
-                self.sender
-                    .extend_side(socket, endpoint, std::iter::once(reply));
-            }
-            (Origin::Region(region), Some(peer)) => {
-                shared.relays.send(shared, region, &peer.key, &[reply]);
-            }
-            (Origin::Region(_), None) => {}
-        }
-    }
 }
 
 fn keypair(shared: &Shared, peer: &Peer) {
@@ -335,14 +261,6 @@ fn count_of(error: TunnelError) -> Count {
         TunnelError::NoKeypair => Count::WireguardNoKeypair,
         TunnelError::Repeat => Count::HandshakeRepeat,
         TunnelError::Forged | TunnelError::LowOrder => Count::WireguardForged,
-    }
-}
-
-fn count_of_refusal(refusal: Refusal) -> Count {
-    match refusal {
-        Refusal::Malformed => Count::UdpMalformed,
-        Refusal::Mac => Count::HandshakeMac,
-        Refusal::Key => Count::HandshakeKey,
     }
 }
 

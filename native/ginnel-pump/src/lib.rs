@@ -13,6 +13,7 @@
 mod arena;
 mod asides;
 mod coalesce;
+mod copies;
 mod counters;
 mod filter;
 #[cfg(test)]

@@ -11,6 +11,7 @@ use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::Key;
 use crate::asides::Origin;
+use crate::copies::Copies;
 use crate::flows::Flows;
 use crate::prefix::Prefix;
 
@@ -20,22 +21,37 @@ const TELL_EVERY: Duration = Duration::from_millis(500);
 
 /// The region that says: no WireGuard message to this peer goes by a relay, not even an answer.
 pub const NEVER_BY_RELAY: u32 = u32::MAX;
+/// The socket that says: none to this peer goes by UDP, not even an answer. No side socket has this number.
+pub const NEVER_BY_UDP: u32 = u32::MAX;
 
 /// Where a peer's packets go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Steer {
-    /// By UDP.
+    /// By UDP, unless `socket` forbids it.
     pub endpoint: Option<SocketAddr>,
     /// By this region's relay; 0 for none, or [`NEVER_BY_RELAY`].
     pub region: u32,
-    /// From this side socket to `endpoint`; 0 for the tunnel's own.
+    /// From this side socket to `endpoint`; 0 for the tunnel's own, or [`NEVER_BY_UDP`].
     pub socket: u32,
 }
+
+/// By no way, and no way is taken for an answer either.
+const NOWHERE: Steer = Steer {
+    endpoint: None,
+    region: NEVER_BY_RELAY,
+    socket: NEVER_BY_UDP,
+};
 
 impl Steer {
     /// Whether packets go anywhere.
     pub fn leads_somewhere(&self) -> bool {
-        self.endpoint.is_some() || self.relay().is_some()
+        self.udp().is_some() || self.relay().is_some()
+    }
+
+    /// The endpoint to which packets go, and the socket by which.
+    pub fn udp(&self) -> Option<(SocketAddr, u32)> {
+        let endpoint = self.endpoint.filter(|_| self.socket != NEVER_BY_UDP);
+        endpoint.map(|endpoint| (endpoint, self.socket))
     }
 
     /// The region by whose relay packets go.
@@ -50,6 +66,8 @@ pub struct Peer {
     pub key: Key,
     /// Sessions; both directions take turns, a batch at a time. Made at first use: 10 KiB that an idle peer goes without.
     tunnel: Mutex<Option<Box<Tunnel>>>,
+    /// What a relay has just brought of it.
+    pub copies: Mutex<Copies>,
     /// What it may ask back.
     pub flows: Mutex<Flows>,
     /// Its prefixes.
@@ -67,19 +85,17 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer that is sent nothing yet, and by no relay answered, until somebody says how: a relay may be forbidden. Its
-    /// key must not be of low order.
+    /// A peer that is sent nothing yet, and not answered, until somebody says how: its relay or its addresses may be
+    /// forbidden. Its key must not be of low order.
     pub fn new(key: Key) -> Peer {
         Peer {
             key,
             tunnel: Mutex::new(None),
+            copies: Mutex::default(),
             flows: Mutex::default(),
             allowed: Mutex::default(),
             indices: Mutex::default(),
-            steer: ArcSwap::from_pointee(Steer {
-                region: NEVER_BY_RELAY,
-                ..Steer::default()
-            }),
+            steer: ArcSwap::from_pointee(NOWHERE),
             ticking: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             stats: Stats::default(),
@@ -195,9 +211,22 @@ mod tests {
     }
 
     #[test]
-    fn a_new_peer_is_answered_by_no_relay_before_it_is_steered() {
+    fn a_peer_that_udp_may_not_reach_is_reached_by_relays_alone() {
+        let mut steer = Steer {
+            endpoint: Some(([192, 0, 2, 1], 1).into()),
+            region: 0,
+            socket: NEVER_BY_UDP,
+        };
+        assert!(!steer.leads_somewhere());
+        assert_eq!(steer.udp(), None);
+        steer.region = 3;
+        assert!(steer.leads_somewhere());
+    }
+
+    #[test]
+    fn a_new_peer_is_answered_by_no_way_before_it_is_steered() {
         let peer = Peer::new(Key::default());
-        assert_eq!(peer.steer.load().region, NEVER_BY_RELAY);
+        assert_eq!(**peer.steer.load(), NOWHERE);
         assert!(!peer.steer.load().leads_somewhere());
     }
 

@@ -32,6 +32,8 @@ use crate::timers::{self, Timers};
 use crate::tun::Tun;
 use crate::udp::Sockets;
 
+mod ask;
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PumpError {
@@ -265,8 +267,7 @@ impl Pump {
             socket,
         };
         let old = peer.steer.swap(Arc::new(steer));
-        let found = steer.endpoint.is_some()
-            && (steer.endpoint, steer.socket) != (old.endpoint, old.socket);
+        let found = steer.udp().is_some() && steer.udp() != old.udp();
         let first = !old.leads_somewhere() && steer.leads_somewhere();
         if (found || first) && peer.was_used() {
             self.resume(&peer);

@@ -17,7 +17,7 @@ use crate::Key;
 use crate::asides::{Aside, Asides, Origin};
 use crate::counters::{Count, Counters};
 use crate::filter::Filter;
-use crate::peer::{NEVER_BY_RELAY, Peer, Steer};
+use crate::peer::{NEVER_BY_RELAY, NEVER_BY_UDP, Peer, Steer};
 use crate::prefix::Routes;
 use crate::relay::Relays;
 use crate::send::Sender;
@@ -84,7 +84,7 @@ impl Shared {
     }
 
     /// Send WireGuard messages of one peer by its paths. Where none is set, an answer goes back to where the question
-    /// came from, and anything else is dropped. `messages` is emptied.
+    /// came from unless that way is forbidden, and anything else is dropped. `messages` is emptied.
     pub fn transmit(
         &self,
         peer: &Arc<Peer>,
@@ -112,13 +112,35 @@ impl Shared {
         if let Some(region) = relay {
             self.relays.send(self, region, &peer.key, messages);
         }
-        match steer.endpoint {
-            Some(endpoint) if steer.socket == 0 => sender.extend(endpoint, messages.drain(..)),
-            Some(endpoint) => sender.extend_side(steer.socket, endpoint, messages.drain(..)),
+        match steer.udp() {
+            Some((endpoint, 0)) => sender.extend(endpoint, messages.drain(..)),
+            Some((endpoint, socket)) => sender.extend_side(socket, endpoint, messages.drain(..)),
             None if relay.is_none() => self.counters.many(Count::SteerNone, messages.len()),
             None => {}
         }
         messages.clear();
+    }
+
+    /// Send messages by the direct way alone, if there is one. No traffic of the user: nobody is told. `messages` is
+    /// emptied.
+    pub fn transmit_directly(
+        &self,
+        peer: &Arc<Peer>,
+        messages: &mut Vec<BytesMut>,
+        sender: &mut Sender,
+    ) {
+        let steer = **peer.steer.load();
+        let Some(endpoint) = steer.endpoint.filter(|_| !peer.is_removed()) else {
+            return messages.clear();
+        };
+        self.timers.watch(peer);
+        for message in &*messages {
+            self.note_index(peer, message);
+        }
+        match steer.socket {
+            0 => sender.extend(endpoint, messages.drain(..)),
+            side => sender.extend_side(side, endpoint, messages.drain(..)),
+        }
     }
 
     /// Learn which index a handshake message gives to this peer.
@@ -177,25 +199,23 @@ fn remove_own(indices: &mut HashMap<u32, Arc<Peer>>, index: u32, peer: &Arc<Peer
 }
 
 fn way(steer: Steer, answer_to: Option<Origin>) -> Steer {
-    match answer_to {
-        Some(Origin::Endpoint(endpoint)) if !steer.leads_somewhere() => Steer {
-            endpoint: Some(endpoint),
+    let Some(origin) = answer_to.filter(|_| !steer.leads_somewhere()) else {
+        return steer;
+    };
+    let back = |endpoint, socket| Steer {
+        endpoint: Some(endpoint),
+        region: 0,
+        socket,
+    };
+    match origin {
+        Origin::Endpoint(_) | Origin::Side(..) if steer.socket == NEVER_BY_UDP => steer,
+        Origin::Endpoint(endpoint) => back(endpoint, 0),
+        Origin::Side(endpoint, socket) => back(endpoint, socket),
+        Origin::Region(_) if steer.region == NEVER_BY_RELAY => steer,
+        Origin::Region(region) => Steer {
+            region,
             ..Steer::default()
         },
-        Some(Origin::Side(endpoint, socket)) if !steer.leads_somewhere() => Steer {
-            endpoint: Some(endpoint),
-            socket,
-            region: 0,
-        },
-        Some(Origin::Region(region))
-            if !steer.leads_somewhere() && steer.region != NEVER_BY_RELAY =>
-        {
-            Steer {
-                region,
-                ..Steer::default()
-            }
-        }
-        _ => steer,
     }
 }
 
@@ -215,6 +235,21 @@ mod tests {
         let endpoint = ([192, 0, 2, 1], 1).into();
         let back = way(forbidden, Some(Origin::Endpoint(endpoint)));
         assert_eq!(back.endpoint, Some(endpoint));
+    }
+
+    #[test]
+    fn an_answer_goes_back_by_udp_unless_that_is_forbidden() {
+        let forbidden = Steer {
+            socket: NEVER_BY_UDP,
+            ..Steer::default()
+        };
+        let endpoint = ([192, 0, 2, 1], 1).into();
+        for origin in [Origin::Endpoint(endpoint), Origin::Side(endpoint, 7)] {
+            assert_eq!(way(forbidden, Some(origin)), forbidden);
+            assert!(way(Steer::default(), Some(origin)).udp().is_some());
+        }
+        let back = way(forbidden, Some(Origin::Region(3)));
+        assert_eq!(back.relay(), Some(3));
     }
 
     #[test]

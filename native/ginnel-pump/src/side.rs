@@ -14,6 +14,7 @@ use std::time::Instant;
 use parking_lot::RwLock;
 
 use crate::inbound::{Inbound, take_datagram};
+use crate::peer::NEVER_BY_UDP;
 use crate::receive::Receiver;
 use crate::shared::Shared;
 use crate::udp::UdpSocket;
@@ -105,7 +106,7 @@ impl SideSockets {
     fn next_number(&self, table: &HashMap<u32, Arc<UdpSocket>>) -> u32 {
         loop {
             let number = self.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-            if number != 0 && !table.contains_key(&number) {
+            if number != 0 && number != NEVER_BY_UDP && !table.contains_key(&number) {
                 return number;
             }
         }

@@ -43,6 +43,11 @@ pub fn take(ip: &Ip<'_>) -> Tsmp {
     }
 }
 
+/// Ask for an answer; `None` if the families differ. Whose answer it is need not be marked: the tunnel vouches for it.
+pub fn ping(source: IpAddr, destination: IpAddr) -> Option<BytesMut> {
+    packet(source, destination, &[PING, 0, 0, 0, 0, 0, 0, 0, 0])
+}
+
 /// Tell the sender of a refused IPv4 TCP connection why nothing answers.
 pub fn reject(ip: &Ip<'_>) -> Option<BytesMut> {
     let Transport::Tcp {
@@ -107,6 +112,21 @@ mod tests {
         let pong = ip::parse(&pong).unwrap();
         assert_eq!(pong.payload, b"o12345678\0\0");
         assert_eq!(pong.destination, IpAddr::from([100, 64, 0, 1]));
+    }
+
+    #[test]
+    fn a_ping_of_ours_is_one_that_is_answered() {
+        for (source, destination) in [("100.64.0.1", "100.64.0.2"), ("fd7a::1", "fd7a::2")] {
+            let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
+            let ours = ping(source, destination).unwrap();
+            let Tsmp::Answer(pong) = take(&ip::parse(&ours).unwrap()) else {
+                panic!("no answer");
+            };
+            let pong = ip::parse(&pong).unwrap();
+            assert_eq!((pong.source, pong.destination), (destination, source));
+        }
+        let v6 = "fd7a::2".parse().unwrap();
+        assert_eq!(ping([100, 64, 0, 1].into(), v6), None);
     }
 
     #[test]

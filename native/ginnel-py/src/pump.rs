@@ -91,6 +91,12 @@ impl Pump {
         Ok(())
     }
 
+    fn ask_inside(&self, py: Python<'_>, key: &[u8], source: &str, to: &str) -> PyResult<()> {
+        let key = self::key(key)?;
+        py.detach(|| self.0.ask_inside(&key, source, to))
+            .map_err(raise)
+    }
+
     fn remove_peer(&self, py: Python<'_>, key: &[u8]) -> PyResult<()> {
         let key = self::key(key)?;
         py.detach(|| self.0.remove_peer(&key));

@@ -109,7 +109,8 @@ async def _connect(url: str, pinned: str) -> None:
     from ginnel.core.node.control_url import legs
     from ginnel.core.node.login import CAPABILITY_VERSION
     from ginnel.core.node.routing import MARK
-    from ginnel.shell.node.control_connection import ControlError, open_connection
+    from ginnel.shell.node.control_connection import ControlError
+    from ginnel.shell.node.control_dial import open_connection
     from ginnel.shell.node.dial import unverified
     from ginnel.shell.node.web import WebError, fetch
     from ginnel.wire.read import WireError

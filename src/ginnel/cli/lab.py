@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
+from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import click
 import msgspec
@@ -26,6 +27,16 @@ P = ParamSpec("P")
 ONE_WAY_MAX = 1000.0  # milliseconds; with more, nothing is direct within any pair's limit
 logs_option = click.option("--logs", type=click.Path(path_type=Path), help="Directory for what every program said.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Milliseconds(click.FloatRange):
+    """A range that has no room for NaN, which compares false with every bound."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        found = super().convert(value, param, ctx)
+        if isnan(found):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return found
 
 
 @click.group()
@@ -102,7 +113,7 @@ def run(names: tuple[str, ...], logs: Path | None, as_json: bool) -> None:
     "--one-way",
     default=10.0,
     show_default=True,
-    type=click.FloatRange(0, ONE_WAY_MAX),
+    type=Milliseconds(0, ONE_WAY_MAX),
     help="Milliseconds from each site to the internet.",
 )
 @logs_option
@@ -121,7 +132,7 @@ def matrix(  # noqa: PLR0917  (click calls it by keywords)
 ) -> None:
     """Try a pair of nodes in each ordered pair of kinds of network."""
     from ginnel.lab.instance import can_stand
-    from ginnel.lab.matrix import matrices, run_matrix
+    from ginnel.lab.matrix import can_run, matrices, run_matrix
     from ginnel.lab.report import report
     from ginnel.lab.summary import grid_of, holds, summary
 
@@ -134,6 +145,7 @@ def matrix(  # noqa: PLR0917  (click calls it by keywords)
         moves=moves,
     )
     can_stand()
+    can_run(wanted)
     end_with_blocks()
     outcomes = [outcome for one in wanted for outcome in run_matrix(one, say, jobs, logs)]
     if as_json:

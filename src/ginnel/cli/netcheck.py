@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ MAP_TIME = 10.0
 MAP_LIMIT = 1 << 20
 EVERY_MIN = 0.1
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+DEFAULT_MAP = "/derpmap/default"
+PIN = re.compile(r"sha256-raw:[0-9a-fA-F]{64}")
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 
 
@@ -40,7 +43,12 @@ DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 @click.option("--bind-address", metavar="IP", default="", help="Send from this address, not from the tunnel's socket.")
 @click.option("--bind-port", metavar="PORT", type=click.IntRange(0, 65535), help="Send from this UDP port.")
 @click.option("--derp-map", metavar="FILE|URL", default="", help="These relays, instead of the daemon's.")
-@click.option("--server", metavar="URL", default="", help="The relays of this coordination server.")
+@click.option(
+    "--server", metavar="URL", default="", help="The relays of this coordination server; an invite does as well."
+)
+@click.option(
+    "--pin", metavar="sha256-raw:HEX", default="", help="The one certificate that --server or the map's URL has."
+)
 @socket_option
 def netcheck(  # noqa: PLR0917  (click calls it by keywords)
     form: str,
@@ -51,6 +59,7 @@ def netcheck(  # noqa: PLR0917  (click calls it by keywords)
     bind_port: int | None,
     derp_map: str,
     server: str,
+    pin: str,
     socket: str | None,
 ) -> None:
     """Say what this network lets through, and which relay is near."""
@@ -58,6 +67,7 @@ def netcheck(  # noqa: PLR0917  (click calls it by keywords)
     pause = _seconds(every)
     if derp_map and server:
         fail("--derp-map and --server both name the relays: give one of them")
+    source = _source(derp_map, server, pin)
     answered = True
 
     def tell(answer: dict[str, Any]) -> None:
@@ -66,8 +76,8 @@ def netcheck(  # noqa: PLR0917  (click calls it by keywords)
         _show(answer, form, verbose=verbose)
 
     try:
-        if derp_map or server or bind_address or bind_port is not None:
-            _alone(_relays(derp_map, server, socket), bind_address, bind_port or 0, verbose, pause, tell)
+        if source.place or bind_address or bind_port is not None:
+            _alone(_relays(source, socket), bind_address, bind_port or 0, verbose, pause, tell)
         else:
             _by_daemon(socket, verbose, pause, tell)
     except KeyboardInterrupt:
@@ -117,26 +127,52 @@ def _by_daemon(path: str | None, verbose: bool, pause: float, tell: Tell) -> Non
 # --- alone -----------------------------------------------------------------------------------------------------
 
 
-def _relays(derp_map: str, server: str, path: str | None) -> DERPMap:
-    """The DERP map that was named, else the daemon's."""
-    from ginnel.cli.up import check_url
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the DERP map comes from: a URL or a file; "": the daemon. `pin`: of the certificate behind the URL."""
+
+    place: str = ""
+    pin: str = ""
+
+    @property
+    def is_url(self) -> bool:
+        return self.place.startswith(("http://", "https://"))
+
+
+def _source(derp_map: str, server: str, pin: str) -> Source:
+    from ginnel.cli.up import check_url, read_invite
+
+    if pin and not PIN.fullmatch(pin):
+        fail(f"--pin {pin!r} is no pin: expected sha256-raw: and 64 hexadecimal digits")
+    if server.startswith("ginnel-invite"):
+        invite = read_invite(server)
+        found = Source(invite.url + DEFAULT_MAP, pin or (f"sha256-raw:{invite.pin.hex()}" if invite.pin else ""))
+    elif server:
+        found = Source(check_url(server, "--server") + DEFAULT_MAP, pin)
+    else:
+        found = Source(derp_map, pin)
+    if pin and not found.place.startswith("https://"):
+        fail("--pin is about the certificate of an https address: give that by --server or --derp-map")
+    return found
+
+
+def _relays(source: Source, path: str | None) -> DERPMap:
     from ginnel.wire.read import WireError
     from ginnel.wire.tailcfg import DERPMap, decode
 
+    place = source.place or "the daemon"
     try:
-        if server:
-            place, body = server, _download(check_url(server) + "/derpmap/default")
-        elif derp_map.startswith(("http://", "https://")):
-            place, body = derp_map, _download(derp_map)
-        elif derp_map:
-            place, body = derp_map, Path(derp_map).read_bytes()[: MAP_LIMIT + 1]
+        if source.is_url:
+            body = _download(source)
+        elif source.place:
+            body = Path(source.place).read_bytes()[: MAP_LIMIT + 1]
         else:
-            place, body = "the daemon", json.dumps(local(path).get("derpmap")).encode()
+            body = json.dumps(local(path).get("derpmap")).encode()
         found = decode(DERPMap, body)
     except ApiError as error:
         fail(str(error))
     except OSError as error:
-        fail(f"cannot read the DERP map {derp_map}: {error.strerror or error}")
+        fail(f"cannot read the DERP map {place}: {error.strerror or error}")
     except WireError as error:
         fail(f"{place} holds no DERP map: {error}")
     if len(body) > MAP_LIMIT or not found.regions:
@@ -144,7 +180,7 @@ def _relays(derp_map: str, server: str, path: str | None) -> DERPMap:
     return found
 
 
-def _download(url: str) -> bytes:
+def _download(source: Source) -> bytes:
     import asyncio
 
     from ginnel.core.node.routing import MARK
@@ -152,7 +188,7 @@ def _download(url: str) -> bytes:
 
     async def get() -> bytes:
         async with asyncio.timeout(MAP_TIME):
-            page = await fetch("GET", url, mark=MARK)
+            page = await fetch("GET", source.place, mark=MARK, pin=source.pin)
         if page.status != 200:
             raise WebError(f"expected 200, got HTTP {page.status}")
         return page.body
@@ -160,7 +196,12 @@ def _download(url: str) -> bytes:
     try:
         return asyncio.run(get())
     except (WebError, TimeoutError) as error:
-        fail(f"cannot fetch the DERP map from {url}: {error or 'no answer'}")
+        advice = "; give an invite as --server, or the certificate's --pin" if _untrusted(error, source) else ""
+        fail(f"cannot fetch the DERP map from {source.place}: {error or 'no answer'}{advice}")
+
+
+def _untrusted(error: Exception, source: Source) -> bool:
+    return "certificate" in str(error) and not source.pin
 
 
 def _alone(  # noqa: PLR0917

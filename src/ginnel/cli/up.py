@@ -8,10 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ginnel.cli.local import ApiError, Local, fail, plain
+
+if TYPE_CHECKING:
+    from ginnel.wire.invite import Invite
 
 PATIENCE = 6.0
 """A server that has never answered this machine gets so many seconds; later the daemon itself keeps trying."""
@@ -68,8 +71,9 @@ def wishes(before: dict[str, Any], wish: Wish) -> tuple[dict[str, Any], str]:
     prefs |= {"WantRunning": True, "LoggedOut": False}
     auth_key = read_auth_key(wish.auth_key)
     if wish.invite is not None:
-        url, server_key, auth_key = read_invite(wish.invite)
-        prefs |= {"ControlURL": url, "ServerKey": server_key}
+        invite = read_invite(wish.invite)
+        auth_key = invite.auth_key
+        prefs |= {"ControlURL": invite.url, "ServerKey": str(invite.server_key)}
     elif wish.login_server is not None:
         url = check_url(wish.login_server)
         if url != before["ControlURL"]:
@@ -100,26 +104,24 @@ def read_auth_key(text: str) -> str:
         return fail(f"cannot read the auth key from {text}")
 
 
-def read_invite(text: str) -> tuple[str, str, str]:
-    """The server's URL, its Noise key and the auth key of an invite."""
+def read_invite(text: str) -> Invite:
     from ginnel.wire.invite import parse_invite
     from ginnel.wire.read import WireError
 
     try:
-        invite = parse_invite(text)
+        return parse_invite(text)
     except WireError as error:
         return fail(f"this invite cannot be used: {error}; ask for a new one")
-    return invite.url, str(invite.server_key), invite.auth_key
 
 
-def check_url(text: str) -> str:
+def check_url(text: str, option: str = "--login-server") -> str:
     url = (text if "://" in text else "https://" + text).rstrip("/")
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         good = False
-    return url if good else fail(f"--login-server {text!r} is no address of a server: expected https://HOST[:PORT]")
+    return url if good else fail(f"{option} {text!r} is no address of a server: expected https://HOST[:PORT]")
 
 
 def check_tags(text: str) -> list[str]:

@@ -22,6 +22,7 @@ from ginnel.lab.processes import Process, until
 BUILT = SOURCES.parent / "var/official"  # where `make interop` puts them
 SOCKET = "run/tailscale/tailscaled.sock"  # below the host's directory
 STATE = "/run/lab/state"
+PROGRAMS = ("tailscaled", "tailscale")
 QUIET = {"TS_NO_LOGS_NO_SUPPORT": "true", "TS_LOGS_DIR": STATE}
 
 
@@ -51,7 +52,7 @@ class OfficialDaemon:
     def __init__(self, lab: Lab, name: str) -> None:
         self.lab, self.name = lab, name
         self.daemon: Process | None = None
-        self.programs = {program: official(program) for program in ("tailscaled", "tailscale")}
+        self.programs = {program: official(program) for program in PROGRAMS}
 
     def start(self, trust: Path) -> None:
         """trust: the server's certificate or its authority's, as a file outside."""

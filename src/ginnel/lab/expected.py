@@ -117,11 +117,20 @@ def limit(technique: Technique, roles: tuple[Role, Role]) -> float:
 
 
 def expected_with_official(a: Traits, b: Traits) -> Expected:
-    """Where one end is Tailscale's: what needs both ends to do something that theirs does not stays relayed."""
+    """Where one end is Tailscale's, and `a` speaks first: what needs both ends to do something that theirs does not
+    stays relayed. A bare Linux NAT that speaks first has made its mapping before anybody's probe can take its port."""
     found = expected(a, b)
+    if (role(a), role(b), found.technique) == ("bare", "easy", "quiet-punch"):
+        return Expected("punch", OFFICIAL)
     if found.technique in BY_CHANCE:
         return Expected("relay", None)
     return found if found.within is None else Expected(found.technique, OFFICIAL)
+
+
+def left_to_chance(a: Traits, b: Traits) -> bool:
+    """With an official end, where a bare Linux NAT is spoken to, whose probe is earlier decides: nothing can be
+    expected."""
+    return role(b) == "bare" and expected(a, b).technique == "quiet-punch"
 
 
 def grid(kinds: list[str]) -> str:

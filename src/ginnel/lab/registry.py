@@ -2,7 +2,8 @@
 
 Room: lab. A lab is a directory under /run/ginnel-lab whose name prefixes each of its namespaces. The directory comes
 before the first namespace and goes after the last. Its owner holds a lock on it, which the kernel drops however the
-owner ends; so a lab without a lock is nobody's, unless a file says that it was left standing on purpose.
+owner ends; so a lab without a lock is nobody's, unless a file says that it was left standing on purpose, and something
+still runs in it: what a killed test left standing dies with the test.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def sweep() -> list[str]:
     """Tear down each lab whose owner is dead; their names."""
     swept = []
     for directory in labs():
-        if (directory / KEPT).exists():
+        if (directory / KEPT).exists() and is_lived_in(directory):
             continue
         with suppress(OSError):  # its owner, or another sweep, was quicker; or it is being made just now
             if abandoned_at_birth(directory):
@@ -95,6 +96,11 @@ def sweep() -> list[str]:
                 os.close(lock)
                 swept.append(directory.name)
     return swept
+
+
+def is_lived_in(directory: Path) -> bool:
+    inodes = {(NAMED / name).stat().st_ino for name in namespaces_of(directory)}
+    return any(processes_in(inodes))
 
 
 def abandoned_at_birth(directory: Path) -> bool:

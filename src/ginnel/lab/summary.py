@@ -122,8 +122,13 @@ def one_grid(tallies: dict[str, Tally]) -> str:
     rows = list(dict.fromkeys(name.partition("/")[0] for name in tallies))
     columns = list(dict.fromkeys(name.partition("/")[2] for name in tallies))
     lines = [["speaks first \\ answers", *map(short, columns)], ["---"] * (len(columns) + 1)]
-    lines += [[row, *(tallies[f"{row}/{column}"].cell() for column in columns)] for row in rows]
+    lines += [[row, *(cell_of(tallies.get(f"{row}/{column}")) for column in columns)] for row in rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def cell_of(one: Tally | None) -> str:
+    """A pair that was left out has no tally."""
+    return one.cell() if one is not None else "-"
 
 
 def short(title: str) -> str:

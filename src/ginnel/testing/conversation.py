@@ -26,9 +26,8 @@ FIRST_SOURCE_PORT = 20000
 SILENCE = 8.0
 QUESTIONS = 12  # of which at least one is answered, were one in ten packets lost
 TRUSTED_ON = 6.5  # a path that gives no more answers
-DIRECT_WITHIN = 6.0  # a trial of the path lasts 3 s, and 1 s more
+DIRECT_WITHIN = 4.5  # a trial of the path lasts 3 s, and 1 s more
 DIRECT_WITHIN_UNDER_LOSS = 50.0  # one in ten lost: now and then a path is left for the 30 s that one is shunned
-DIRECT_AGAIN_ONE_WAY = 110.0  # 30 and 60 s
 
 
 class Conversation:
@@ -79,12 +78,6 @@ class Conversation:
         self._end = self._world.clock.now
 
     def _patience(self) -> float:
-        """Where one side only listens, all that speaks for the path is a keepalive each ten seconds: when a single one
-        is lost, the core leaves the path for half a minute and more."""
-        if self._body == STATEMENT and self._world.network.loss:
-            return float("inf")
-        if self._body == STATEMENT and self._world.watch.settled_at > self._began:
-            return DIRECT_AGAIN_ONE_WAY
         return DIRECT_WITHIN_UNDER_LOSS if self._world.network.loss else DIRECT_WITHIN
 
     def _heard(self, _answer: Inner) -> None:

@@ -30,6 +30,13 @@ from ginnel.words import Endpoint, RegionId
 PORT = 41641
 
 
+class Nodes(dict[str, SimNode]):
+    """By name."""
+
+    def __missing__(self, name: str) -> SimNode:
+        raise LookupError(f"there is no node {name!r}; there are {', '.join(self) or 'none yet'}")
+
+
 class SimMesh:
     """`regions`: that many relays, each with a STUN server of its own address. `latency`: one way, between hosts, and
     `jitter`, `loss`, `duplicates` as in network.py; `relay_leg`: from a host to a relay, or to the control server.
@@ -53,7 +60,7 @@ class SimMesh:
         self.network = Network(
             self.clock, self.random, latency=latency, jitter=jitter, loss=loss, duplicates=duplicates
         )
-        self.nodes: dict[str, SimNode] = {}
+        self.nodes = Nodes()
         self.conversations: list[Conversation] = []
         self.watch = Watch(self.clock, trace=trace)
         self.relays = RelayNet(self.clock, self.network, regions=regions, leg=relay_leg)

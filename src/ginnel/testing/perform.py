@@ -21,13 +21,15 @@ def perform(node: SimNode, action: act.Action) -> None:
             node.send_udp(to, packet)
         case act.SendRelay(region, to, packet):
             node.send_relay(region, to, packet)
-        case act.Steer(peer, endpoint, region):
+        case act.Steer(peer, endpoint, region, socket):
             node.world.watch.steered(node, peer, endpoint, region)
-            node.pump.steer(peer, endpoint, region)
+            node.pump.steer(peer, endpoint, region, socket)
         case act.SetPeer(peer, allowed):
             node.pump.set_peer(peer, allowed)
         case act.ResetPeer(peer):
             node.pump.reset_peer(peer)
+        case act.AskInside(peer):
+            node.pump.ask_inside(peer)
         case act.RemovePeer(peer):
             node.pump.remove_peer(peer)
         case act.SetFilter(rows):

@@ -7,19 +7,19 @@ counter lets it in once; what it carries is not readable outside. The times are 
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
-from ginnel.core.node.actions import NEVER_BY_RELAY, FilterRow
+from ginnel.core.node.actions import NEVER_BY_RELAY, NEVER_BY_UDP, FilterRow
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.testing.clock import VirtualClock
 from ginnel.testing.inner import Inner, PacketFilter, covers
+from ginnel.testing.pump_peer import NEVER, PumpPeer
 from ginnel.words import Endpoint, Instant, NodeKey, RegionId
 
 MAGIC = b"\4sim"
-INITIATION, RESPONSE, DATA, KEEPALIVE = b"i", b"r", b"d", b"k"
+INITIATION, RESPONSE, DATA, KEEPALIVE, ASK, TOLD = b"i", b"r", b"d", b"k", b"q", b"t"
 HEAD = len(MAGIC) + 1 + 32 + 4 + 4 + 8
 QUIET = 0.5  # notices about one peer come no closer; what comes by UDP and by relays is told apart
 REKEY_TIMEOUT = 5.0
@@ -29,9 +29,6 @@ LIVELY = 3.0  # an answer is due from a peer that spoke this lately
 NEW_HANDSHAKE_AFTER = 15.0  # of sending without hearing anything
 KEEPALIVE_AFTER = 10.0  # of hearing data without sending any
 REKEY_ATTEMPT_TIME = 90.0  # then what waits for a session is dropped
-QUEUE = 128
-WINDOW = 2048  # counters that may come late
-NEVER = Instant(float("-inf"))
 SEALING = bytes((value * 167 + 89) % 256 for value in range(256))  # a permutation: sealed bytes look like others
 OPENING = bytes(SEALING.index(value) for value in range(256))
 
@@ -43,43 +40,6 @@ class Brain(Protocol):
     def received(self, key: NodeKey, by: Endpoint | RegionId) -> None: ...
     def handshake(self, key: NodeKey) -> None: ...
     def relay_wanted(self, region: RegionId) -> None: ...
-
-
-@dataclass(slots=True)
-class _Peer:
-    allowed: tuple[str, ...] = ()
-    endpoint: Endpoint | None = None
-    region: RegionId = NO_REGION
-    theirs: int | None = None  # the process that the session is with
-    queue: deque[bytes] = field(default_factory=lambda: deque(maxlen=QUEUE))
-    counter: int = 0
-    highest: int = -1  # counter that came in
-    seen: set[int] = field(default_factory=set)
-    asked_at: Instant = NEVER  # for a session
-    asking_since: Instant = NEVER
-    noted_sent: Instant = NEVER
-    noted_received: dict[bool, Instant] = field(default_factory=dict)  # by UDP, or by a relay
-    unanswered_since: Instant | None = None
-    doubted_since: Instant | None = None
-    doubts: int = 0
-    spoke_at: Instant = NEVER
-    unheard: bool = True
-    keepalive_at: Instant | None = None
-
-    def begin(self, theirs: int) -> None:
-        if self.theirs != theirs:
-            self.theirs, self.highest = theirs, -1
-            self.seen.clear()
-
-    def fresh(self, counter: int) -> bool:
-        """Not seen before, nor older than the window."""
-        if counter in self.seen or counter <= self.highest - WINDOW:
-            return False
-        self.highest = max(self.highest, counter)
-        self.seen.add(counter)
-        if len(self.seen) > 2 * WINDOW:
-            self.seen = {seen for seen in self.seen if seen > self.highest - WINDOW}
-        return True
 
 
 class StubPump:
@@ -105,12 +65,12 @@ class StubPump:
         self._send_udp = send_udp
         self._send_relay = send_relay
         self._deliver = deliver
-        self._peers: dict[NodeKey, _Peer] = {}
+        self._peers: dict[NodeKey, PumpPeer] = {}
 
     # --- tables ---
 
     def set_peer(self, key: NodeKey, allowed: tuple[str, ...]) -> None:
-        self._peers.setdefault(key, _Peer()).allowed = allowed
+        self._peers.setdefault(key, PumpPeer()).allowed = allowed
 
     def set_filter(self, rows: Sequence[FilterRow]) -> None:
         self.filter.replace(rows)
@@ -130,14 +90,15 @@ class StubPump:
     def remove_peer(self, key: NodeKey) -> None:
         self._peers.pop(key, None)
 
-    def steer(self, key: NodeKey, endpoint: Endpoint | None, region: RegionId) -> None:
+    def steer(self, key: NodeKey, endpoint: Endpoint | None, region: RegionId, socket: int = 0) -> None:
         """What waits for a path, or for an answer that a new endpoint may bring, is tried at once."""
         if (peer := self._peers.get(key)) is None:
             return
         before = (peer.endpoint, peer.region)
         peer.endpoint, peer.region = endpoint, NO_REGION if region == NEVER_BY_RELAY else region
+        peer.may_answer = (socket != NEVER_BY_UDP, region != NEVER_BY_RELAY)
         found = endpoint is not None and endpoint != before[0]
-        first = before == (None, NO_REGION) and (endpoint is not None or region != NO_REGION)
+        first = before == (None, NO_REGION) and (endpoint is not None or peer.region != NO_REGION)
         if (found or first) and peer.theirs is None and peer.queue:
             self._ask(key, peer)
 
@@ -164,7 +125,7 @@ class StubPump:
         else:
             self._send(to, peer, DATA, inner.encode())
 
-    def _doubt(self, to: NodeKey, peer: _Peer, now: Instant) -> None:
+    def _doubt(self, to: NodeKey, peer: PumpPeer, now: Instant) -> None:
         """Data that brings no answer asks for another session beside the one there is; sooner, and a few times, when
         the peer spoke just now."""
         if peer.unanswered_since is None:
@@ -180,6 +141,12 @@ class StubPump:
         if due and peer.theirs is not None:
             peer.asked_at = now
             self._send(to, peer, INITIATION, b"")
+
+    def ask_inside(self, to: NodeKey) -> None:
+        """By the direct way alone; nothing is told of it."""
+        peer = self._peers.get(to)
+        if peer is not None and peer.theirs is not None and peer.endpoint is not None:
+            self._send_udp(peer.endpoint, self._packet(peer, ASK, b""))
 
     def received(self, by: Endpoint | RegionId, packet: bytes) -> None:
         """A WireGuard message. Its source only serves to answer a handshake, never to move the path."""
@@ -203,33 +170,46 @@ class StubPump:
             self._confirm(source, peer)
         elif peer.theirs != theirs:
             self.counts["dead_session"] += 1
-        elif not peer.fresh(int.from_bytes(packet[45:HEAD], "big")):
-            self.counts["replay"] += 1
         else:
+            self._take_data(source, peer, by, packet)
+
+    def _take_data(self, source: NodeKey, peer: PumpPeer, by: Endpoint | RegionId, packet: bytes) -> None:
+        kind, counter, now = packet[4:5], int.from_bytes(packet[45:HEAD], "big"), self._clock.now
+        if not peer.fresh(counter):
+            self.counts["replay"] += 1
+            if isinstance(by, Endpoint) and peer.is_copy(counter, now):
+                self._tell_received(source, peer, by)
+        else:
+            if not isinstance(by, Endpoint):
+                peer.note_relayed(counter, now)
             self._heard(source, peer, by)
             peer.unheard, peer.doubted_since = False, None
-            if kind == DATA:
-                peer.spoke_at = self._clock.now
+            if kind != KEEPALIVE:
+                peer.spoke_at = now
                 self._plan_keepalive(source, peer)
+            if kind == DATA:
                 self._inward(source, peer, packet[HEAD:].translate(OPENING))
+            elif kind == ASK:
+                self._send(source, peer, TOLD, b"")
 
-    def _respond(self, to: NodeKey, peer: _Peer, by: Endpoint | RegionId) -> None:
-        """By the steered path; without one, back where the initiation came from."""
+    def _respond(self, to: NodeKey, peer: PumpPeer, by: Endpoint | RegionId) -> None:
+        """By the steered path; without one, back where the initiation came from, unless that is forbidden."""
+        by_udp, by_relay = peer.may_answer
         if peer.endpoint is not None or peer.region:
             self._send(to, peer, RESPONSE, b"")
-        elif isinstance(by, Endpoint):
+        elif isinstance(by, Endpoint) and by_udp:
             self._send_udp(by, self._packet(peer, RESPONSE, b""))
-        else:
+        elif not isinstance(by, Endpoint) and by_relay:
             self._send_relay(by, to, self._packet(peer, RESPONSE, b""))
 
-    def _confirm(self, to: NodeKey, peer: _Peer) -> None:
+    def _confirm(self, to: NodeKey, peer: PumpPeer) -> None:
         """What waited, or else a keepalive: the other side may use the session only when it has heard something."""
         if not peer.queue:
             self._send(to, peer, KEEPALIVE, b"")
         while peer.queue:
             self._send(to, peer, DATA, peer.queue.popleft())
 
-    def _inward(self, key: NodeKey, peer: _Peer, plain: bytes) -> None:
+    def _inward(self, key: NodeKey, peer: PumpPeer, plain: bytes) -> None:
         inner = Inner.decode(plain)
         if not covers(peer.allowed, inner.source):
             self.counts["spoofed"] += 1
@@ -238,14 +218,14 @@ class StubPump:
         else:
             self._deliver(key, inner)
 
-    def _ask(self, to: NodeKey, peer: _Peer) -> None:
+    def _ask(self, to: NodeKey, peer: PumpPeer) -> None:
         """For a session: now, some times more soon, then each REKEY_TIMEOUT while something waits."""
         asked = peer.asked_at = self._clock.now
         self._send(to, peer, INITIATION, b"")
         for delay in (*ASK_AGAIN, REKEY_TIMEOUT):
             self._clock.after(delay, self._ask_again, to, peer, asked, delay == REKEY_TIMEOUT)
 
-    def _ask_again(self, to: NodeKey, peer: _Peer, asked: Instant, last: bool) -> None:
+    def _ask_again(self, to: NodeKey, peer: PumpPeer, asked: Instant, last: bool) -> None:
         if self._peers.get(to) is not peer or peer.theirs is not None or peer.asked_at != asked:
             return
         if not last:
@@ -255,7 +235,7 @@ class StubPump:
         elif peer.queue:
             self._ask(to, peer)
 
-    def _send(self, to: NodeKey, peer: _Peer, kind: bytes, payload: bytes) -> None:
+    def _send(self, to: NodeKey, peer: PumpPeer, kind: bytes, payload: bytes) -> None:
         now = self._clock.now
         packet = self._packet(peer, kind, payload)
         peer.keepalive_at = None
@@ -272,25 +252,28 @@ class StubPump:
         if peer.endpoint is None and not peer.region:
             self.counts["no_path"] += 1
 
-    def _packet(self, peer: _Peer, kind: bytes, payload: bytes) -> bytes:
+    def _packet(self, peer: PumpPeer, kind: bytes, payload: bytes) -> bytes:
         peer.counter += 1
         ends = self.process.to_bytes(4, "big") + (peer.theirs or 0).to_bytes(4, "big") + peer.counter.to_bytes(8, "big")
         return MAGIC + kind + self.key.raw + ends + payload.translate(SEALING)
 
-    def _heard(self, key: NodeKey, peer: _Peer, by: Endpoint | RegionId) -> None:
-        now = self._clock.now
+    def _heard(self, key: NodeKey, peer: PumpPeer, by: Endpoint | RegionId) -> None:
         peer.unanswered_since = None
+        self._tell_received(key, peer, by)
+
+    def _tell_received(self, key: NodeKey, peer: PumpPeer, by: Endpoint | RegionId) -> None:
+        now = self._clock.now
         direct = isinstance(by, Endpoint)
         if now - peer.noted_received.get(direct, NEVER) >= QUIET:
             peer.noted_received[direct] = now
             self._brain.received(key, by)
 
-    def _plan_keepalive(self, key: NodeKey, peer: _Peer) -> None:
+    def _plan_keepalive(self, key: NodeKey, peer: PumpPeer) -> None:
         """Data was heard: something goes back within that time, and if it is nothing (WireGuard paper §6.5)."""
         if peer.keepalive_at is None:
             peer.keepalive_at = Instant(self._clock.now + KEEPALIVE_AFTER)
             self._clock.at(peer.keepalive_at, self._keepalive, key, peer, peer.keepalive_at)
 
-    def _keepalive(self, key: NodeKey, peer: _Peer, planned: Instant) -> None:
+    def _keepalive(self, key: NodeKey, peer: PumpPeer, planned: Instant) -> None:
         if self._peers.get(key) is peer and peer.theirs is not None and peer.keepalive_at == planned:
             self._send(key, peer, KEEPALIVE, b"")

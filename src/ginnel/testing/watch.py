@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MINUTE = 60.0
 TO_ONE_ENDPOINT = 150  # a minute: 8 + 60 probes to one that is silent, as many answers, some slack
-OF_ONE_CONTACT = 450  # a minute: ten endpoints of a hard NAT, asked 40 times each
+OF_ONE_CONTACT = 200  # a minute: a first search, then 45 probes, as many answers, 12 calls
 OF_A_NODE = 60  # a minute, beside its contacts
 IDLE_AFTER = 150.0  # 45 s of activity after the last packet, 90 s of asking for a session, some slack
 RECOVERS_IN = 4.0  # from what befalls the network, if nothing else is said
@@ -191,4 +191,11 @@ def _kind(packet: bytes) -> str:
         return f"call-me-maybe with {(size - disco.OVERHEAD) // ADDRESS_SIZE} endpoints"
     if stun.is_stun(packet):
         return "STUN request"
-    return {b"i": "initiation", b"r": "response", b"d": "data", b"k": "keepalive"}.get(packet[4:5], "?")
+    return {
+        b"i": "initiation",
+        b"r": "response",
+        b"d": "data",
+        b"k": "keepalive",
+        b"q": "question",
+        b"t": "answer",
+    }.get(packet[4:5], "?")

@@ -21,9 +21,15 @@ TAGGED = parse_policy("""{
         {"action": "accept", "src": ["group:eng"], "dst": ["tag:server:22"]},
         {"action": "accept", "src": ["carol@"], "dst": ["autogroup:self:*"]},
     ],
+    "nodeAttrs": [{"target": ["group:eng"], "attr": ["funnel"]}],
 }""")
 SELF_ONLY = parse_policy('{"acls": [{"action": "accept", "src": ["autogroup:member"], "dst": ["autogroup:self:*"]}]}')
-POLICIES = [NO_POLICY, TAGGED, SELF_ONLY, DENY_ALL]
+ATTRIBUTES = parse_policy("""{
+    "tagOwners": {"tag:server": ["alice@"]},
+    "nodeAttrs": [{"target": ["tag:server", "carol@"], "attr": ["funnel", "disable-hard-nat-probing"]}],
+    "randomizeClientPort": true,
+}""")
+POLICIES = [NO_POLICY, TAGGED, SELF_ONLY, DENY_ALL, ATTRIBUTES]
 
 
 def pair(world: World) -> tuple[Node, Node, Screen]:
@@ -203,6 +209,23 @@ def test_a_user_alone_hears_of_its_own_new_name() -> None:
     world.commit(world.registry.rename_user("alice", "alicia"))
     world.settle()
     assert screen.profiles[world.alice.id]["LoginName"] == "alicia"
+
+
+def test_attributes_of_the_policy_are_told_to_the_nodes_that_it_names_and_taken_back() -> None:
+    world = World()
+    _, _, screen = pair(world)
+    theirs = world.open(world.join("c", world.user("carol")))
+    world.settle()
+    before, seen = set(screen.node["CapMap"]), len(screen.frames)
+    world.mapper.policy_replaced(ATTRIBUTES, Instant(world.now))
+    world.settle()
+    assert set(screen.node["CapMap"]) - before == {"randomize-client-port"}
+    assert set(theirs.node["CapMap"]) - before == {"randomize-client-port", "funnel", "disable-hard-nat-probing"}
+    assert theirs.node["CapMap"]["funnel"] is None
+    world.mapper.policy_replaced(NO_POLICY, Instant(world.now))
+    world.settle()
+    assert set(screen.node["CapMap"]) == set(theirs.node["CapMap"]) == before
+    assert len(since(screen, seen)) == 2, "a node is told itself only where its attributes differ"
 
 
 def test_an_isolating_policy_removes_peers_by_name() -> None:

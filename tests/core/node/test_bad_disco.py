@@ -11,6 +11,7 @@ D03 the ping's claimed node key             | test_mesh: a_ping_that_claims_anot
 D04 call-me-maybe: who, how, how many       | test_mesh: a_call_me_maybe_counts_only_by_relay_and_from_its_owner,
                                             | test_ten_thousand_endpoints_..., test_endpoints_that_lead_nowhere_...
 D05 probes to an address that is silent     | test_whatever_a_peer_names_no_silent_address_gets_more_than_a_probe_...
+                                            | test_a_peer_that_forges_its_source_makes_us_send_no_more_than_...
 D06 used after a pong, relay when trust ends| test_paths: a_pong_steers_to_its_endpoint_alone, when_trust_ends_...
 D07 data alone never moves the endpoint     | test_paths: data_never_moves_the_path
 D08 a rotated key dies                      | test_mesh: another_disco_key_resets_the_sessions_and_kills_the_old_key
@@ -29,7 +30,14 @@ from random import Random
 import pytest
 
 from ginnel.core.node import actions as act
-from ginnel.core.node.constants import CALL_ME_MAYBE_ENDPOINTS, CANDIDATES_PRUNED_AT, PINGS_OUTSTANDING, PROBE_BURST
+from ginnel.core.node.constants import (
+    CALL_ME_MAYBE_ENDPOINTS,
+    CANDIDATES_PRUNED_AT,
+    PINGS_OUTSTANDING,
+    PROBE_BURST,
+    SOURCES_BURST,
+    SOURCES_RATE,
+)
 from ginnel.core.node.path_actions import Purpose
 from ginnel.core.node.session import OpenPings, SentPing
 from ginnel.wire import disco
@@ -122,6 +130,22 @@ def test_whatever_a_peer_names_no_silent_address_gets_more_than_a_probe_a_second
         for actions in _everything(member, [victim, *others], now):
             probes.update(sent.to for sent in udp(actions))
     assert 0 < probes[victim] <= PROBE_BURST + 60
+
+
+@pytest.mark.parametrize("socket", [0, 9])
+def test_a_peer_that_forges_its_source_makes_us_send_no_more_than_it_does(socket: int) -> None:
+    """While we search, for ten seconds, from another address each time; to a side socket as well."""
+    member = alice()
+    member.mesh._puncher.holds = lambda number: number == socket  # type: ignore[method-assign]
+    ping = BOB.seal(ALICE, disco.Ping(bytes(12), BOB.key.public()))
+    sent: Counter[Endpoint] = Counter()
+    for step, source in enumerate(FAR[:1000]):
+        now = Instant(T0 + step / 100)
+        member.mesh.sent(BOB.key.public(), now)
+        actions = [*member.mesh.disco_received(source, ping, now, socket), *member.mesh.tick(now)]
+        sent.update(packet.to for packet in udp(actions))
+    assert sent.pop(BOB_AT) >= 5, "what the map names is searched all the same"
+    assert 1000 < sum(sent[source] for source in FAR[:1000]) <= 1000 + SOURCES_BURST + 10 * SOURCES_RATE
 
 
 def _everything(member: Member, named: list[Endpoint], now: Instant) -> Iterator[list[act.Action]]:

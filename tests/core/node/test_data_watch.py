@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ginnel.core.node.constants import DATA_OWED_WITHIN, TRIAL, TRIAL_AGAIN
+from ginnel.core.node.constants import COPY_DUE, DATA_OWED_WITHIN, TRIAL, TRIAL_AGAIN
 from ginnel.core.node.data_watch import DataWatch
 from ginnel.words import Instant
 
@@ -152,3 +152,78 @@ def test_a_pause_ends_the_wait_for_an_answer_that_came_too_soon_after_another_to
     watch.sent(Instant(100.5))
     assert watch.sent(Instant(120.0)) == 120.0
     assert not watch.overdue(Instant(120.0))
+
+
+def test_data_by_the_relay_is_no_proof_before_the_copies_of_it_may_have_come() -> None:
+    """A packet each second: of two copies the second one is still under way, if the relay is the faster."""
+    watch = on_trial()
+    assert not watch.heard_by_relay(at(2.0))
+    assert not watch.heard_by_relay(at(3.0))
+    watch.heard_here(at(3.08))
+    assert watch.trial is None
+
+
+def test_a_trial_ends_with_the_proof_where_packets_are_rare_and_none_is_copied() -> None:
+    watch = on_trial()
+    watch.heard_by_relay(at(2.0))
+    watch.heard_by_relay(at(4.4))
+    assert not watch.trial_over(at(1.54 + TRIAL))
+    assert watch.trial is not None
+    assert watch.trial.ends - at(1.54 + TRIAL) < COPY_DUE + 0.01
+    assert watch.trial_over(watch.trial.ends)
+
+
+def test_who_comes_by_another_udp_way_does_not_put_ours_on_trial() -> None:
+    watch = silent()
+    watch.heard_elsewhere(at(1.5))
+    watch.asked(at(1.6))
+    assert not watch.answered(at(1.64))
+
+
+def test_data_by_another_udp_way_takes_the_relay_s_proof_away() -> None:
+    watch = on_trial()
+    for half in (4, 5):
+        watch.heard_by_relay(at(half / 2))
+    watch.heard_elsewhere(at(2.9))
+    assert not watch.heard_by_relay(at(3.0))
+
+
+def questions(watch: DataWatch, until: float, latency: float = 0.04) -> list[float]:
+    """When the peer is asked inside the tunnel, while packets go out ten times a second."""
+    asked = []
+    for tenth in range(20, round(until * 10)):
+        now = at(tenth / 10)
+        watch.sent(now)
+        if watch.question_due(now, latency):
+            watch.questioned(now)
+            asked.append(tenth / 10)
+    return asked
+
+
+def test_who_owes_a_keepalive_is_asked_three_times_before_silence_is_the_proof() -> None:
+    watch = silent()
+    assert questions(watch, 12.1) == [11.2, 11.6, 12.0]
+    assert watch.overdue(at(12.1))
+    assert not watch.silent_when_asked(at(12.3), 0.04)
+    assert watch.silent_when_asked(at(12.4), 0.04)
+    assert questions(watch, 16.0) == []
+
+
+def test_over_a_long_way_the_answers_have_time() -> None:
+    watch = silent()
+    assert questions(watch, 13.0, latency=0.7) == [11.2, 12.6]
+    assert not watch.silent_when_asked(at(13.0), 0.7)
+
+
+def test_an_answer_begins_the_wait_anew() -> None:
+    watch = silent()
+    questions(watch, 11.5)
+    watch.heard_here(at(11.5))
+    assert questions(watch, 22.6) == []
+
+
+def test_what_was_silent_before_an_end_moved_owes_nothing() -> None:
+    watch = silent()
+    watch.sent(at(11.0))
+    watch.ends_changed(at(11.1))
+    assert questions(watch, 22.2) == []

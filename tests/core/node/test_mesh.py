@@ -427,10 +427,11 @@ def test_a_policy_holds_for_peers_that_come_later_and_changes_for_those_that_are
     actions = member.mesh.path_policies_changed(only_bob, T0)
     assert steers(actions) == [act.Steer(BOB.key.public(), None, act.NEVER_BY_RELAY)]
     added = member.frame(peers_changed=[EVE.node(endpoints=[str(ELSEWHERE)])])
-    assert steers(added) == [act.Steer(EVE.key.public(), None, REGION)]
+    assert steers(added) == [act.Steer(EVE.key.public(), None, REGION, act.NEVER_BY_UDP)]
     assert udp(member.mesh.sent(EVE.key.public(), T0)) == []
     back = member.mesh.path_policies_changed(PathPolicies(), T0)
-    assert steers(back) == [act.Steer(BOB.key.public(), None, REGION)]
+    both = [act.Steer(party.key.public(), None, REGION) for party in (BOB, EVE)]
+    assert steers(back) == both
 
 
 def test_a_peer_for_the_relay_alone_gets_no_pong_by_udp() -> None:
@@ -440,6 +441,17 @@ def test_a_peer_for_the_relay_alone_gets_no_pong_by_udp() -> None:
     assert member.mesh.disco_received(BOB_AT, ping, T0) == []
     assert member.mesh.drops["disco.path_policy"] == 1
     assert member.mesh.relayed_disco_received(REGION, BOB.key.public(), ping, T0) != []
+
+
+def test_a_peer_for_the_relay_alone_is_not_answered_by_udp_though_no_relay_is_known() -> None:
+    member = alice(BOB.node(home_derp=0))
+    actions = member.mesh.path_policies_changed(PathPolicies(PathPolicy.RELAY), T0)
+    assert steers(actions) == [act.Steer(BOB.key.public(), None, RegionId(0), act.NEVER_BY_UDP)]
+
+
+def test_a_plain_wireguard_peer_without_an_address_is_answered_where_it_asks_from() -> None:
+    member = alice(BOB.node(is_wire_guard_only=True))
+    assert steers(member.first) == [act.Steer(BOB.key.public(), None, act.NEVER_BY_RELAY)]
 
 
 def test_a_ping_of_people_does_not_take_a_way_that_is_forbidden_and_says_so() -> None:

@@ -24,7 +24,8 @@ from ginnel.core.node.constants import HOME_CHECK_AFTER, HOME_CHECK_SPREAD, MAP_
 from ginnel.core.node.endpoints import LocalAddress
 from ginnel.core.node.names import Names
 from ginnel.core.node.netcheck_state import AFTER_LAST_TRY
-from ginnel.core.node.own_network import KEEP_ALIVE_KEPT, OwnNetwork
+from ginnel.core.node.own_home import KEEP_ALIVE_KEPT
+from ginnel.core.node.own_network import OwnNetwork
 from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.relays import Relays
 from ginnel.wire import stun

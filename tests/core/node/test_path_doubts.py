@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from ginnel.core.node.actions import Steer
 from ginnel.core.node.constants import FULL_SIZE, SHUNNED_FIRST, SIZE_AGAIN
-from ginnel.core.node.path_actions import PathAction, Probe
+from ginnel.core.node.path_actions import PathAction, Probe, Purpose, Question
 from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.paths import PathChooser
 from ginnel.core.node.probe_budget import ProbeBudget
@@ -270,3 +272,122 @@ def test_who_wants_the_direct_way_alone_gets_it_though_it_failed_before() -> Non
 
     wire.run(10.0, both_talk)
     assert wire.path.trusted(wire.now)
+
+
+def test_a_lost_keepalive_is_asked_for_inside_the_tunnel_and_ends_no_path() -> None:
+    wire = talking()
+    asked: list[float] = []
+    keep = wire.take
+
+    def answering(actions: list[PathAction]) -> None:
+        if Question() in actions:
+            asked.append(wire.now)
+            wire.path.received(PUBLIC, wire.now)
+        keep(actions)
+
+    wire.take = answering  # type: ignore[method-assign]
+    wire.run(60, lambda _: wire.send())
+    assert len(asked) == 5
+    assert list(wire.path.shunned.each(wire.now)) == []
+    assert wire.way == (PUBLIC, NONE)
+
+
+def test_a_question_comes_with_a_ping_that_shows_the_peer_where_we_are() -> None:
+    wire = talking()
+    asked: list[list[PathAction]] = []
+    keep = wire.take
+
+    def noting(actions: list[PathAction]) -> None:
+        if Question() in actions:
+            asked.append(actions)
+        keep(actions)
+
+    wire.take = noting  # type: ignore[method-assign]
+    wire.run(14, lambda _: wire.send())
+    assert asked == [[Probe(PUBLIC, Purpose.HEARTBEAT), Question()]] * 3
+
+
+def test_where_nothing_but_the_direct_way_may_be_used_nobody_is_asked_for_keepalives() -> None:
+    wire = Wire(policy=PathPolicy.DIRECT)
+    wire.send()
+    wire.run(10, wire.talk)
+    asked: list[PathAction] = []
+    keep = wire.take
+    wire.take = lambda actions: (asked.extend(actions), keep(actions))[1]  # type: ignore[method-assign]
+    wire.run(30, lambda _: wire.send())
+    assert Question() not in asked
+
+
+def moved(wire: Wire) -> None:
+    """The peer is at LAN now and nowhere else; data and pings to PUBLIC are lost."""
+    wire.alive = {LAN}
+
+
+def test_a_peer_that_calls_from_elsewhere_is_followed_with_the_first_pong() -> None:
+    wire = talking()
+    wire.run(2.0, wire.talk)
+    moved(wire)
+    began = wire.now
+    wire.take(wire.path.called([LAN], wire.now))
+    wire.run(RTT + 0.011)
+    assert wire.path.endpoint == LAN
+    assert wire.now - began < 0.06
+
+
+def test_a_peer_heard_by_the_relay_though_it_has_a_path_is_followed_with_the_first_pong() -> None:
+    """It still lists where it was."""
+    wire = talking()
+    wire.run(2.0, wire.talk)
+    moved(wire)
+    wire.hear(None)
+    wire.take(wire.path.called([PUBLIC, LAN], wire.now))
+    wire.run(RTT + 0.011)
+    assert wire.path.endpoint == LAN
+
+
+def test_a_call_moves_no_path_that_answers_first() -> None:
+    wire = talking()
+    wire.run(2.0, wire.talk)
+    wire.take(wire.path.called([Endpoint.parse("192.0.2.7:7")], wire.now))
+    wire.run(RTT + 0.011)
+    far = Proven(Endpoint.parse("192.0.2.7:7"), 0.09)
+    wire.take(wire.path.ponged(far, wire.now))
+    assert wire.path.endpoint == PUBLIC
+
+
+def test_what_a_peer_answers_elsewhere_asks_the_path_in_use_too() -> None:
+    """It has moved, or its NAT maps it anew; without the question the old address would be trusted for seconds."""
+    wire = talking()
+    wire.run(2.0, wire.talk)
+    wire.alive = set()
+    wire.take(wire.path.pinged(LAN, wire.now))
+    wire.take(wire.path.ponged(Proven(LAN, 0.05), wire.now))
+    wire.run(0.3)
+    assert wire.path.endpoint == LAN
+
+
+def test_rare_packets_too_are_asked_about_before_silence_convicts() -> None:
+    wire = talking()
+    seen: list[str] = []
+    keep = wire.take
+
+    def noting(actions: list[PathAction]) -> None:
+        seen.extend("question" for action in actions if isinstance(action, Question))
+        keep(actions)
+        seen.extend("convicted" for _ in wire.path.shunned.each(wire.now) if "convicted" not in seen)
+
+    wire.take = noting  # type: ignore[method-assign]
+    wire.run(20, lambda half: wire.send() if half % 4 == 1 else None)
+    assert seen == ["question", "question", "question", "convicted"]
+
+
+@pytest.mark.parametrize("change", [PathChooser.moved, PathChooser.restarted])
+def test_after_a_move_or_a_restart_the_silence_before_it_does_not_count(
+    change: Callable[[PathChooser, Instant], list[PathAction]],
+) -> None:
+    wire = talking()
+    wire.run(8, lambda _: wire.send())
+    wire.take(change(wire.path, wire.now))
+    wire.run(8, lambda _: wire.send())
+    assert list(wire.path.shunned.each(wire.now)) == []
+    assert wire.way == (PUBLIC, NONE)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ginnel.core.node.control_session import ControlSession, Merge, Report
+from ginnel.core.node.control_actions import Merge, Report
+from ginnel.core.node.control_session import ControlSession
 from ginnel.core.node.login import Accepted, Idle, KeepKey, Login, Refused, Visit, Waiting
 from ginnel.shell.control.admin import Approve, CreateKey, NodeName
 from ginnel.shell.control.config import DnsConfig, RelayConfig, ServerConfig

@@ -73,6 +73,7 @@ class Told:
     [
         (act.SetPeer(KEY, ("100.64.0.2/32",)), ("set_peer", KEY.raw, ("100.64.0.2/32",))),
         (act.ResetPeer(KEY), ("reset_peer", KEY.raw)),
+        (act.AskInside(KEY, "100.64.0.1", "100.64.0.2"), ("ask_inside", KEY.raw, "100.64.0.1", "100.64.0.2")),
         (act.RemovePeer(KEY), ("remove_peer", KEY.raw)),
         (
             act.Steer(KEY, Endpoint.parse("192.0.2.1:7"), RegionId(0)),
@@ -128,6 +129,29 @@ async def test_what_the_tables_refuse_is_told_and_the_rest_is_done(fault: Except
     told.engine.input(lambda mesh, now: [act.SetFilter(()), act.RelayPrefer(RegionId(9))])
     assert pump.calls[-1] == ("relay_prefer", 9)
     assert str(fault) in told.engine.health["bad-map"]
+    told.engine.close()
+
+
+async def test_what_was_refused_is_told_until_something_better_takes_its_place() -> None:
+    pump = Pump()
+    told = Told(pump)
+    told.engine.start(0)
+    other = NodeKey(bytes(range(1, 33)))
+
+    def refuse(key: bytes, allowed: tuple[str, ...]) -> None:
+        if "bad" in allowed:
+            raise ValueError(f"{key[0]} has a bad prefix")
+
+    pump.set_peer = refuse
+    told.engine.input(lambda mesh, now: [act.SetPeer(KEY, ("bad",)), act.SetPeer(other, ("bad",))])
+    told.engine.input(lambda mesh, now: [act.SetFilter(()), act.SetPeer(other, ()), act.Steer(KEY, None, RegionId(1))])
+    assert told.engine.health["bad-map"] == f"the server's map holds something unusable: {KEY.raw[0]} has a bad prefix"
+    told.engine.input(lambda mesh, now: [act.SetPeer(KEY, ())])
+    assert "bad-map" not in told.engine.health
+    told.engine.input(lambda mesh, now: [act.SetPeer(KEY, ("bad",))])
+    assert "bad-map" in told.engine.health
+    told.engine.input(lambda mesh, now: [act.RemovePeer(KEY)])
+    assert "bad-map" not in told.engine.health
     told.engine.close()
 
 

@@ -14,11 +14,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from ginnel.core.node.control_session import CloseMap, ControlSession, OpenMap, SendLite, SendRegister
+from ginnel.core.node.control_actions import CloseMap, OpenMap, SendLite
+from ginnel.core.node.control_session import ControlSession
+from ginnel.core.node.login import SendRegister
 from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.routing import Routing
-from ginnel.shell.node import home_router, host_network
-from ginnel.shell.node import node as node_module
+from ginnel.shell.node import home_router, host_network, node_core
 from ginnel.shell.node.backend import NodeBackend
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
@@ -216,7 +217,7 @@ class World:
         self.state = file.open()
         self.file = file
         monkeypatch.setattr(
-            node_module,
+            node_core,
             "ControlClient",
             lambda session, *, tell, changed, **_: Client(self.server, session, tell, changed),
         )

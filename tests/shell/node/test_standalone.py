@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import hashlib
 import json
 import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -11,9 +20,14 @@ import pytest
 from click.testing import CliRunner
 
 from ginnel.cli.commands import ginnel
+from ginnel.core.node import actions as act
+from ginnel.core.relay.identity import SelfSigned
 from ginnel.native import Relay
+from ginnel.shell.node import standalone as ways
 from ginnel.shell.node.standalone import BindError, standalone
+from ginnel.wire.invite import Invite, encode_invite
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion, encode
+from ginnel.words import MachineKey, WallTime
 from tests.shell.relays import Serve, port
 
 
@@ -51,6 +65,41 @@ async def test_without_stun_https_is_asked(serve: Serve) -> None:
     assert found.region_latency.keys() == {1}
 
 
+@pytest.mark.parametrize("lack", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL])
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_system_without_ipv6_sends_by_ipv4_from_whatever_port(
+    lack: int, named: bool, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = ways._bound
+
+    def without_ipv6(family: int, host: str, port: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(lack, "no IPv6 here")
+        return bound(family, host, port)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.1", 0))
+        free = other.getsockname()[1] if named else 0
+    monkeypatch.setattr(ways, "_bound", without_ipv6)
+    async with standalone(map_of(serve()), port=free) as check:
+        found = await check.report()
+    assert found.udp
+    assert found.global_v4 is not None
+    assert not named or found.global_v4.port == free
+
+
+async def test_a_report_for_somebody_who_was_cancelled_just_now_is_dropped(serve: Serve) -> None:
+    async with standalone(map_of(serve())) as check:
+        report = await check.report()
+        asking = asyncio.create_task(check.report())
+        await asyncio.sleep(0)
+        [number] = check._waiting
+        asking.cancel()
+        check._perform([act.NetcheckDone(number, report)])
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+
 async def test_an_address_that_is_not_ours_cannot_be_sent_from() -> None:
     with pytest.raises(BindError, match=r"cannot send from 192\.0\.2\.99, any UDP port: "):
         async with standalone(DERPMap(), address=ip_address("192.0.2.99")):
@@ -77,6 +126,14 @@ def test_a_map_in_a_file_is_enough_for_the_command(serve: Serve, tmp_path: Path)
         (["--derp-map", "nowhere.json"], "cannot read the DERP map nowhere.json: No such file"),
         (["--derp-map", "x", "--server", "y"], "--derp-map and --server both name the relays"),
         (["--derp-map", "http://127.0.0.1:1/"], "cannot fetch the DERP map from http://127.0.0.1:1/: "),
+        (["--server", "https://x", "--pin", "sha256:00"], "--pin 'sha256:00' is no pin: expected sha256-raw: and 64 "),
+        (
+            ["--server", "http://x", "--pin", "sha256-raw:" + "0" * 64],
+            "--pin is about the certificate of an https address",
+        ),
+        (["--pin", "sha256-raw:" + "0" * 64], "--pin is about the certificate of an https address"),
+        (["--server", "ginnel-invite1:AAAA"], "this invite cannot be used: "),
+        (["--server", "https://:0"], "--server 'https://:0' is no address of a server"),
         (["--every", "soon"], "--every 'soon' is no time: expected for example 10s or 1m30s"),
     ],
 )
@@ -105,6 +162,64 @@ def test_every_0s_is_once(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "map.json").write_bytes(encode(map_of(serve())))
     status, said, _ = invoke("--derp-map", str(tmp_path / "map.json"), "--format", "json-line", "--every", "0s")
     assert (status, said.count("\n")) == (0, 1)
+
+
+class MapPage(BaseHTTPRequestHandler):
+    body = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/derpmap/default" else 404)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: object) -> None:
+        """Nobody reads it."""
+
+
+@dataclass(frozen=True)
+class SelfMade:
+    """A server with a certificate of its own making."""
+
+    url: str
+    pin: bytes
+
+    def invite(self) -> str:
+        return encode_invite(Invite(self.url, MachineKey(bytes([9] * 32)), "hskey-auth-x", self.pin))
+
+
+@pytest.fixture
+def self_made(serve: Serve, tmp_path: Path) -> Iterator[SelfMade]:
+    made = SelfSigned.make("127.0.0.1", bytes(range(64, 128)), WallTime(time.time()))
+    (tmp_path / "pem").write_bytes(made.certificate + made.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem")
+    page = type("Page", (MapPage,), {"body": encode(map_of(serve()))})
+    with ThreadingHTTPServer(("127.0.0.1", 0), page) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        der = ssl.PEM_cert_to_DER_cert(made.certificate.decode())
+        yield SelfMade(f"https://127.0.0.1:{server.server_port}", hashlib.sha256(der).digest())
+        server.shutdown()
+        thread.join()
+
+
+def test_a_server_with_a_certificate_of_its_own_making_is_asked_by_invite_or_pin(self_made: SelfMade) -> None:
+    for words in (
+        ["--server", self_made.invite()],
+        ["--server", self_made.url, "--pin", f"sha256-raw:{self_made.pin.hex()}"],
+    ):
+        status, said, complaint = invoke(*words, "--json")
+        assert (status, complaint) == (0, "")
+        assert json.loads(said)["PreferredDERP"] == 1
+    status, _, complaint = invoke("--server", self_made.url)
+    assert (status, complaint.count("\n")) == (1, 1)
+    assert complaint.endswith("; give an invite as --server, or the certificate's --pin\n")
+    other = "sha256-raw:" + bytes(32).hex()
+    status, _, complaint = invoke("--server", self_made.invite(), "--pin", other)
+    assert status == 1
+    assert complaint.endswith(": the certificate of 127.0.0.1 is not the one that was pinned\n")
 
 
 @pytest.mark.parametrize("body", ["", "[]", "{}", '{"Regions":{}}', '{"Regions":{"1":7}}'])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from ipaddress import ip_address
 
-from ginnel.core.control.policy import Policy, PolicyNode, Touched, compile_policy
+from ginnel.core.control.policy import Policy, PolicyNode, Touched, compile_policy, node_attributes
 from ginnel.core.control.policy.compile import VisibilityClass
 from ginnel.core.control.records import Node, User
 from ginnel.wire.tailcfg import FilterRule
@@ -23,11 +23,13 @@ class Access:
 
     def __init__(self, policy: Policy) -> None:
         self.version = 0
+        self._policy = policy
         self._compiled = compile_policy(policy, ())
         self._facts: dict[NodeId, PolicyNode] = {}
         self._expired: set[NodeId] = set()
 
     def replace_policy(self, policy: Policy) -> None:
+        self._policy = policy
         self._compiled = compile_policy(policy, self._facts.values())
         self.version += 1
 
@@ -53,6 +55,11 @@ class Access:
 
     def is_expired(self, node_id: NodeId) -> bool:
         return node_id in self._expired
+
+    def attributes_of(self, node_id: NodeId) -> frozenset[str]:
+        """What the policy has the node be told."""
+        facts = self._facts.get(node_id)
+        return node_attributes(self._policy, facts) if facts is not None else frozenset()
 
     def class_of(self, node_id: NodeId) -> Hashable:
         """Equal for nodes that see the same nodes, each but itself; good until `version` moves."""

@@ -313,7 +313,7 @@ class Mapper:
         return other not in self._gone and self.access.sees(viewer, other)
 
     def _own_frame(self, stream: Stream) -> Frames | None:
-        if stream.node_id not in self._dirty:
+        if stream.node_id not in self._dirty and not self._everything:
             return None
         own, user = self.views.own(stream.node_id), self.registry.nodes[stream.node_id].user
         told = own.tells_the_same(stream.own)

@@ -23,13 +23,14 @@ class SelfView:
     node: Node
     status: Status
     name: str
+    attributes: frozenset[str] = frozenset()  # from the policy
 
     @classmethod
-    def of(cls, node: Node, status: Status, name: str) -> SelfView:
-        return cls(node, status, name)
+    def of(cls, node: Node, status: Status, name: str, attributes: frozenset[str] = frozenset()) -> SelfView:
+        return cls(node, status, name, attributes)
 
     def tells_the_same(self, other: SelfView) -> bool:
-        return (self.node, self.name) == (other.node, other.name)
+        return (self.node, self.name, self.attributes) == (other.node, other.name, other.attributes)
 
     @property
     def json(self) -> bytes:
@@ -52,7 +53,7 @@ class SelfView:
                 created=stamp(node.created),
                 cap=status.cap,
                 tags=list(node.tags) or None,
-                cap_map=attributes_of(status.hostinfo),
+                cap_map={**attributes_of(status.hostinfo), **dict.fromkeys(sorted(self.attributes))},
                 online=True,
                 machine_authorized=True,
             )

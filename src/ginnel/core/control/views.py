@@ -71,7 +71,8 @@ class Views:
 
     def own(self, node_id: NodeId) -> SelfView:
         node = self.registry.nodes[node_id]
-        return SelfView.of(node, self.registry.status.get(node_id, Status(node_id)), self._name(node))
+        status = self.registry.status.get(node_id, Status(node_id))
+        return SelfView.of(node, status, self._name(node), self.access.attributes_of(node_id))
 
     def _name(self, node: Node) -> str:
         return f"{node.label}.{self.base_domain}."

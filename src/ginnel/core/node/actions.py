@@ -35,12 +35,24 @@ class ResetPeer:
 
 
 @dataclass(frozen=True, slots=True)
+class AskInside:
+    """Ping the peer inside the tunnel, from our address to its, by the direct way alone: `Pump.ask_inside`."""
+
+    peer: NodeKey
+    source: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class RemovePeer:
     peer: NodeKey
 
 
 NEVER_BY_RELAY = RegionId(0xFFFF_FFFF)
 """The region of a `Steer` that forbids relays even to answers, which else go back the way that the question came."""
+
+NEVER_BY_UDP = 0xFFFF_FFFF
+"""The socket of a `Steer` that forbids UDP likewise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +269,7 @@ class Health:
 Action = (
     SetPeer
     | ResetPeer
+    | AskInside
     | RemovePeer
     | Steer
     | SetAddresses

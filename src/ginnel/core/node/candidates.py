@@ -31,6 +31,7 @@ class Candidate:
     called: bool = False  # named by the latest call-me-maybe
     pinged_us: Instant | None = None
     last_ping: Instant | None = None
+    asked: int = 0  # since it last answered
     last_pong: Instant | None = None
     proven: Proven | None = None  # by the last pong
 
@@ -38,6 +39,15 @@ class Candidate:
         """Nobody names it any more."""
         heard = self.pinged_us is not None and now - self.pinged_us < INBOUND_PING_CANDIDATE_LIFE
         return not (self.in_map or self.called or heard)
+
+    @property
+    def hearsay(self) -> bool:
+        """Nothing but a ping's source, which can be forged, has named it, and it never answered."""
+        return not (self.in_map or self.called) and self.last_pong is None
+
+    def forget_history(self) -> None:
+        self.last_ping = self.last_pong = self.proven = None
+        self.asked = 0
 
     def proven_lately(self, now: Instant) -> bool:
         return self.last_pong is not None and now - self.last_pong < PROVEN_ENDPOINT_LIFE
@@ -116,12 +126,12 @@ class Candidates:
     def forget_history(self) -> None:
         """We moved: what was tried and proven from the old place says nothing."""
         for candidate in self._held.values():
-            candidate.last_ping = candidate.last_pong = candidate.proven = None
+            candidate.forget_history()
 
     def forget_history_of(self, endpoint: Endpoint) -> None:
         """It answered, and is not to be counted on."""
         if (candidate := self._held.get(endpoint)) is not None:
-            candidate.last_ping = candidate.last_pong = candidate.proven = None
+            candidate.forget_history()
 
     def best_since(self, since: Instant) -> tuple[Proven, Instant] | None:
         """The best of those whose pong came after `since`, and when it came."""

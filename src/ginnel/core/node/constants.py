@@ -40,6 +40,9 @@ FIRST_ROUNDS = (0.0, 0.1, 0.3, 0.7, 1.5)  # of a search for a path: whose probe 
 # opened must not wait for DISCO_PING_INTERVAL
 FIRST_ROUNDS_AGAIN, FIRST_ROUNDS_AGAIN_MAX = 5.0, 60.0  # between two such bursts; doubled after a fruitless one
 PROBE_BURST, PROBE_RATE = 8.0, 1.0  # probes, and probes a second, to an address that has not answered
+SOURCES_BURST, SOURCES_RATE = 24.0, 1.0  # likewise, to all addresses together of which one peer's pings alone tell
+SEARCH_FREE = 5  # probes to an address that is new: the quick rounds
+SEARCH_BURST, SEARCH_RATE = 40.0, 0.75  # and then probes, and probes a second, in all rounds of one peer
 REACTIVE_PING_GAP = 0.05  # between pings that answer pings of one endpoint
 PROVEN_ENDPOINT_INTERVAL = 1.5  # between pings to an endpoint that worked before and is lost
 SEARCH_INTERVAL = 2.5  # between rounds while there is no path: a network may let UDP through at any moment
@@ -48,6 +51,7 @@ CALL_BACK_AFTER = 0.1  # a path is proven and its peer has not pinged us: it may
 PEER_KNOWS = 1.0  # a ping of the peer so long ago at most
 CALL_BACK_GAP = 1.0  # between calls then
 CALL_ME_MAYBE_IS_NEWS = 1.0  # after the last pong: one that comes sooner belongs to the search that has just ended
+PEER_MISSES_US = 1.0  # after a sign that the peer has no path to us: what it names and answers first is the path then
 CALL_ME_MAYBE_ENDPOINTS = 32
 CANDIDATES_PER_IP = 8  # of one message or map entry
 NEW_ENDPOINTS_BURST, NEW_ENDPOINTS_RATE = 128.0, 2.0  # that one peer's calls may name, at once and a second
@@ -57,8 +61,14 @@ SUSPECT_AGAIN, SUSPECT_AGAIN_MAX = 1.0, 30.0  # between such questions while the
 TOLD_WITHIN = 1.05  # of a steady flow the pump tells so often at least: each half second, when a packet comes by
 TRIAL = 3.0  # of a way that answers pings while data does not come: so long the relay carries as well
 TRIAL_PROOF = 0.9  # data came by the relay, and again after that time, and none by the way on trial
+TRIAL_PROOFS = 3  # so often it was told by then: a packet each second may lose two copies by chance
+COPY_DUE = 0.3  # a copy by the way on trial may come so much later than the relay's
 TRIAL_AGAIN, TRIAL_AGAIN_MAX = 10.0, 300.0  # between trials that proved nothing; doubled each time
 DATA_OWED_WITHIN = 12.0  # KEEPALIVE_TIMEOUT (WireGuard paper §6.5) and some slack
+QUESTION_AFTER = (
+    11.2  # the keepalive may be lost: ask inside the tunnel; a packet each second may begin its wait so late
+)
+QUESTIONS, QUESTION_GAP = 3, 0.4  # as many, so far apart or 2 round trips, before nobody's answer counts as the proof
 SHUNNED_FIRST, SHUNNED_MAX = 30.0, 600.0  # a way that carries no data is not used; doubled when it happens again
 SHUNNED_FORGOTTEN = 600.0  # after the end of that
 SHUNNED_KEPT = 32

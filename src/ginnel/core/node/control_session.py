@@ -8,21 +8,24 @@ Source: tailscale: control/controlclient/{auto,direct,map}.go, tailcfg/tailcfg.g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from ginnel.core.node.backoff import Backoff
-from ginnel.core.node.login import (
-    CAPABILITY_VERSION,
-    KeepKey,
-    Login,
-    LoginAction,
-    SendRegister,
-    Visit,
-    may_open,
+from ginnel.core.node.c2n import answer_c2n
+from ginnel.core.node.control_actions import (
+    CloseMap,
+    ControlAction,
+    KeyExpired,
+    Merge,
+    OpenMap,
+    Probe,
+    Reply,
+    Report,
+    SendLite,
 )
+from ginnel.core.node.login import CAPABILITY_VERSION, KeepKey, Login, LoginAction, may_open
 from ginnel.wire.tailcfg import MapRequest, MapResponse, PingRequest, RegisterResponse
 from ginnel.words import DiscoKey, Instant, NodePrivate, WallTime
 
@@ -32,65 +35,6 @@ WATCHDOG = 120.0
 EXPIRY_GRACE = 10.0
 """The node gives its key up this long after its expiry, as the official client does."""
 
-C2N_LIMIT = 64 * 1024
-
-
-# --- actions ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class OpenMap:
-    """`POST /machine/map`, streaming. Tell each frame with `map_frame`, the end with `map_ended`."""
-
-    request: MapRequest
-
-
-@dataclass(frozen=True, slots=True)
-class CloseMap:
-    """Give the stream up; where it is dead, the whole connection with it."""
-
-    dead: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class SendLite:
-    """`POST /machine/map` without a stream. Tell the outcome with `lite_done` or `lite_failed`."""
-
-    request: MapRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Merge:
-    """A frame of the map for whoever keeps it; `first`: a new stream's first one, which replaces what was known."""
-
-    frame: MapResponse
-    first: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """`HEAD url`, inside Noise or by plain HTTP(S); nothing is told back."""
-
-    url: str
-    inside_noise: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """`POST path` with this body, inside Noise; nothing is told back."""
-
-    path: str
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class KeyExpired:
-    """The self node's key is no longer good (True), or good again."""
-
-    expired: bool
-
-
-ControlAction = LoginAction | OpenMap | CloseMap | SendLite | Merge | Probe | Reply | KeyExpired
 
 # --- the map stream's states -----------------------------------------------------------------------------------
 
@@ -115,15 +59,6 @@ class Reopening:
 
 
 MapState = NoStream | Streaming | Reopening
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What the server is told about this node; the newest replaces all before it."""
-
-    hostinfo: Mapping[str, Any]
-    endpoints: tuple[str, ...] = ()
-    endpoint_types: tuple[int, ...] = ()
 
 
 class ControlSession:
@@ -325,33 +260,3 @@ class ControlSession:
             case Reopening(until=until):
                 return until
         return None
-
-
-def answer_c2n(payload: bytes) -> bytes:
-    """The HTTP/1.1 response to a request that the server sent to this node; only `/echo` is served."""
-    head, _, body = payload[:C2N_LIMIT].partition(b"\r\n\r\n")
-    words = head.split(b"\r\n", 1)[0].split(b" ")
-    if len(words) == 3 and words[1].split(b"?", 1)[0] == b"/echo":
-        return _http_response(b"200 OK", body)
-    return _http_response(b"400 Bad Request", b"unknown c2n path\n")
-
-
-def _http_response(status: bytes, body: bytes) -> bytes:
-    return b"HTTP/1.1 %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
-
-
-__all__ = [
-    "CloseMap",
-    "ControlAction",
-    "ControlSession",
-    "KeepKey",
-    "KeyExpired",
-    "Merge",
-    "OpenMap",
-    "Probe",
-    "Reply",
-    "Report",
-    "SendLite",
-    "SendRegister",
-    "Visit",
-]

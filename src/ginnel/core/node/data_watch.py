@@ -4,7 +4,9 @@ and scrubbing centres are known to take WireGuard alone (github.com/tailscale/ta
 Room: core. What can be seen from here: when we sent, and by which way authentic data came. A way on which we wait for
 data is first asked by disco (the chooser's part). If it answers and the silence lasts, there is a trial: the relay
 carries the same data as well. What then comes by the relay, and does not come by the way, is the proof; the peer that
-hears us by the relay makes the same trial.
+hears us by the relay makes the same trial. Copies that come second are told too: a relay may be the faster one.
+Where the peer only listens, its keepalives are all there is to hear. One may be lost, so who owes one is first asked
+inside the tunnel, by the way alone.
 """
 
 from __future__ import annotations
@@ -12,7 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ginnel.core.node.constants import (
+    COPY_DUE,
     DATA_OWED_WITHIN,
+    QUESTION_AFTER,
+    QUESTION_GAP,
+    QUESTIONS,
     SILENCE_IS_SUSPECT,
     SILENCE_WAS_FLOW,
     SUSPECT_AGAIN,
@@ -22,6 +28,7 @@ from ginnel.core.node.constants import (
     TRIAL_AGAIN,
     TRIAL_AGAIN_MAX,
     TRIAL_PROOF,
+    TRIAL_PROOFS,
 )
 from ginnel.core.node.path_actions import NEVER
 from ginnel.words import Instant
@@ -31,10 +38,12 @@ ROUNDING = 1e-6
 
 @dataclass(slots=True)
 class Trial:
-    """`relayed`: when data first came by a relay since then."""
+    """`relayed`, `relayed_last`: when data first and last came by a relay; `times`: how often that was told."""
 
     ends: Instant
     relayed: Instant | None = None
+    relayed_last: Instant = NEVER
+    times: int = 0
 
 
 class DataWatch:
@@ -45,10 +54,13 @@ class DataWatch:
         self.trial: Trial | None = None
         self.accused = False
         self._heard_here = NEVER  # or the way's first use
+        self._heard_elsewhere = NEVER
         self._heard = NEVER
         self._sent = NEVER
         self._waiting: Instant | None = None  # since the first packet sent after `_heard_here`
         self._asked = False
+        self._questions = 0
+        self._questioned = NEVER
         self._calm_down()
 
     def _calm_down(self) -> None:
@@ -63,12 +75,17 @@ class DataWatch:
 
     def used(self, now: Instant, *, accused: bool) -> None:
         """Another way is in use now. One that was `accused` before is on trial from the start."""
-        self._heard_here = now
-        self._waiting = None
-        self._asked = False
+        self.ends_changed(now)
         self.accused = accused
         self._calm_down()
         self.trial = Trial(Instant(now + TRIAL)) if accused else None
+
+    def ends_changed(self, now: Instant) -> None:
+        """One end moved or restarted: the silence until now says nothing about the way from here on."""
+        self._heard_here = now
+        self._waiting = None
+        self._asked = False
+        self._questions = 0
 
     # --- data ---
 
@@ -88,13 +105,18 @@ class DataWatch:
         self._heard = self._heard_here = now
         self._waiting = None
         self._asked = self.accused = False
+        self._questions = 0
         self._suspect_gap, self._suspect_next = SUSPECT_AGAIN, NEVER
         if self.trial is not None:
             self._acquit(now)
 
     def heard_elsewhere(self, now: Instant) -> None:
-        """By another UDP way: the peer may have its reasons."""
-        self._heard = now
+        """By another UDP way. The peer may have moved, so ours is still to be asked; if it answers, the peer has its
+        reasons (a router that lets in at one port and out by another), and no need of the relay."""
+        self._heard = self._heard_elsewhere = now
+        self._questions = 0
+        if self.trial is not None:
+            self.trial = Trial(self.trial.ends)
 
     def heard_by_relay(self, now: Instant) -> bool:
         """True: that is the proof that the way does not carry data."""
@@ -102,7 +124,9 @@ class DataWatch:
         if self.trial is None:
             return False
         self.trial.relayed = self.trial.relayed or now
-        return now - self.trial.relayed >= TRIAL_PROOF
+        self.trial.relayed_last = now
+        self.trial.times += 1
+        return now - self.trial.relayed >= TRIAL_PROOF and self.trial.times >= TRIAL_PROOFS
 
     # --- judgement ---
 
@@ -127,6 +151,8 @@ class DataWatch:
         asked, self._asked = self._asked, False
         if not asked or self._waiting is None or self.trial is not None or now < self._trial_next:
             return False
+        if self._heard_elsewhere == self._heard or now - self._heard_elsewhere <= TOLD_WITHIN:
+            return False
         if now - self._trial_next > TRIAL_AGAIN_MAX:
             self._trial_gap = TRIAL_AGAIN
         self.trial = Trial(Instant(now + TRIAL))
@@ -140,17 +166,53 @@ class DataWatch:
             return False
         if self.accused and self._heard < trial.ends - TRIAL and self._still_sending(now):
             return True
-        if trial.relayed is not None and now - trial.relayed < TRIAL_PROOF + TOLD_WITHIN:
-            self.trial = Trial(Instant(now + TOLD_WITHIN), trial.relayed)
+        if trial.relayed is not None and (longer := self._proof_under_way(trial, trial.relayed, now)):
+            trial.ends = Instant(now + longer)
+            self.trial = trial
             return False
+        if trial.relayed is not None and trial.relayed_last - trial.relayed >= TRIAL_PROOF:
+            return True
         self._acquit(now)
         return False
 
+    @staticmethod
+    def _proof_under_way(trial: Trial, relayed: Instant, now: Instant) -> float:
+        """How much longer it may take; 0: it is there, or will not come."""
+        if trial.relayed_last - relayed >= TRIAL_PROOF:
+            return COPY_DUE if now - trial.relayed_last < COPY_DUE - ROUNDING else 0.0
+        return TOLD_WITHIN if now - relayed < TRIAL_PROOF + TOLD_WITHIN else 0.0
+
+    def late(self, now: Instant) -> bool:
+        """The keepalive should have come by now."""
+        return self._owed_for(QUESTION_AFTER, now)
+
+    def question_due(self, now: Instant, latency: float) -> bool:
+        """Time to ask inside the tunnel, or to ask again."""
+        if not self.late(now) or self._questions >= QUESTIONS:
+            return False
+        return not self._questions or now - self._questioned >= self.question_gap(latency) - ROUNDING
+
+    def questioned(self, now: Instant) -> None:
+        self._questions += 1
+        self._questioned = now
+
+    @staticmethod
+    def question_gap(latency: float) -> float:
+        return max(QUESTION_GAP, 2 * latency)
+
+    def silent_when_asked(self, now: Instant, latency: float) -> bool:
+        """True: the peer neither sent the keepalive that it owes nor answered any of the questions."""
+        answered_by = self._questioned + self.question_gap(latency) - ROUNDING
+        return self.overdue(now) and self._questions >= QUESTIONS and now >= answered_by
+
     def overdue(self, now: Instant) -> bool:
         """True: whoever received what we sent would have answered by now, if only with a keepalive."""
+        return self._owed_for(DATA_OWED_WITHIN, now)
+
+    def _owed_for(self, seconds: float, now: Instant) -> bool:
         if self._waiting is None or not self._still_sending(now):
             return False
-        return now - max(self._waiting, self._heard) >= DATA_OWED_WITHIN
+        return now - max(self._waiting, self._heard) >= seconds
 
     def _still_sending(self, now: Instant) -> bool:
         return self._waiting is not None and now - self._sent <= TOLD_WITHIN

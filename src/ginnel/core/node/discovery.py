@@ -9,15 +9,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ginnel.core.node.actions import Action, PingAnswered, SendRelay, SendUdp, Steer
+from ginnel.core.node import peer_views
+from ginnel.core.node.actions import Action, AskInside, PingAnswered, SendRelay, SendUdp, Steer
 from ginnel.core.node.addresses import is_candidate
 from ginnel.core.node.constants import CALL_ME_MAYBE_ENDPOINTS, ENDPOINTS_FRESH_ENOUGH
 from ginnel.core.node.home_region import NO_REGION
-from ginnel.core.node.path_actions import NEVER, Invite, LookAround, PathAction, Probe, Purpose
+from ginnel.core.node.path_actions import NEVER, Invite, LookAround, PathAction, Probe, Purpose, Question
 from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.peers import Peer, PeerTable
 from ginnel.core.node.scoring import Proven, wire_size
 from ginnel.core.node.session import DiscoSession, Dropped, Opened, OpenPings, SentPing
+from ginnel.core.node.steered import SteeredPeers
 from ginnel.wire.derpmap import magic_endpoint
 from ginnel.wire.disco import PING_SIZE, CallMeMaybe, Ping, Pong
 from ginnel.wire.punch import Punch
@@ -48,6 +50,8 @@ class Discovery:
         self.session = session
         self.open_pings = OpenPings()
         self.own_key: NodeKey | None = None
+        self.own_addresses: tuple[str, ...] = ()
+        """Inside the tailnet."""
         self.endpoints: tuple[Endpoint, ...] = ()
         self.endpoints_at: Instant = NEVER
         self.invites: dict[NodeKey, None] = {}
@@ -64,8 +68,7 @@ class Discovery:
         self._peers = peers
         self._drops = drops
         self._questions: dict[int, NodeKey] = {}
-        self._steered: dict[NodeKey, Endpoint] = {}
-        self._at: dict[Endpoint, NodeKey] = {}
+        self._steered = SteeredPeers()
 
     # --- what a path wants ---
 
@@ -78,30 +81,25 @@ class Discovery:
                     actions += self._ping(peer, endpoint, purpose, now, socket=socket, size=size, ttl=ttl)
                 case LookAround():
                     self.look_around = True
+                case Question():
+                    if ends := peer_views.inside_addresses(self.own_addresses, peer.node):
+                        actions.append(AskInside(peer.key, *ends))
                 case Invite():
                     actions += self._invite(peer, now)
                 case Steer():
-                    self._note_steered(peer.key, each.endpoint)
+                    self._steered.note(peer.key, each.endpoint)
                     actions.append(each)
         return actions
 
     def forget(self, peer: NodeKey) -> None:
-        self._note_steered(peer, None)
+        self._steered.note(peer, None)
         self.invites.pop(peer, None)
         self._parked.pop(peer, None)
 
     def peer_at(self, endpoint: Endpoint) -> Peer | None:
         """Whose direct path leads there."""
-        key = self._at.get(endpoint)
+        key = self._steered.at(endpoint)
         return self._peers.get(key) if key is not None else None
-
-    def _note_steered(self, peer: NodeKey, endpoint: Endpoint | None) -> None:
-        before = self._steered.pop(peer, None)
-        if before is not None and self._at.get(before) == peer:
-            del self._at[before]
-        if endpoint is not None:
-            self._steered[peer] = endpoint
-            self._at[endpoint] = peer
 
     def _ping(
         self,

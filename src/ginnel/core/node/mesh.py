@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
+from ginnel.core.node import peer_views
 from ginnel.core.node.actions import Action, HealthCode, PingFailed
 from ginnel.core.node.constants import PING_TIMEOUT, UDP_REBIND_GAP
 from ginnel.core.node.discovery import Arrival
@@ -59,6 +60,8 @@ class Mesh(MeshParts):
         self._netmap = netmap
         actions = self._apply(self._peers.map_changed(change, now), now)
         if change.self_node:
+            own = netmap.self_node
+            self._discovery.own_addresses = peer_views.addresses(own) if own is not None else ()
             actions += [*self._tell_addresses(), *self._own.policy_changed(netmap.self_node)]
             self._puncher.allowed = probing_allowed(netmap.self_node)
         if change.filters:

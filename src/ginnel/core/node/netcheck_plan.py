@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from ginnel.core.node.names import Names
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
-from ginnel.words import RegionId
+from ginnel.words import Endpoint, RegionId
 
 FULL_TRIES_AT = (0.0, 0.1, 0.2, 0.5, 1.0)  # ours: Tailscale gives up after the first three, and a node without its
 # public address stays on the relay until the next check
@@ -118,3 +119,15 @@ def may_answer(node: DERPNode, version: int) -> bool:
             except ValueError:
                 return False
     return True
+
+
+def stun_servers(derp_map: DERPMap, names: Names, latency: Mapping[RegionId, float]) -> list[Endpoint]:
+    """Over IPv4, nearest region first, each address once."""
+    regions = sorted(measured_regions(derp_map), key=lambda r: latency.get(RegionId(r.region_id), float("inf")))
+    found = {
+        server.ip: server
+        for region in reversed(regions)
+        for node in reversed(region.nodes or [])
+        if node.stun_port >= 0 and (server := names.stun_address(node, 4)) is not None
+    }
+    return list(reversed(found.values()))

@@ -16,7 +16,10 @@ NANOSECONDS = 1_000_000_000
 EASY_NAT = "easy NAT (one port for all destinations: direct paths need no open port)"
 HARD_NAT = "hard NAT (another port for each destination: open one UDP port, or one side's must be easy)"
 
-NAT_UNKNOWN = "not known: it takes STUN answers from two addresses, one relay alone cannot tell easy from hard"
+NAT_UNKNOWN = (
+    "not known: one STUN address cannot tell easy from hard; "
+    "add a relay to the DERP map, or the server's second_addresses"
+)
 PORT80_FILTERED = "unavailable: no relay could be asked on TCP port 80"
 
 

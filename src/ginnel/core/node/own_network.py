@@ -8,13 +8,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from ginnel.core.node.actions import Action, NetcheckDone, ReportToControl
+from ginnel.core.node.actions import Action, NetcheckDone
 from ginnel.core.node.captive import Captive, PortalAction, detection_allowed
 from ginnel.core.node.constants import (
     CONFIRM_GAP,
     HOME_CHECK_AFTER,
     HOME_CHECK_SPREAD,
-    HOME_TOLD_AFTER,
     MAP_CHECK_SPREAD,
     RESTUN_MAX,
     RESTUN_MIN,
@@ -22,21 +21,19 @@ from ginnel.core.node.constants import (
     SESSION_ACTIVE_TIMEOUT,
 )
 from ginnel.core.node.endpoints import OwnEndpoint, OwnEndpoints
-from ginnel.core.node.home_region import NO_REGION, choose_home
+from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.names import Names
-from ginnel.core.node.net_info import net_info, same
 from ginnel.core.node.netcheck import ENOUGH_REGIONS, AddressSeen, CheckAction, CheckDone, Netcheck, UdpSilent
-from ginnel.core.node.netcheck_plan import measured_regions
+from ginnel.core.node.netcheck_plan import measured_regions, stun_servers
 from ginnel.core.node.netcheck_report import Report
+from ginnel.core.node.own_home import home_after
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.relays import Relays
-from ginnel.wire.tailcfg import DERPMap, NetInfo, Node
+from ginnel.core.node.telling import Telling
+from ginnel.wire.tailcfg import DERPMap, Node
 from ginnel.words import Endpoint, Instant, RegionId
 
-KEEP_ALIVE_KEPT = (
-    120.0  # home is kept that long without any measurement since its relay was last connected: Tailscale's
-)
 FULL_GAP = 10.0  # between full checks for a home that is lost
 GOT_THROUGH = 5.0  # how long an HTTPS answer of a relay shows that the way is free
 
@@ -75,8 +72,7 @@ class OwnNetwork:
         self._again = False
         self._restun_at: Instant | None = None
         self._last_activity: Instant = NEVER
-        self._told: ReportToControl | None = None
-        self._tell_home_at: Instant | None = None
+        self._telling = Telling()
         self._look_at_map: Instant | None = None
         self._look_for_home: Instant | None = None
 
@@ -86,15 +82,7 @@ class OwnNetwork:
 
     def stun_servers(self) -> list[Endpoint]:
         """Over IPv4, nearest region first, each address once."""
-        latency = self.report.region_v4_latency if self.report is not None else {}
-        regions = sorted(measured_regions(self._map), key=lambda r: latency.get(RegionId(r.region_id), float("inf")))
-        found = {
-            server.ip: server
-            for region in reversed(regions)
-            for node in reversed(region.nodes or [])
-            if node.stun_port >= 0 and (server := self._names.stun_address(node, 4)) is not None
-        }
-        return list(reversed(found.values()))
+        return stun_servers(self._map, self._names, self.report.region_v4_latency if self.report is not None else {})
 
     # --- inputs ---
 
@@ -106,7 +94,7 @@ class OwnNetwork:
         if self._relays.home == NO_REGION and (only := self._relays.only_choice()):
             actions += self._relays.set_home(only, now)
             if self.report is None:
-                self._tell_home_at = Instant(now + HOME_TOLD_AFTER)
+                self._telling.home_is_clear(now)
         if self.report is not None and self._relays.up(self._relays.home):
             self._look_at_map = Instant(now + MAP_CHECK_SPREAD * self._chance())
             return actions
@@ -233,7 +221,7 @@ class OwnNetwork:
             self._netcheck.next_timeout(),
             self._captive.next_timeout(),
             self._restun_at,
-            self._tell_home_at,
+            self._telling.due,
             self._look_at_map,
             self._look_for_home,
         )
@@ -247,8 +235,8 @@ class OwnNetwork:
             if self.is_active(now):
                 self._restun_at = self._next_restun(now)
                 actions += self.check(now)
-        if self._tell_home_at is not None and self._tell_home_at <= now:
-            self._tell_home_at = None
+        if self._telling.due is not None and self._telling.due <= now:
+            self._telling.due = None
             actions += self._refresh(now)
         if self._look_at_map is not None and self._look_at_map <= now:
             self._look_at_map = None
@@ -290,7 +278,9 @@ class OwnNetwork:
         self.endpoints.checked(report, now)
         if report.mapping_varies_by_dest_ip is not None:
             self.mapping_varies = report.mapping_varies_by_dest_ip
-        home = self._choose_home(report, now)
+        history = [latencies for _, latencies in self._netcheck.history]
+        connected, entropy = self.control_connected, self._entropy
+        home = home_after(report, self._map, self._relays, history, now, entropy=entropy, control_connected=connected)
         upnp, pmp, pcp = self._port_services
         self.report = dataclasses.replace(
             self._with_portal(report),
@@ -325,60 +315,17 @@ class OwnNetwork:
         """Whether a relay is reached just now."""
         return bool(self._relays.connected()) or now - self._https_at < GOT_THROUGH
 
-    def _choose_home(self, report: Report, now: Instant) -> RegionId:
-        """No change while control does not hear of it, except when there is no home at all."""
-        home = self._relays.home
-        regions = measured_regions(self._map)
-        known = {RegionId(region.region_id) for region in regions}
-        if home in known and not self.control_connected:
-            return home
-        if home in known and not report.region_latency and now - self._relays.last_up(home, now) < KEEP_ALIVE_KEPT:
-            return home
-        dead = self._relays.failing() if len(known) > 1 else frozenset()
-        chosen = choose_home(
-            {region: seconds for region, seconds in report.region_latency.items() if region in known - dead},
-            [latencies for _, latencies in self._netcheck.history],
-            home if home in known - dead else NO_REGION,
-            scores=self._map.home_params.region_score if self._map.home_params is not None else None,
-            avoid={RegionId(region.region_id) for region in regions if region.avoid},
-            home_alive=self._relays.up(home),
-        )
-        if chosen != NO_REGION or not known:
-            return chosen
-        fallback = sorted(known - dead or known)
-        return fallback[self._entropy(1)[0] % len(fallback)]
-
     def _refresh(self, now: Instant) -> list[Action]:
-        """What control should know, if that is news. Before the first report there is a home to tell, or nothing."""
+        """What control should know, if that is news."""
         self._gather(now)
-        if self.report is None and (self._tell_home_at is not None or self._relays.home == NO_REGION):
-            return []
-        self._tell_home_at = None
-        report = ReportToControl(
-            self._net_info(),
-            tuple(endpoint for endpoint, _ in self.list),
-            tuple(kind for _, kind in self.list),
-        )
-        if self._told is not None and same(self._told, report):
-            return []
-        self._told = report
-        return [report]
+        mapped = self.endpoints.believed_port_map() is not None
+        home = self._relays.home
+        return list(self._telling.news(self.report, home, self.list, varies=self.mapping_varies, port_mapped=mapped))
 
     def _gather(self, now: Instant) -> None:
         self.list = self.endpoints.gather(now)
         if self.list:
             self.endpoints_at = now
-
-    def _net_info(self) -> NetInfo:
-        if self.report is None:
-            return NetInfo(preferred_derp=self._relays.home)
-        return net_info(
-            self.report,
-            self._relays.home,
-            self._told.net_info if self._told is not None else None,
-            varies=self.mapping_varies,
-            port_mapped=self.endpoints.believed_port_map() is not None,
-        )
 
     def _answer(self, report: Report) -> list[Action]:
         """Whoever asked waits for the word on a portal, too."""

@@ -43,4 +43,9 @@ class LookAround:
     """A path was lost: our own outside addresses may be others, so they are asked for before anybody is called."""
 
 
-PathAction = Probe | Invite | LookAround | Steer
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Ask the peer for an answer inside the tunnel, by the direct way alone."""
+
+
+PathAction = Probe | Invite | LookAround | Question | Steer

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ginnel.core.node.actions import NEVER_BY_RELAY, Steer
+from ginnel.core.node.actions import NEVER_BY_RELAY, NEVER_BY_UDP, Steer
 from ginnel.core.node.candidates import Candidates
 from ginnel.core.node.constants import (
     CALL_BACK_AFTER,
@@ -33,6 +33,16 @@ from ginnel.core.node.shunned import Shunned
 from ginnel.core.node.size_check import SizeCheck
 from ginnel.words import Endpoint, Instant, NodeKey, RegionId
 
+OF_TRUST = (
+    Timer.TRUST_ENDS,
+    Timer.PONG_DUE,
+    Timer.CALL_BACK,
+    Timer.SIZE_PONG_DUE,
+    Timer.TRIAL_ENDS,
+    Timer.QUESTION,
+)
+"""What is waited for only while a way is trusted."""
+
 
 class PathCore:
     """`region`: the relay region by which the peer is reached; 0: none."""
@@ -52,6 +62,7 @@ class PathCore:
         self._data = DataWatch()
         self._size = SizeCheck()
         self._last_pinged = NEVER
+        self._missed_at = NEVER
         self._timers: dict[Timer, Instant] = {}
         self._steered: tuple[Endpoint | None, RegionId, int] | None = None
 
@@ -175,7 +186,7 @@ class PathCore:
     def _without_trust(self, now: Instant) -> list[PathAction]:
         self._data.trial = None
         self._size.stop()
-        for timer in (Timer.TRUST_ENDS, Timer.PONG_DUE, Timer.CALL_BACK, Timer.SIZE_PONG_DUE, Timer.TRIAL_ENDS):
+        for timer in OF_TRUST:
             self._timers.pop(timer, None)
         if not self.active(now):
             if self.socket:
@@ -215,7 +226,11 @@ class PathCore:
 
     def _steer(self, now: Instant) -> list[PathAction]:
         region = self.region if self._relay_too(now) else RegionId(0)
-        target = (self.endpoint, NEVER_BY_RELAY if self.policy is PathPolicy.DIRECT else region, self.socket)
+        target = (
+            self.endpoint,
+            NEVER_BY_RELAY if self.policy is PathPolicy.DIRECT else region,
+            NEVER_BY_UDP if self.policy is PathPolicy.RELAY else self.socket,
+        )
         if target == self._steered:
             return []
         self._steered = target

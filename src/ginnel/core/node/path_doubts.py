@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from ginnel.core.node.path_actions import PathAction
+from ginnel.core.node.constants import PEER_MISSES_US
+from ginnel.core.node.path_actions import PathAction, Question
 from ginnel.core.node.path_core import PathCore
 from ginnel.core.node.path_state import Direct, Timer
 from ginnel.core.node.scoring import Proven
@@ -44,6 +45,37 @@ class PathDoubts(PathCore):
             return asked
         self._size.begin(small_answered=False)
         return [*asked, *self._ask_size(now)]
+
+    def _keepalive_late(self, now: Instant) -> list[PathAction]:
+        """Whoever received what we sent would have spoken by now, if only by a keepalive. That may be lost, so the peer
+        is asked by a packet that it answers at once; silence then is the proof. The ping beside it shows the peer where
+        we are, should our NAT have mapped us anew: else its answers go astray."""
+        self._timers.pop(Timer.QUESTION, None)
+        if not isinstance(self.path, Direct) or not self.trusted(now) or not self._has_relay():
+            return []
+        latency = self.path.proven.latency
+        if self._data.silent_when_asked(now, latency):
+            return self._convict(Fault.DATA, now)
+        if not self._data.late(now):
+            return []
+        self._timers[Timer.QUESTION] = Instant(now + self._data.question_gap(latency))
+        if not self._data.question_due(now, latency):
+            return []
+        self._data.questioned(now)
+        return [*self._ask_path(now), Question()]
+
+    def _misses_us(self, now: Instant) -> None:
+        """The peer behaves as one that has no path to us. If that is so, what it names and answers at first is it."""
+        if self._data.trial is None and self._size.certain():
+            self._missed_at = now
+
+    def _left_for(self, proven: Proven, now: Instant) -> bool:
+        """Whether the peer has left the way in use, for that one probably."""
+        if not isinstance(self.path, Direct) or now - self._missed_at > PEER_MISSES_US:
+            return False
+        candidate = self.candidates.get(proven.endpoint)
+        named = candidate is not None and (candidate.called or candidate.in_map)
+        return named and self.path.proven_at < self._missed_at
 
     def _trial_over(self, now: Instant) -> list[PathAction]:
         if self._data.trial_over(now) and self._has_relay():

@@ -45,3 +45,4 @@ class Timer(Enum):
     SIZE_PONG_DUE = auto()
     TRIAL_ENDS = auto()
     SIDE_ENDS = auto()
+    QUESTION = auto()

@@ -21,7 +21,7 @@ from ginnel.core.node.constants import (
     SILENCE_IS_SUSPECT,
     UPGRADE_UDP_DIRECT_INTERVAL,
 )
-from ginnel.core.node.path_actions import PathAction, Purpose
+from ginnel.core.node.path_actions import NEVER, PathAction, Purpose
 from ginnel.core.node.path_doubts import PathDoubts
 from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.path_state import Direct, Relayed, Timer
@@ -70,16 +70,14 @@ class PathChooser(PathDoubts):
         if (waiting_since := self._data.sent(now)) is not None:
             self._timers[Timer.SILENCE] = Instant(waiting_since + SILENCE_IS_SUSPECT)
         if not was_active:
-            self._rounds.hope_again()
+            self._rounds.begin_anew()
         if self.policy is PathPolicy.RELAY:
             return self._steer(now)
         if Timer.HEARTBEAT not in self._timers:
             self._timers[Timer.HEARTBEAT] = Instant(now + self._pace(now))
         if not self.trusted(now):
             return [*self._search(now), *self._steer(now)]
-        if self._has_relay() and self._data.overdue(now):
-            return self._convict(Fault.DATA, now)
-        return self._suspect(now)
+        return self._keepalive_late(now) or self._suspect(now)
 
     def received(self, by: Endpoint | None, now: Instant) -> list[PathAction]:
         """Authentic data came by that endpoint, or by a relay. It never moves the path: anybody may have captured
@@ -87,13 +85,16 @@ class PathChooser(PathDoubts):
         self.last_received = now
         if by is None:
             guilty = self._data.heard_by_relay(now) and self.trusted(now) and self._has_relay()
+            self._misses_us(now)
             return self._convict(Fault.DATA, now) if guilty else self.contacted(now)
-        if by != self.endpoint:
+        if by == self.endpoint:
+            self._data.heard_here(now)
+            self._missed_at = NEVER
+        else:
             self._data.heard_elsewhere(now)
-            return []
-        self._data.heard_here(now)
-        self._timers.pop(Timer.TRIAL_ENDS, None)
+        self._time_trial()
         self._timers.pop(Timer.SILENCE, None)
+        self._timers.pop(Timer.QUESTION, None)
         return self._steer(now)
 
     def contacted(self, now: Instant) -> list[PathAction]:
@@ -106,8 +107,11 @@ class PathChooser(PathDoubts):
         """The peer's call-me-maybe: it has just opened its NAT towards us, so ask everywhere at once. Not answered
         with one of ours: two sides would call each other for ever. Who calls has no path to us, or has lost it, so
         one of ours that was not proven just now must answer quickly."""
-        if self.candidates.from_call_me_maybe(endpoints, now):
+        named = tuple(endpoints)
+        if self.candidates.from_call_me_maybe(named, now):
             self._rounds.hope_again()
+        if self.endpoint not in named:
+            self._misses_us(now)
         if isinstance(self.path, Direct) and self.trusted(now) and now - self.path.proven_at > CALL_ME_MAYBE_IS_NEWS:
             self._await_pong(self.path.proven.latency, now)
             if self.socket or self.candidates.get(self.path.proven.endpoint) is None:
@@ -115,10 +119,11 @@ class PathChooser(PathDoubts):
         return self._rounds.begin(now) if self._may_hurry(now) else self._rounds.ask_all(now)
 
     def missed(self, now: Instant) -> list[PathAction]:
-        """The peer says otherwise that it has no path to us: ours must answer quickly, or it is lost as well."""
+        """The peer says otherwise that it has no path to us, or it answers elsewhere as well, as one does that moved or
+        that its NAT maps anew: ours must answer quickly, or it is lost as well."""
         if not isinstance(self.path, Direct) or not self.trusted(now):
             return []
-        if now - self.path.proven_at <= CALL_ME_MAYBE_IS_NEWS:
+        if now - self.path.proven_at <= CALL_ME_MAYBE_IS_NEWS or Timer.PONG_DUE in self._timers:
             return []
         self._await_pong(self.path.proven.latency, now)
         return self._ask_path(now)
@@ -128,7 +133,7 @@ class PathChooser(PathDoubts):
         that it came to. What an auxiliary socket hears is no candidate for the others."""
         self._last_pinged = now
         if socket:
-            return [] if self.trusted(now) else self._rounds.probe(endpoint, Purpose.DISCOVERY, now, socket=socket)
+            return [] if self.trusted(now) else self._rounds.ask_back(endpoint, socket, now)
         new = self.candidates.from_ping(endpoint, now)
         candidate = self.candidates.get(endpoint)
         if candidate is None or (self.trusted(now) and not new):
@@ -150,8 +155,10 @@ class PathChooser(PathDoubts):
         if isinstance(self.path, Direct) and self.path.proven.way == proven.way:
             return self._answered(self.path, proven, now)
         if isinstance(self.path, Direct) and self.trusted(now):
+            if self._left_for(proven, now):
+                return self._use(proven, now, now)
             if not better(proven, self.path.proven):
-                return []
+                return self.missed(now)
             if not proven.full_size:
                 way = {"socket": proven.socket, "size": FULL_SIZE}
                 return self._rounds.probe(proven.endpoint, Purpose.DISCOVERY, now, **way)
@@ -183,12 +190,14 @@ class PathChooser(PathDoubts):
         """Our own sockets or addresses are others now: nothing is proven any more. The peer may well hear us where it
         is, so that way stays in use beside the relay until it fails to answer."""
         self._rounds.forget()
+        self._data.ends_changed(now)
         return self._distrust(now)
 
     def restarted(self, now: Instant) -> list[PathAction]:
         """The peer's process is another one. Most likely it is where it was, so that way stays in use beside the relay
         until the new process has answered there or failed to."""
         self._rounds.forget()
+        self._data.ends_changed(now)
         return self._distrust(now)
 
     # --- time ---
@@ -217,6 +226,8 @@ class PathChooser(PathDoubts):
                 return self._size_pong_late(now)
             case Timer.TRIAL_ENDS:
                 return self._trial_over(now)
+            case Timer.QUESTION:
+                return self._keepalive_late(now)
             case Timer.SIDE_ENDS:
                 return [] if self.trusted(now) or self.active(now) else self._lose(now)
 

@@ -5,9 +5,9 @@ Room: core.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 from ginnel.core.node.addresses import is_candidate
 from ginnel.core.node.home_region import NO_REGION
@@ -54,6 +54,20 @@ def endpoints(node: Node) -> tuple[Endpoint, ...]:
         if is_candidate(endpoint):
             found[endpoint] = None
     return tuple(found)[:MAX_MAP_ENDPOINTS]
+
+
+def addresses(node: Node) -> tuple[str, ...]:
+    """Its own, inside the tailnet."""
+    return tuple(prefix.partition("/")[0] for prefix in prefixes(node.addresses))
+
+
+def inside_addresses(own: Sequence[str], node: Node) -> tuple[str, str] | None:
+    """One of ours and one of the node's, of one family: between them packets may go inside the tunnel."""
+    ours = {ip_address(text).version: text for text in reversed(own)}
+    for theirs in addresses(node):
+        if (source := ours.get(ip_address(theirs).version)) is not None:
+            return source, theirs
+    return None
 
 
 def own_prefixes(node: Node) -> tuple[str, ...]:

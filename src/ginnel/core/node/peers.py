@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ginnel.core.node import peer_views
-from ginnel.core.node.actions import Action, RemovePeer, ResetPeer, SetPeer, Steer
+from ginnel.core.node.actions import NEVER_BY_RELAY, Action, RemovePeer, ResetPeer, SetPeer, Steer
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.netmap import MapChange
 from ginnel.core.node.path_actions import NEVER, PathAction
@@ -167,6 +167,7 @@ class PeerTable:
 
 
 def _fixed_path(node: Node) -> list[Action]:
-    """A WireGuard-only peer has neither disco nor relay: its first endpoint is all there is."""
+    """A WireGuard-only peer has neither disco nor relay: its first endpoint is all there is. Without one it is
+    answered where it asks from."""
     endpoints = peer_views.endpoints(node)
-    return [Steer(node.key, endpoints[0], NO_REGION)] if endpoints else []
+    return [Steer(node.key, endpoints[0], NO_REGION) if endpoints else Steer(node.key, None, NEVER_BY_RELAY)]

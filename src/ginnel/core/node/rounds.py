@@ -5,7 +5,7 @@ Room: core. Whether a search is wanted, and what a pong means, is decided in pat
 
 from __future__ import annotations
 
-from ginnel.core.node.candidates import Candidates
+from ginnel.core.node.candidates import Candidate, Candidates
 from ginnel.core.node.constants import (
     CALL_BACK_GAP,
     DISCO_PING_INTERVAL,
@@ -13,11 +13,13 @@ from ginnel.core.node.constants import (
     FIRST_ROUNDS_AGAIN,
     FIRST_ROUNDS_AGAIN_MAX,
     PROVEN_ENDPOINT_INTERVAL,
+    SEARCH_FREE,
     SEARCH_INTERVAL,
 )
 from ginnel.core.node.path_actions import NEVER, Invite, PathAction, Probe, Purpose
-from ginnel.core.node.probe_budget import ProbeBudget
+from ginnel.core.node.probe_budget import ProbeBudget, SourceBudget
 from ginnel.core.node.scoring import Proven
+from ginnel.core.node.search_budget import SearchBudget
 from ginnel.core.node.shunned import Shunned
 from ginnel.words import Endpoint, Instant
 
@@ -35,6 +37,8 @@ class Rounds:
         self.shunned = Shunned()
         self.silent = False
         self._budget = budget
+        self._sources = SourceBudget()
+        self._search = SearchBudget()
         self._burst_began = NEVER
         self._burst_gap = FIRST_ROUNDS_AGAIN
         self._done = 0
@@ -49,6 +53,11 @@ class Rounds:
     def hope_again(self) -> None:
         """Something is new, so the next quick rounds need not wait long."""
         self._burst_gap = FIRST_ROUNDS_AGAIN
+
+    def begin_anew(self) -> None:
+        """Nobody searched for a while, or what is known says nothing."""
+        self._search.fill()
+        self.hope_again()
 
     def anew(self, now: Instant) -> list[PathAction]:
         """Something was lost: ask at once, by quick rounds if they have not just begun."""
@@ -78,7 +87,7 @@ class Rounds:
         self.candidates.forget_history()
         self.shunned.clear()
         self._burst_began = self.last_invite = NEVER
-        self.hope_again()
+        self.begin_anew()
 
     # --- rounds ---
 
@@ -86,28 +95,55 @@ class Rounds:
         """A round with a call-me-maybe, leaving out who was asked lately."""
         self.last_full = now
         self.candidates.expire(now)
-        actions: list[PathAction] = []
+        due: list[tuple[Endpoint, Candidate]] = []
         for endpoint, candidate in self.candidates.items():
             gap = PROVEN_ENDPOINT_INTERVAL if candidate.proven_lately(now) else SEARCH_INTERVAL
             if candidate.last_ping is None or now - candidate.last_ping >= gap - ROUNDING:
-                actions += self.probe(endpoint, Purpose.DISCOVERY, now)
-        return [*actions, *self.invite(now)]
+                due.append((endpoint, candidate))
+        return [*self._ask(due, now), *self.invite(now)]
 
     def ask_all(self, now: Instant) -> list[PathAction]:
-        """Every candidate, whenever it was last asked; the budget alone says no."""
+        """Every candidate, whenever it was last asked; the budgets alone say no."""
         self.last_full = now
         self.candidates.expire(now)
-        return [probe for endpoint in list(self.candidates) for probe in self.probe(endpoint, Purpose.DISCOVERY, now)]
+        return self._ask(self.candidates.items(), now)
+
+    def _ask(self, wanted: list[tuple[Endpoint, Candidate]], now: Instant) -> list[PathAction]:
+        """Those that are new or have worked, and of the others as many as this peer may cost, who waited longest
+        first."""
+        paid = [(endpoint, candidate) for endpoint, candidate in wanted if not _is_free(candidate, now)]
+        paid.sort(key=lambda each: each[1].last_ping or NEVER)
+        put_off = {endpoint for endpoint, _ in paid[self._search.left(now) :]}
+        actions: list[PathAction] = []
+        for endpoint, candidate in wanted:
+            free = _is_free(candidate, now)
+            if endpoint not in put_off and (probe := self.probe(endpoint, Purpose.DISCOVERY, now)):
+                actions += probe
+                if not free:
+                    self._search.spend()
+        return actions
 
     # --- single steps ---
 
     def may_probe(self, endpoint: Endpoint, now: Instant) -> bool:
         """Whether a ping may go there now; if so it is counted."""
-        if self.silent or self.shunned.now(endpoint, now) or not self._budget.spend(endpoint, now):
+        if self.silent or self.shunned.now(endpoint, now):
             return False
-        if (candidate := self.candidates.get(endpoint)) is not None:
+        candidate = self.candidates.get(endpoint)
+        if candidate is not None and candidate.hearsay and not self._sources.spend(now):
+            return False
+        if not self._budget.spend(endpoint, now):
+            return False
+        if candidate is not None:
             candidate.last_ping = now
+            candidate.asked += 1
         return True
+
+    def ask_back(self, endpoint: Endpoint, socket: int, now: Instant) -> list[PathAction]:
+        """A ping came from there to that side socket."""
+        if self.candidates.get(endpoint) is None and not self._sources.spend(now):
+            return []
+        return self.probe(endpoint, Purpose.DISCOVERY, now, socket=socket)
 
     def probe(
         self, endpoint: Endpoint, purpose: Purpose, now: Instant, *, socket: int = 0, size: int = 0
@@ -117,7 +153,8 @@ class Rounds:
     def answered(self, proven: Proven, now: Instant) -> None:
         candidate = self.candidates.get(proven.endpoint)
         if candidate is not None and not proven.socket:
-            candidate.last_pong, candidate.proven = now, proven
+            candidate.last_pong, candidate.proven, candidate.asked = now, proven, 0
+        self._search.fill()
         self._budget.answered(proven.endpoint)
         self.hope_again()
 
@@ -127,3 +164,7 @@ class Rounds:
             return []
         self.last_invite = now
         return [Invite()]
+
+
+def _is_free(candidate: Candidate, now: Instant) -> bool:
+    return candidate.asked < SEARCH_FREE or candidate.proven_lately(now)

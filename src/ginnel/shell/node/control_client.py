@@ -11,27 +11,12 @@ import time
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
-from ginnel.core.node.control_session import (
-    CloseMap,
-    ControlAction,
-    ControlSession,
-    Merge,
-    OpenMap,
-    Probe,
-    Reply,
-    Report,
-    SendLite,
-    SendRegister,
-)
-from ginnel.core.node.login import CAPABILITY_VERSION, Accepted
+from ginnel.core.node.control_actions import CloseMap, ControlAction, Merge, OpenMap, Probe, Reply, Report, SendLite
+from ginnel.core.node.control_session import ControlSession
+from ginnel.core.node.login import CAPABILITY_VERSION, Accepted, SendRegister
 from ginnel.shell.node.contained import FAULT, start
-from ginnel.shell.node.control_connection import (
-    ControlConnection,
-    ControlError,
-    MapStream,
-    http_error,
-    open_connection,
-)
+from ginnel.shell.node.control_connection import ControlConnection, ControlError, MapStream, http_error
+from ginnel.shell.node.control_dial import open_connection
 from ginnel.shell.node.dial import unverified
 from ginnel.shell.node.web import WebError, fetch
 from ginnel.wire.read import WireError

@@ -6,14 +6,17 @@ Room: shell.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import socket
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from hmac import compare_digest
 
 SO_MARK = 36
+PIN = "sha256-raw:"  # tailscale: tailcfg.DERPNode.CertName
 CONNECTION_ATTEMPT_DELAY = 0.25
 """RFC 8305 §5: the next address is tried this long after the one before, or at once when that failed."""
 
@@ -167,3 +170,10 @@ def unverified() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def is_pinned(streams: Streams, pin: str) -> bool:
+    """Whether the other end has the certificate of this pin: PIN and the SHA-256 of its DER."""
+    connection: ssl.SSLObject = streams.writer.get_extra_info("ssl_object")
+    leaf = connection.getpeercert(binary_form=True) or b""
+    return compare_digest(PIN + hashlib.sha256(leaf).hexdigest(), pin.lower())

@@ -20,6 +20,7 @@ from ginnel.shell.node.dial import resolve
 from ginnel.shell.node.icmp import echo
 from ginnel.shell.node.latency import measure
 from ginnel.shell.node.port80 import ask
+from ginnel.shell.node.refused import Refused
 from ginnel.words import Endpoint, Instant, NodeKey, RegionId
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class PumpLike(Protocol):
     def bind(self, port: int) -> tuple[int, int]: ...
     def set_peer(self, key: bytes, allowed_ips: Any) -> None: ...
     def reset_peer(self, key: bytes) -> None: ...
+    def ask_inside(self, key: bytes, source: str, to: str) -> None: ...
     def remove_peer(self, key: bytes) -> None: ...
     def steer(self, key: bytes, endpoint: Any, region: int, *, socket: int = 0) -> None: ...
     def set_addresses(self, addresses: Any) -> None: ...
@@ -85,6 +87,7 @@ class Engine:
         self.home = RegionId(0)
         self.health: dict[str, str] = {}
         self.ports = (0, 0)
+        self._refused = Refused()
         self._spawn = spawn
         self._report = report
         self._changed = changed
@@ -155,17 +158,20 @@ class Engine:
 
     def _perform(self, action: Action) -> None:
         try:
-            if not self._to_pump(action):
+            if self._to_pump(action):
+                self._refused.taken(action)
+            else:
                 self._to_shell(action)
         except (ValueError, OverflowError) as error:  # of the map; the rest of it still counts
             log.warning("the tunnel refused %s: %s", type(action).__name__, error)
-            self.health["bad-map"] = f"the server's map holds something unusable: {error}"
+            self._refused.refused(action, str(error))
         except OSError as error:  # no thread or descriptor is left for a relay's connection
             log.warning("%s: %s", type(action).__name__, error)
             if isinstance(action, act.RelayOpen):
                 region, why = action.region, error.strerror or str(error)
                 again = lambda mesh, now: mesh.relay_down(region, why, now)  # noqa: E731
                 asyncio.get_running_loop().call_soon(self.input, again)
+        self._note(act.HealthCode.BAD_MAP, self._refused.line)
 
     def _to_pump(self, action: Action) -> bool:
         pump = self.pump
@@ -174,6 +180,8 @@ class Engine:
                 pump.set_peer(peer.raw, allowed_ips)
             case act.ResetPeer(peer):
                 pump.reset_peer(peer.raw)
+            case act.AskInside(peer, source, to):
+                pump.ask_inside(peer.raw, source, to)
             case act.RemovePeer(peer):
                 pump.remove_peer(peer.raw)
             case act.Steer(peer, endpoint, region, socket):

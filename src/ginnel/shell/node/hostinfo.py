@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from ginnel import __version__
+from ginnel.core.node.actions import ReportToControl
+from ginnel.core.node.control_actions import Report
 from ginnel.shell.node.state import Prefs
 from ginnel.wire.tailcfg import NetInfo
 
@@ -39,6 +41,14 @@ def hostinfo(prefs: Prefs, net_info: NetInfo | None = None) -> dict[str, Any]:
     if net_info is not None:
         members["NetInfo"] = msgspec.to_builtins(net_info)
     return members
+
+
+def own_report(prefs: Prefs, known: ReportToControl | None) -> Report:
+    """With what the mesh core has found out, once it has."""
+    if known is None:
+        return Report(hostinfo(prefs))
+    endpoints = tuple(str(endpoint) for endpoint in known.endpoints)
+    return Report(hostinfo(prefs, known.net_info), endpoints, tuple(int(kind) for kind in known.types))
 
 
 def host_name(prefs: Prefs) -> str:

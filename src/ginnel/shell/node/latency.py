@@ -6,19 +6,16 @@ Room: shell. The certificate is checked as the DERP map says.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import ssl
-from hmac import compare_digest
 
 from ginnel.core.node.actions import MeasureHttps
-from ginnel.shell.node.dial import DialError, Streams, open_streams, unverified
+from ginnel.shell.node.dial import PIN, DialError, Streams, is_pinned, open_streams, unverified
 from ginnel.shell.node.web import WebError, exchange
 
 log = logging.getLogger(__name__)
 
 MEASURE_TIME = 2.0
-PIN = "sha256-raw:"
 NAME = "name:"
 
 
@@ -49,7 +46,7 @@ async def open_relay(server_name: str, addresses: list[tuple[str, int]], verify:
     name = verify.removeprefix(NAME) if named else server_name
     port = addresses[0][1] if addresses else 443
     streams = await open_streams(server_name, port, mark=mark, tls=context, server_name=name, addresses=addresses)
-    if verify.startswith(PIN) and not _pinned(streams, verify.removeprefix(PIN)):
+    if verify.startswith(PIN) and not is_pinned(streams, verify):
         streams.writer.close()
         raise DialError(f"the certificate of {server_name} is not the one that the DERP map pins")
     return streams
@@ -57,9 +54,3 @@ async def open_relay(server_name: str, addresses: list[tuple[str, int]], verify:
 
 def _version(streams: Streams) -> int:
     return 6 if ":" in streams.writer.get_extra_info("peername")[0] else 4
-
-
-def _pinned(streams: Streams, wanted: str) -> bool:
-    connection: ssl.SSLObject = streams.writer.get_extra_info("ssl_object")
-    leaf = connection.getpeercert(binary_form=True) or b""
-    return compare_digest(hashlib.sha256(leaf).hexdigest(), wanted.lower())

@@ -37,6 +37,7 @@ AT_ONCE = 64
 ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104  (only answers to what was asked count)
 
 
+NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # not in the kernel; switched off by sysctl
 ADVICE = {
     errno.EADDRINUSE: "another program has it, perhaps ginneld; name another by --bind-port",
     errno.EADDRNOTAVAIL: "no interface of this machine has this address (`ip address` lists them)",
@@ -125,11 +126,17 @@ class StandaloneCheck:
                     self._spawn(self._echo(action))
                 case act.AskPort80():
                     self._spawn(self._ask_port80(action))
-                case act.NetcheckDone(number, report) if number in self._waiting:
-                    self._waiting[number].set_result(report)
+                case act.NetcheckDone(number, report):
+                    self._tell(number, report)
                 case _:
                     log.debug("not done without a node: %s", type(action).__name__)
         self._wake_on_time()
+
+    def _tell(self, number: int, report: Report) -> None:
+        """Who asked may have been cancelled, and not have run since."""
+        answer = self._waiting.get(number)
+        if answer is not None and not answer.done():
+            answer.set_result(report)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._group.create_task(work)
@@ -190,8 +197,8 @@ def _bind(address: IpAddress | None, port: int) -> dict[int, socket.socket]:
         try:
             bound[version] = _bound(families[version], str(address or ANY[families[version]]), port)
         except OSError as error:
-            if version == 6 and not port and address is None:
-                continue  # this system has no IPv6
+            if version == 6 and address is None and (not port or error.errno in NO_IPV6):
+                continue
             for opened in bound.values():
                 opened.close()
             where = f"{address}, " if address is not None else ""

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import h11
 
-from ginnel.shell.node.dial import DialError, Streams, open_streams
+from ginnel.shell.node.dial import DialError, Streams, is_pinned, open_streams, unverified
 
 MAX_BODY = 64 * 1024
 
@@ -27,8 +27,9 @@ class Page:
     body: bytes
 
 
-async def fetch(method: str, url: str, *, mark: int, tls: ssl.SSLContext | None = None) -> Page:
-    """No redirects, no cookies, at most 64 KiB. `tls`: instead of the system's roots. Raises WebError. Time it out."""
+async def fetch(method: str, url: str, *, mark: int, tls: ssl.SSLContext | None = None, pin: str = "") -> Page:
+    """No redirects, no cookies, at most 64 KiB. `tls`: instead of the system's roots; `pin`: the one certificate that
+    will do, as DERP maps pin it. Raises WebError. Time it out."""
     try:
         parts = urlsplit(url)
         wanted = parts.port
@@ -37,12 +38,16 @@ async def fetch(method: str, url: str, *, mark: int, tls: ssl.SSLContext | None 
     host = parts.hostname or ""
     secure = parts.scheme == "https"
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    context = (tls or ssl.create_default_context()) if secure else None
+    if pin and not secure:
+        raise WebError("a pinned certificate needs an https address")
+    context = (unverified() if pin else tls or ssl.create_default_context()) if secure else None
     try:
         streams = await open_streams(host, wanted or (443 if secure else 80), mark=mark, tls=context)
     except DialError as error:
         raise WebError(str(error)) from None
     try:
+        if pin and not is_pinned(streams, pin):
+            raise WebError(f"the certificate of {host} is not the one that was pinned")
         return await exchange(streams, method, target, parts.netloc.rpartition("@")[2])
     finally:
         streams.writer.close()

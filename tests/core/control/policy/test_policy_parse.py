@@ -31,6 +31,12 @@ def grant(**members):
     return HEAD + '"grants": [\n' + json.dumps(rule) + "\n]}"
 
 
+def attr(**members):
+    item = {"target": ["*"], "attr": ["funnel"]} | members
+    item = {name: value for name, value in item.items() if value is not None}
+    return HEAD + '"nodeAttrs": [\n' + json.dumps(item) + "\n]}"
+
+
 def trial(**members):
     return HEAD + '"acls": [], "tests": [\n' + json.dumps({"src": "alice@", **members}) + "\n]}"
 
@@ -49,7 +55,25 @@ BAD = [
     ('{\n"acls": [\n7]}', 3, "to be an object"),
     ('{\n"groups": []}', 2, 'expected "groups" to be an object'),
     *((f'{{\n\n"{name}": []}}', 3, f'"{name}" is not supported yet: take it out of the policy') for name in
-      ("ssh", "sshTests", "nodeAttrs", "autoApprovers", "randomizeClientPort", "postures", "ipsets", "derpMap")),
+      ("ssh", "sshTests", "autoApprovers", "postures", "ipsets", "derpMap")),
+    # nodeAttrs
+    (attr(target=None), 6, '"target" is missing here'),
+    (attr(attr=None), 6, '"attr" is missing here'),
+    (attr(target=[]), 6, '"target" names nobody'),
+    (attr(attr=[]), 6, '"attr" names no attribute'),
+    (attr(attr=["funnel", "funnel"]), 6, "'funnel' is in \"attr\" twice"),
+    (attr(attr=[7]), 6, "to be a string"),
+    (attr(attr=["two words"]), 6, "'two words' is no attribute"),
+    (attr(attr=["x" * 200]), 6, "is no attribute"),
+    (attr(attr=["disable-hard-nat-probbing"]), 6, 'write "disable-hard-nat-probing"'),
+    (attr(attr=["default-auto-update"]), 6, "needs a value"),
+    (attr(attr=["suggest-exit-node"]), 6, "read by a node's peers"),
+    (attr(target=["autogroup:self"]), 6, "'autogroup:self' cannot stand in \"target\""),
+    (attr(target=["tag:none"]), 6, "unknown 'tag:none': add it to \"tagOwners\""),
+    (attr(app={}), 6, '"app" is not supported yet'),
+    (attr(ipPool=[]), 6, '"ipPool" is not supported yet'),
+    ('{"nodeAttrs":\n{}}', 2, 'expected "nodeAttrs" to be a list'),
+    ('{"randomizeClientPort":\n"yes"}', 2, 'expected "randomizeClientPort" to be true or false'),
     # groups, hosts, tagOwners
     ('{"groups": {\n"eng": []}}', 2, "'eng' is no group's name"),
     ('{"groups": {\n"group:a b": []}}', 2, "is no group's name"),
@@ -245,7 +269,9 @@ def test_any_value_is_a_policy_or_a_policy_error(value):
 @example("\n", acl, "dst")
 @example("\x1b[2J" * 1000, acl, "dst")
 @given(
-    st.text(max_size=40), st.sampled_from([acl, grant, trial]), st.sampled_from(["src", "dst", "ip", "proto", "deny"])
+    st.text(max_size=40),
+    st.sampled_from([acl, grant, trial, attr]),
+    st.sampled_from(["src", "dst", "ip", "proto", "deny", "target", "attr"]),
 )
 def test_any_text_in_a_rule_is_a_policy_or_a_policy_error(text, section, member):
     try:

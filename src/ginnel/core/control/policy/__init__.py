@@ -19,6 +19,7 @@ from ginnel.core.control.policy.model import (
     PolicyNode,
     user_name,
 )
+from ginnel.core.control.policy.nodeattrs import node_attributes
 from ginnel.core.control.policy.parse import parse_policy
 from ginnel.core.control.policy.tags import TagRefused, check_tags
 from ginnel.core.control.policy.tests import Failure, run_tests
@@ -35,6 +36,7 @@ __all__ = [
     "Touched",
     "check_tags",
     "compile_policy",
+    "node_attributes",
     "parse_policy",
     "run_tests",
     "user_name",

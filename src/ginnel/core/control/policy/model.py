@@ -117,6 +117,14 @@ class PolicyTest:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeAttr:
+    """An item of `nodeAttrs`: the holders' nodes are told these attributes."""
+
+    holders: frozenset[Atom]
+    attributes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A policy that was read whole and found right. `users`: each user it names, with the line of the first time."""
 
@@ -124,6 +132,7 @@ class Policy:
     tag_owners: Mapping[str, frozenset[Atom]] = field(default_factory=lambda: MappingProxyType({}))
     tests: tuple[PolicyTest, ...] = ()
     users: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    node_attrs: tuple[NodeAttr, ...] = ()
 
 
 _EVERYTHING = Rule(

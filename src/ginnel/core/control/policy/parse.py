@@ -13,14 +13,23 @@ from types import MappingProxyType
 
 from ginnel.core.control.policy.aliases import GROUP, HOST, OWNERS, TAG, Names, read_network
 from ginnel.core.control.policy.expectations import read_test
-from ginnel.core.control.policy.model import NO_POLICY, Atom, Policy, PolicyError
+from ginnel.core.control.policy.model import NO_POLICY, Atom, Kind, NodeAttr, Policy, PolicyError
+from ginnel.core.control.policy.nodeattrs import RANDOMIZE_CLIENT_PORT, read_node_attr
 from ginnel.core.control.policy.ports import wrong
 from ginnel.core.control.policy.rules import read_acl, read_grant
-from ginnel.core.control.policy.shape import place_of, read_distinct, read_members, read_text, section, section_items
+from ginnel.core.control.policy.shape import (
+    place_of,
+    read_distinct,
+    read_flag,
+    read_members,
+    read_text,
+    section,
+    section_items,
+)
 from ginnel.wire import hujson
 from ginnel.wire.hujson import HujsonError, Member
 
-SECTIONS = ("groups", "hosts", "tagOwners", "acls", "grants", "tests")
+SECTIONS = ("groups", "hosts", "tagOwners", "acls", "grants", "nodeAttrs", "randomizeClientPort", "tests")
 
 
 def parse_policy(text: str) -> Policy:
@@ -38,7 +47,8 @@ def parse_policy(text: str) -> Policy:
     if "acls" not in sections and "grants" not in sections:
         rules = list(NO_POLICY.rules)
     tests = [read_test(item, names) for item in section_items(sections, "tests")]
-    return Policy(tuple(rules), MappingProxyType(tag_owners), tuple(tests), MappingProxyType(names.users))
+    attributes = tuple(_node_attrs(sections, names))
+    return Policy(tuple(rules), MappingProxyType(tag_owners), tuple(tests), MappingProxyType(names.users), attributes)
 
 
 def _names(sections: Mapping[str, Member]) -> Names:
@@ -69,3 +79,11 @@ def _tag_owners(sections: Mapping[str, Member], names: Names) -> Iterator[tuple[
     for tag, member in section(sections, "tagOwners").items():
         owners = [names.read(text, item, OWNERS, '"tagOwners"') for text, item in read_distinct(member.value, tag)]
         yield tag, frozenset().union(*owners)
+
+
+def _node_attrs(sections: Mapping[str, Member], names: Names) -> Iterator[NodeAttr]:
+    flag = sections.get("randomizeClientPort")
+    if flag is not None and read_flag(flag.value, '"randomizeClientPort"'):
+        yield NodeAttr(frozenset({Atom(Kind.ANY)}), (RANDOMIZE_CLIENT_PORT,))
+    for item in section_items(sections, "nodeAttrs"):
+        yield read_node_attr(item, names)

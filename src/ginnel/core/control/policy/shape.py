@@ -12,7 +12,7 @@ from ginnel.core.control.policy.ports import wrong
 from ginnel.wire.hujson import Member, Value
 
 LATER = frozenset({
-    "nodeAttrs", "autoApprovers", "ssh", "sshTests", "randomizeClientPort", "postures", "defaultSrcPosture", "ipsets",
+    "autoApprovers", "ssh", "sshTests", "postures", "defaultSrcPosture", "ipsets", "ipPool",
     "derpMap", "disableIPv4", "OneCGNATRoute", "extraDNSRecords", "app", "via", "srcPosture", "srcPostureAttrs",
 })  # fmt: skip
 RENAMED = {"users": "src", "ports": "dst", "user": "src", "allow": "accept"}  # spellings of older policies
@@ -50,6 +50,12 @@ def read_list(value: Value, what: str) -> list[Value]:
 def read_text(value: Value, what: str) -> str:
     if not isinstance(value.data, str):
         raise wrong(value, f"expected {what} to be a string in quotes")
+    return value.data
+
+
+def read_flag(value: Value, what: str) -> bool:
+    if not isinstance(value.data, bool):
+        raise wrong(value, f"expected {what} to be true or false")
     return value.data
 
 
