@@ -25,11 +25,12 @@ from ginnel.cli.relay_zone import zone
 from ginnel.words import BadKey, NodeKey, RegionId, WallTime
 
 if TYPE_CHECKING:
-    from ginnel.shell.fleet_agent import AgentSettings
+    from ginnel.shell.fleet_agent import AgentSettings, FleetAgent
     from ginnel.shell.relay import EmbeddedRelay
     from ginnel.shell.relay_settings import AcmeSettings, RelaySettings, VerifySettings
 
 FILE = click.Path(path_type=Path)
+LEAVE_TIME = 10.0
 
 
 def default_state() -> str:
@@ -81,6 +82,11 @@ relay.add_command(zone)
 @click.option("--join", metavar="TOKEN", help="Join a server's fleet (`ginnel relay token create` there).")
 @click.option("--ipv4", default="", help="IPv4 address for the DERP map, where --hostname is a name.")
 @click.option("--ipv6", default="", help="IPv6 address for the DERP map.")
+@click.option(
+    "--drain-time",
+    type=click.FloatRange(0, 3600),
+    help="Seconds that a fleet's clients get to leave when it stops.  [default: 10; 0 where systemd has the sockets]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the DERP map entry alone.")
 def run(**given: Any) -> None:
     """Run a relay until it is told to stop; prints its entry for the DERP map."""
@@ -133,6 +139,7 @@ class Options:
     join: str | None
     ipv4: str
     ipv6: str
+    drain_time: float | None
     as_json: bool
 
     def settings(self, *, joins: bool) -> RelaySettings:
@@ -164,6 +171,12 @@ class Options:
         if not settings.tls:
             raise click.UsageError("a relay has to listen somewhere: --listen 443")
         return settings
+
+    def leave_time(self, settings: RelaySettings) -> float:
+        """Where another process is about to take over the same sockets, clients need not go elsewhere."""
+        if self.drain_time is not None:
+            return self.drain_time
+        return 0.0 if settings.inherited else LEAVE_TIME
 
     def _acme(self) -> AcmeSettings | None:
         from ginnel.shell.relay_settings import LETS_ENCRYPT, AcmeSettings
@@ -258,17 +271,32 @@ async def keep(running: EmbeddedRelay, settings: RelaySettings, options: Options
         loop.add_signal_handler(signal.SIGHUP, lambda: _look(running, at_once=True))
     async with AsyncExitStack() as beside:
         await _start_beside(beside, running, settings, options)
+        agent = None
         if fleet is None:
             _announce(running, options.as_json)
         else:
-            await beside.enter_async_context(joined(running, fleet, stop))
+            agent = await beside.enter_async_context(joined(running, fleet, stop))
         notify("READY=1")
         while not stop.is_set():
             _look(running)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), TICK)
         notify("STOPPING=1")
+        if agent is not None and options.leave_time(settings) > 0:
+            await _leave(agent, options.leave_time(settings), stop)
         await running.retire()
+
+
+async def _leave(agent: FleetAgent, patience: float, stop: asyncio.Event) -> None:
+    """Another signal cuts it short."""
+    stop.clear()
+    tasks = [asyncio.create_task(agent.leave(patience)), asyncio.create_task(stop.wait())]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    for ended in await asyncio.gather(*tasks, return_exceptions=True):
+        if isinstance(ended, Exception):
+            print(f"ginnel relay: {ended}", file=sys.stderr)
 
 
 async def _start_beside(

@@ -15,8 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ginnel.shell import relay_native
-from ginnel.shell.fleet_state import Home, read_members, write_members
+from ginnel.shell.fleet_state import (
+    Home,
+    forget_leaving,
+    note_leaving,
+    read_members,
+    was_leaving,
+    write_members,
+)
 from ginnel.shell.node.control_connection import ControlConnection, ControlError
 from ginnel.shell.node.control_dial import open_connection
 from ginnel.shell.relay import TICK, EmbeddedRelay
@@ -38,6 +44,8 @@ REPORT_EVERY = 30.0
 REPORT_WHILE_DRAINING = 1.0
 WRITE_MEMBERS_EVERY = 10.0
 MEMBERS_AGE = 72 * 3600.0
+LEAVE_LOOK = 0.1
+"""Seconds between two looks whether clients are left."""
 
 
 class NotOfTheFleet(Exception):
@@ -78,6 +86,10 @@ class FleetAgent:
         self._wake = asyncio.Event()
         self._entry: DERPNode | None = None
         self._removed = False
+        self._connected = False
+        self._wish: bool | None = False if was_leaving(settings.state) else None
+        self._granted = False
+        self._answered = asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled. Raises NotOfTheFleet."""
@@ -92,6 +104,26 @@ class FleetAgent:
                 task.cancel()
             await asyncio.gather(*besides, return_exceptions=True)
             self._write_members()
+
+    async def leave(self, patience: float) -> None:
+        """Have the server lead the clients elsewhere before the relay ends; `run` goes on meanwhile. Returns when none
+        is left, when `patience` seconds have passed, or where the server is away or has nowhere to lead them."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                if await self._may_leave():
+                    while self._connected and self._orders.clients():  # noqa: ASYNC110  (counted in Rust)
+                        await asyncio.sleep(LEAVE_LOOK)
+
+    async def _may_leave(self) -> bool:
+        """What an admin drains already needs no wish of ours."""
+        if not self._connected or self._orders.state != "in map":
+            return self._orders.state == "draining"
+        note_leaving(self._settings.state)
+        self._wish = True
+        self._answered.clear()
+        self._wake.set()
+        await self._answered.wait()
+        return self._wish is None and self._granted
 
     async def _keep_connected(self) -> None:
         backoff = FIRST_BACKOFF
@@ -118,9 +150,12 @@ class FleetAgent:
             stream = connection.stream("/machine/relay/stream", b"{}", self._take)
             self._heard = asyncio.get_running_loop().time()
             reporting = asyncio.create_task(self._report(connection))
+            self._connected = True
             try:
                 return await stream.done
             finally:
+                self._connected = False
+                self._answered.set()
                 reporting.cancel()
                 await asyncio.gather(reporting, return_exceptions=True)
         finally:
@@ -128,7 +163,7 @@ class FleetAgent:
 
     async def _register(self, connection: ControlConnection) -> None:
         self._entry = self._own_entry()
-        hello = RelayHello(self._relay.key, self._entry, self._token, relay_native.can_mesh())
+        hello = RelayHello(self._relay.key, self._entry, self._token, mesh=True)
         welcome = await self._ask(connection, "register", hello)
         if welcome.error and welcome.fatal:
             if not self._token:
@@ -188,17 +223,25 @@ class FleetAgent:
         entry = self._own_entry()
         report = RelayReport(
             node=entry if entry != self._entry else None,
-            clients=self._clients(),
+            clients=self._orders.clients(),
             counters=self._relay.native.counters(),
-            mesh_links=relay_native.mesh_links(self._relay.native),
+            mesh_links=self._orders.mesh_links(),
+            drain=(wish := self._wish),
         )
         answer = await self._ask(connection, "report", report)
-        if answer.error and report.node is not None:
+        if wish is not None:
+            self._wished(wish, answer)
+        elif answer.error and report.node is not None:
             self._say(f"the server does not take the new entry: {answer.error}")
         self._entry = entry
 
-    def _clients(self) -> int:
-        return relay_native.client_count(self._relay.native)
+    def _wished(self, drain: bool, answer: RelayWelcome) -> None:
+        self._wish, self._granted = None, not answer.error
+        if answer.error:
+            self._say(answer.error)
+        if not drain or answer.error:
+            forget_leaving(self._settings.state)
+        self._answered.set()
 
     # --- members and certificates ----------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from ginnel.words import BadKey, MachineKey, MachinePrivate, NodeKey, WallTime
 MACHINE_FILE = "machine.key"
 HOME_FILE = "fleet.json"
 MEMBERS_FILE = "members.json"
+LEAVING_FILE = "leaving"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,19 @@ def read_home(state: Path) -> Home | None:
 def write_home(state: Path, home: Home) -> None:
     """Raises RelayError."""
     replace_file(state / HOME_FILE, msgspec.json.encode(_Home(home.url, str(home.server_key))))
+
+
+def note_leaving(state: Path) -> None:
+    """That it was this relay's wish to be drained, so that it takes it back when it starts again. Raises RelayError."""
+    replace_file(state / LEAVING_FILE, b"")
+
+
+def was_leaving(state: Path) -> bool:
+    return (state / LEAVING_FILE).exists()
+
+
+def forget_leaving(state: Path) -> None:
+    (state / LEAVING_FILE).unlink(missing_ok=True)
 
 
 def write_members(state: Path, members: Collection[NodeKey], heard: WallTime) -> None:

@@ -146,8 +146,7 @@ class EmbeddedRelay:
             await asyncio.sleep(0.02)  # also before the first look: a connection may be on its way to being counted
             if not self.native.half_open() or asyncio.get_running_loop().time() >= deadline:
                 break
-        if drain := getattr(self.native, "drain", None):
-            drain(*RESTART)
+        self.native.drain(*RESTART)
         self.close()
 
     def close(self) -> None:

@@ -9,22 +9,20 @@ import asyncio
 import html
 import platform
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
-from uvicorn.config import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
 
 from ginnel import __version__
-from ginnel.shell.metrics import CONTENT_TYPE, exposition
+from ginnel.shell.metrics import exposition
+from ginnel.shell.metrics_door import listening, metrics_route, named_by_address, refused
 from ginnel.shell.relay import EmbeddedRelay
 from ginnel.shell.relay_settings import RelayError
 from ginnel.words import NodeKey
@@ -44,10 +42,12 @@ STYLE = "body{font:14px/1.4 monospace;margin:1rem}td,th{text-align:left;padding:
 
 @dataclass(frozen=True, slots=True)
 class AdminSide:
-    """What is shown. `more`: counters from elsewhere, by name. `interval`: seconds over which rates are taken."""
+    """What is shown. `more`: counters from elsewhere, by name. `besides`: other texts for Prometheus. `interval`:
+    seconds over which rates are taken."""
 
     relay: EmbeddedRelay
     more: Callable[[], Mapping[str, float]] = field(default=dict)
+    besides: Sequence[Callable[[], bytes]] = ()
     interval: float = 1.0
 
     def counters(self) -> dict[str, float]:
@@ -57,7 +57,8 @@ class AdminSide:
     def gauges(self) -> dict[str, float]:
         native = self.relay.native
         return {
-            "clients": len(native.clients()),
+            "clients": native.client_count(),
+            "mesh.links": sum(connected for _, connected, _, _ in native.mesh()),
             "half_open": native.half_open(),
             "certificate.expires_seconds": self.relay.leaf.expires,
             **{name.replace(NOW, "."): number for name, number in native.counters().items() if NOW in name},
@@ -86,24 +87,14 @@ class _Client:
 
 
 def make_admin_side(side: AdminSide) -> Starlette:
-    text = exposition("ginnel_relay", side.counters, side.gauges)
-
-    async def metrics(request: Request) -> Response:
-        if not _named_by_address(request):
-            return _refused("ask by an IP address or as localhost")
-        return Response(text(), media_type=CONTENT_TYPE)
+    own = exposition("ginnel_relay", side.counters, side.gauges)
 
     async def debug(request: Request) -> Response:
-        """A page elsewhere whose name leads here would come with that name (DNS rebinding)."""
-        if not (_from_here(request) and _named_by_address(request)):
-            return _refused("this page is for this machine: ssh -L 9090:127.0.0.1:9090 leads here")
+        if not (_from_here(request) and named_by_address(request)):
+            return refused("this page is for this machine: ssh -L 9090:127.0.0.1:9090 leads here")
         return Response(await side.page(), media_type="text/html", headers=PAGE_HEADERS)
 
-    return Starlette(routes=[Route("/metrics", metrics), Route("/debug", debug), Route("/debug/", debug)])
-
-
-def _refused(why: str) -> Response:
-    return PlainTextResponse(why + "\n", status_code=403)
+    return Starlette(routes=[metrics_route([own, *side.besides]), Route("/debug", debug), Route("/debug/", debug)])
 
 
 def _from_here(request: Request) -> bool:
@@ -115,42 +106,15 @@ def _from_here(request: Request) -> bool:
     return (mapped or source).is_loopback
 
 
-def _named_by_address(request: Request) -> bool:
-    try:
-        host = request.url.hostname or ""
-        return host == "localhost" or bool(ip_address(host))
-    except ValueError:
-        return False
-
-
 @asynccontextmanager
 async def serving(side: AdminSide, host: str, port: int) -> AsyncIterator[int]:
     """Gives the port. Raises RelayError."""
-    config = Config(
-        make_admin_side(side),
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=5,
-        limit_concurrency=64,
-        h11_max_incomplete_event_size=16 * 1024,
-    )
-    config.load()
-    state = ServerState()
-    loop = asyncio.get_running_loop()
-    try:
-        server = await loop.create_server(lambda: H11Protocol(config, state, {}), host, port)
-    except OSError as error:
-        raise RelayError(f"cannot listen on {host}:{port} for metrics: {error.strerror}; choose another") from None
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for connection in list(state.connections):
-            connection.shutdown()
+    async with AsyncExitStack() as stack:
+        try:
+            bound = await stack.enter_async_context(listening(make_admin_side(side), host, port))
+        except OSError as error:
+            raise RelayError(f"cannot listen on {host}:{port} for metrics: {error.strerror}; choose another") from None
+        yield bound
 
 
 # --- the page ----------------------------------------------------------------------------------------------------
@@ -170,7 +134,7 @@ def _page(side: AdminSide, clients: list[_Client]) -> str:
     shown = clients[:MOST_ROWS]
     parts = [
         _section("Relay", [], facts),
-        _section("Mesh", ["relay", "connected", "clients", "why not"], _mesh(side.relay)),
+        _section("Mesh", ["relay", "connected", "clients", "why not"], side.relay.native.mesh()),
         _section(
             f"Clients: {len(clients)}" + (f", the busiest {MOST_ROWS}" if len(clients) > MOST_ROWS else ""),
             ["node", "from", "in B/s", "out B/s", "bytes in", "bytes out"],
@@ -182,11 +146,6 @@ def _page(side: AdminSide, clients: list[_Client]) -> str:
     ]
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>ginnel relay</title><style>{STYLE}</style>"
     return head + "".join(parts)
-
-
-def _mesh(relay: EmbeddedRelay) -> list[tuple[str, bool, int, str]]:
-    links = getattr(relay.native, "mesh", None)
-    return links() if links is not None else []
 
 
 def _section(title: str, heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

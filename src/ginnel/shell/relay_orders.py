@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from ginnel.native import Relay
-from ginnel.shell import relay_native
 from ginnel.wire.relaycontrol import RelayOrder
 from ginnel.words import NodeKey
 
 RECONNECT_IN = 0.0
 TRY_FOR = 60.0
+CLOSE_OVER = 5.0
+"""Seconds over which those are disconnected who are still there when a drain is over."""
+
+FEW = 16
+"""Logins up to which it is worth looking who they are."""
 
 
 class RelayOrders:
@@ -26,23 +30,37 @@ class RelayOrders:
         self._native = native
         self._kept = kept
         self._begun: set[NodeKey] | None = None
+        self._probers: frozenset[bytes] = frozenset()
         self._refusing = False
 
     def take(self, order: RelayOrder) -> None:
         self._take_members(order)
         if order.mesh_key:
             key = None if order.mesh_key == "none" else bytes.fromhex(order.mesh_key)
-            relay_native.set_mesh(self._native, key, order.mesh or ())
+            rows = [(peer.host, peer.addresses, peer.port, peer.cert_name) for peer in order.mesh or ()]
+            self._native.set_mesh(key, rows)
         if order.state:
-            self.state, self.why = order.state, order.why
-            self._refuse_logins(order.refuse_logins)
+            self._take_state(order)
 
     def replace_members(self, keys: Collection[NodeKey]) -> None:
         """Others are disconnected."""
         self.members = set(keys)
         self._native.set_members([key.raw for key in self.members])
 
+    def clients(self) -> int:
+        """Logins of nodes: neither the region's other relays nor, where it matters, the server's prober."""
+        count = self._native.client_count()
+        if not self._probers or not 0 < count <= FEW:
+            return count
+        return max(count - sum(row[0] in self._probers for row in self._native.clients()), 0)
+
+    def mesh_links(self) -> int:
+        """How many of the region's other relays it is connected to."""
+        return sum(connected for _, connected, _, _ in self._native.mesh())
+
     def _take_members(self, order: RelayOrder) -> None:
+        if order.probers is not None:
+            self._probers = frozenset(key.raw for key in order.probers)
         if order.begin:
             self._begun = set()
         if self._begun is not None:
@@ -63,10 +81,17 @@ class RelayOrders:
             self._native.remove_member(key.raw)
         self._kept(self.members)
 
+    def _take_state(self, order: RelayOrder) -> None:
+        ended = order.state == "drained" and self.state != "drained"
+        self.state, self.why = order.state, order.why
+        self._refuse_logins(order.refuse_logins)
+        if ended:
+            self._native.close_clients(CLOSE_OVER)
+
     def _refuse_logins(self, refuse: bool) -> None:
         if refuse != self._refusing:
             self._refusing = refuse
             if refuse:
-                relay_native.drain(self._native, RECONNECT_IN, TRY_FOR)
+                self._native.drain(RECONNECT_IN, TRY_FOR)
             else:
-                relay_native.undrain(self._native)
+                self._native.undrain()

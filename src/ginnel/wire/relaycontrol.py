@@ -75,11 +75,13 @@ class RelayOrder(Message, frozen=True):
     """One message of the stream; members that are absent are unchanged.
 
     `mesh_key`: 64 hex digits, "none" for no mesh, "" unchanged; `mesh` comes with it. `reset`: drop the list that was
-    begun; `members` are added to it and it counts once `complete`. `added`, `removed`: changes of the list in force."""
+    begun; `members` are added to it and it counts once `complete`. `added`, `removed`: changes of the list in force.
+    `probers`: members that only look whether the relay is well, and are not counted as its clients."""
 
     keep_alive: bool = False
     begin: bool = False
     members: list[NodeKey] | None = None
+    probers: list[NodeKey] | None = None
     complete: bool = False
     added: list[NodeKey] | None = None
     removed: list[NodeKey] | None = None

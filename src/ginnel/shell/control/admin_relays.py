@@ -233,15 +233,7 @@ class RelayAdmin:
 
     def _not_the_last(self, relays: Sequence[RelayRecord], force: bool, done: str) -> None:
         """Clients without a relay cannot find each other; no map goes out that says so."""
-        wanted = {relay.name for relay in relays}
-        left = [
-            node
-            for region in (self.fleet.full.regions or {}).values()
-            if region is not None and not region.no_measure_no_home
-            for node in region.nodes or ()
-            if node.name not in wanted
-        ]
-        if not left and not force:
+        if not force and self.fleet.leaves_none(relays):
             raise Refused(
                 f"no other relay that can be a home would be left: add one first, or say --force to have it {done}"
             )
@@ -295,7 +287,7 @@ class RelayAdmin:
 
     def _relay(self, relay: RelayRecord) -> dict[str, Any]:
         fleet = self.fleet
-        live, state = fleet.live[relay.id], fleet.core.state(relay.id)
+        live, state = fleet.live_now(relay), fleet.core.state(relay.id)
         shown = relay.shown or relay.node
         regions = fleet.full.regions or {}
         region = regions.get(relay.region) or fleet.book.regions.get(relay.region)
@@ -314,8 +306,8 @@ class RelayAdmin:
             "state": NAMES[type(state)],
             "why": fleet.core.why(relay.id),
             "drain_seconds_left": round(state.until - fleet.now()) if isinstance(state, Draining) else None,
-            "connected": True if own else live.connected if relay.machine is not None else None,
-            "clients": fleet.own_clients() if own else live.clients if live.reported else None,
+            "connected": live.connected if relay.machine is not None else None,
+            "clients": live.clients if live.reported else None,
             "mesh_links": live.mesh_links if live.reported else None,
             "counters": live.counters,
             "last_probe": _time(live.looked),

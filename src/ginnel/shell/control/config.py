@@ -122,7 +122,7 @@ class AcmeConfig(_Table, frozen=True):
 
 class ServerConfig(_Table, frozen=True):
     """`url`: as clients reach the server. `listen`, `listen_http`, `stun_listen`: "ip:port" each. `listen_plain`: HTTP
-    without TLS, for a proxy in front. `metrics`: "ip:port" of the relay's numbers. `policy`: a file, read at the start
+    without TLS, for a proxy in front. `metrics`: "ip:port" of the numbers. `policy`: a file, read at the start
     and again on SIGHUP."""
 
     state: str = ""

@@ -9,7 +9,7 @@ import asyncio
 import hmac
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -186,8 +186,17 @@ class RelayFleet:
         """Raises Refused, StoreUnavailable."""
         return await self._coordinator.change(decide)
 
-    def own_clients(self) -> int | None:
-        return self._own.clients() if self._own is not None else None
+    def live_now(self, relay: RelayRecord) -> Live:
+        """What is known of it; the relay beside the server is asked."""
+        live = self.live[relay.id]
+        if self._own is not None and self.is_own(relay):
+            live.clients, live.mesh_links, live.counters = (
+                self._own.clients(),
+                self._own.mesh_links(),
+                _shown(self._own.counters()),
+            )
+            live.connected = live.reported = True
+        return live
 
     def added(self, relay: RelayRecord) -> None:
         """Its row is written; it is looked at before it enters the map."""
@@ -503,21 +512,30 @@ class RelayFleet:
             return RelayWelcome(error="this relay is not of the fleet", fatal=True)
         live = self.live[relay.id]
         live.clients, live.mesh_links, live.reported = report.clients, report.mesh_links, True
-        live.counters = dict(sorted((report.counters or {}).items())[:MAX_COUNTERS])
+        live.counters = _shown(report.counters or {})
         if report.node is not None and relay.key is not None:
             return await self.register(machine, RelayHello(relay.key, report.node, mesh=relay.mesh))
-        if report.drain is not None:
-            await self._wish(relay, report.drain)
+        error = self._wish(relay, report.drain) if report.drain is not None else ""
         if report.clients == 0 and self.core.draining(relay.id):
             self.perform(self.core.emptied(relay.id))
-        return RelayWelcome(relay.name, relay.region)
+        return RelayWelcome(relay.name, relay.region, error=error)
 
-    async def _wish(self, relay: RelayRecord, drain: bool) -> None:
+    def _wish(self, relay: RelayRecord, drain: bool) -> str:
+        """Of the relay's own operator. Returns why not."""
         now = self._coordinator.now()
-        if drain:
-            self.perform(self.core.drain(relay.id, Instant(now + limits.DRAIN_TIME)))
-        else:
+        if not drain:
             self.perform(self.core.undrain(relay.id, now))
+        elif self.leaves_none([relay]):
+            return "no other relay that can be a home would be left: clients stay until it is gone"
+        else:
+            self.perform(self.core.drain(relay.id, Instant(now + limits.DRAIN_TIME)))
+        return ""
+
+    def leaves_none(self, relays: Sequence[RelayRecord]) -> bool:
+        """Whether no relay that can be a home would be left without these."""
+        wanted = {relay.name for relay in relays}
+        regions = [r for r in (self.full.regions or {}).values() if r is not None and not r.no_measure_no_home]
+        return all(node.name in wanted for region in regions for node in region.nodes or ())
 
     def open(self, machine: MachineKey, sink: Sink) -> StreamLink | Failure:
         relay = self.book.of_machine(machine)
@@ -538,6 +556,10 @@ class RelayFleet:
         if self._members.close(link) and link.relay in self.live:
             self.live[link.relay].connected = False
             self.perform(self.core.hint(link.relay, self._coordinator.now()))
+
+
+def _shown(counters: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counters.items())[:MAX_COUNTERS])
 
 
 def _join_audit(record: RelayRecord, known: RelayRecord | None, wall: WallTime) -> list[FleetRow | Audit]:

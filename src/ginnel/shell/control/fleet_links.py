@@ -22,6 +22,8 @@ class OwnLink(Protocol):
 
     def send(self, order: RelayOrder) -> None: ...
     def clients(self) -> int: ...
+    def mesh_links(self) -> int: ...
+    def counters(self) -> dict[str, int]: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,7 +91,8 @@ class FleetMembers:
         keys = sorted(self.keys | self.always)
         pieces = [keys[at : at + MEMBERS_PER_MESSAGE] for at in range(0, len(keys), MEMBERS_PER_MESSAGE)] or [[]]
         for number, piece in enumerate(pieces):
-            yield RelayOrder(begin=number == 0, members=piece, complete=number == len(pieces) - 1)
+            probers = sorted(self.always) if number == 0 else None
+            yield RelayOrder(begin=number == 0, members=piece, probers=probers, complete=number == len(pieces) - 1)
 
     def _tell(self, order: RelayOrder) -> None:
         data = framed(order)

@@ -23,8 +23,6 @@ class Beside(Protocol):
     def region(self) -> DERPRegion: ...
     @property
     def key(self) -> NodeKey: ...
-    @property
-    def can_mesh(self) -> bool: ...
 
 
 def fleet_settings(config: ServerConfig, machine: MachineKey, relay: Beside | None) -> FleetSettings:
@@ -40,7 +38,7 @@ def fleet_settings(config: ServerConfig, machine: MachineKey, relay: Beside | No
         machine=machine,
         own=own,
         own_key=relay.key if relay is not None else None,
-        own_mesh=relay is not None and relay.can_mesh,
+        own_mesh=relay is not None,
         static=static,
         edits=edits_of(relays),
         views=tuple(map(_view, relays.view)),

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
-from ginnel.shell import relay_native
 from ginnel.shell.control.config import ServerConfig, host_of, port_of, split_endpoint
 from ginnel.shell.control.run import RelayBeside, StartError
 from ginnel.shell.relay import EmbeddedRelay
@@ -35,15 +34,17 @@ class StartedRelay(RelayBeside):
     def key(self) -> NodeKey:
         return self._relay.key
 
-    @property
-    def can_mesh(self) -> bool:
-        return relay_native.can_mesh()
-
     def send(self, order: RelayOrder) -> None:
         self._orders.take(order)
 
     def clients(self) -> int:
-        return relay_native.client_count(self._relay.native)
+        return self._orders.clients()
+
+    def mesh_links(self) -> int:
+        return self._orders.mesh_links()
+
+    def counters(self) -> dict[str, int]:
+        return self._relay.native.counters()
 
     @property
     def region(self) -> DERPRegion:
@@ -68,12 +69,12 @@ class StartedRelay(RelayBeside):
             return False
 
     @asynccontextmanager
-    async def numbers(self, host: str, port: int) -> AsyncIterator[int]:
+    async def numbers(self, host: str, port: int, besides: Sequence[Callable[[], bytes]]) -> AsyncIterator[int]:
         from ginnel.shell.relay_admin import AdminSide, serving  # noqa: PLC0415  (only where it is asked for)
 
         async with AsyncExitStack() as stack:
             try:
-                bound = await stack.enter_async_context(serving(AdminSide(self._relay), host, port))
+                bound = await stack.enter_async_context(serving(AdminSide(self._relay, besides=besides), host, port))
             except RelayError as error:
                 raise StartError(str(error)) from None
             yield bound

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -72,14 +72,16 @@ class RelayBeside(Protocol):
     def pin(self) -> bytes | None: ...
     @property
     def key(self) -> NodeKey: ...
-    @property
-    def can_mesh(self) -> bool: ...
     def send(self, order: RelayOrder) -> None: ...
     def clients(self) -> int: ...
+    def mesh_links(self) -> int: ...
+    def counters(self) -> dict[str, int]: ...
     def add_member(self, key: NodeKey) -> None: ...
     def remove_member(self, key: NodeKey) -> None: ...
     def tick(self, *, look: bool = False) -> bool: ...
-    def numbers(self, host: str, port: int) -> AbstractAsyncContextManager[int]: ...
+    def numbers(
+        self, host: str, port: int, besides: Sequence[Callable[[], bytes]]
+    ) -> AbstractAsyncContextManager[int]: ...
     async def retire(self) -> None: ...
 
 
@@ -113,6 +115,7 @@ class ControlServer:
         self._store: Store | None = None
         self.relay_dns: RelayDns | None = None
         self._beside = AsyncExitStack()
+        self.metrics_port = 0
 
     async def __aenter__(self) -> Self:
         try:
@@ -177,8 +180,7 @@ class ControlServer:
             self._runners.append(self._group.create_task(self.log_host.run()))
         if self._relay is not None:
             self._runners.append(self._group.create_task(self._keep_relay_fresh(self._relay)))
-            if config.metrics:
-                await self._beside.enter_async_context(self._relay.numbers(*split_endpoint(config.metrics)))
+        await self._start_numbers()
 
     @property
     def derp_map(self) -> DERPMap:
@@ -211,6 +213,27 @@ class ControlServer:
         """At the relay's files, because somebody says that they have changed."""
         if self._relay is not None:
             self._look_at(self._relay, look=True)
+
+    async def _start_numbers(self) -> None:
+        if not self.config.metrics:
+            return
+        from starlette.applications import Starlette  # noqa: PLC0415  (only where they are asked for)
+
+        from ginnel.shell.control.numbers import ServerNumbers  # noqa: PLC0415
+        from ginnel.shell.metrics_door import listening, metrics_route  # noqa: PLC0415
+
+        host, port = split_endpoint(self.config.metrics)
+        numbers = ServerNumbers(self.coordinator, self.fleet, lambda: self.relay_dns, self.log_host)
+        besides = [numbers.text()]
+        if self._relay is not None:
+            serving = self._relay.numbers(host, port, besides)
+        else:
+            serving = listening(Starlette(routes=[metrics_route(besides)]), host, port)
+        try:
+            self.metrics_port = await self._beside.enter_async_context(serving)
+        except OSError as error:
+            why = f"cannot listen on {self.config.metrics} for metrics: {error.strerror}; choose another"
+            raise StartError(why) from None
 
     async def _start_relay_dns(self) -> None:
         config = self.config
