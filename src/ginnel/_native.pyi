@@ -24,6 +24,7 @@ PumpAside = (
     | tuple[Literal["relay-wanted"], int]  # a packet waits for a region that is not connected; at most 1 a second
     | tuple[Literal["relay-up"], int, bytes, Address]  # region, the relay's key, its address
     | tuple[Literal["relay-down"], int, str]  # region, why in one line
+    | tuple[Literal["relay-stayed"], int, str]  # region, why `relay_move` failed; the old connection carries on
     | tuple[Literal["relay-gone"], int, bytes, int]  # region, peer's node key, reason
     | tuple[Literal["relay-health"], int, str]  # region, problem or ""
     | tuple[Literal["relay-restarting"], int, int, int]  # region, reconnect in ms, try for ms
@@ -103,7 +104,7 @@ class Pump:
 
     def relay_move(self, region: int, server_name: str, addresses: Sequence[Address], verify: str) -> None:
         """Dial like `relay_open`, even with the same arguments, while the region's connection carries on: the new one
-        takes over when it is logged in ("relay-up"). If it fails, the old one stays and nothing comes up."""
+        takes over when it is logged in ("relay-up"). If it fails, the old one stays ("relay-stayed")."""
 
     def relay_close(self, region: int) -> None:
         """Close the region's connection; no "relay-down" follows. One that ends otherwise is not dialled again here."""

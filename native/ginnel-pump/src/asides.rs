@@ -39,6 +39,7 @@ pub enum Aside {
     RelayWanted(u32),
     RelayUp(u32, Key, SocketAddr),
     RelayDown(u32, String),
+    RelayStayed(u32, String),
     RelayGone(u32, Key, u8),
     RelayHealth(u32, String),
     RelayRestarting(u32, u32, u32),

@@ -7,7 +7,7 @@ import msgspec
 from ginnel.core.node.actions import Action, RelayClose, RelayMove, RelayOpen, RelayPrefer, Resolve
 from ginnel.core.node.constants import DERP_BACKOFF_MAX
 from ginnel.core.node.names import Names
-from ginnel.core.node.relays import FAILURES_UNTIL_AVOIDED, Relays
+from ginnel.core.node.relays import FAILURES_UNTIL_AVOIDED, MOVES_MAX, Relays
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
 from ginnel.words import Instant, RegionId
 
@@ -141,14 +141,20 @@ def test_a_region_that_fails_and_fails_is_named() -> None:
     assert made.failing() == frozenset()
 
 
-def test_only_regions_that_changed_are_dialed_anew() -> None:
+def test_only_regions_that_changed_are_dialed_anew_and_carry_on_meanwhile() -> None:
     made = at_home()
     made.wanted(AWAY, T0)
     made.went_up(AWAY)
+    assert moved(made.map_changed(derp_map(away_port=8443), T0)) == ["c.example"]
+    assert made.connected() == (HOME, AWAY)
+
+
+def test_a_region_that_is_not_connected_yet_is_dialed_anew_when_its_relay_changed() -> None:
+    made = at_home()
+    made.wanted(AWAY, T0)
     actions = made.map_changed(derp_map(away_port=8443), T0)
     assert actions[0] == RelayClose(AWAY)
     assert opened(actions) == ["c.example"]
-    assert made.up(HOME)
 
 
 def test_a_home_that_leaves_the_map_is_no_home() -> None:
@@ -242,6 +248,58 @@ def test_a_region_that_is_not_connected_cannot_restart() -> None:
     assert made.next_timeout() == before
 
 
+def test_a_move_that_fails_is_known_as_such_and_made_again_to_the_next_node() -> None:
+    made = at_home()
+    made.restarting(HOME, 1.0, T0)
+    assert moved(run(made, T0 + 1.0)) == ["b.example"]
+    assert made.stayed(HOME, Instant(T0 + 2)) == []
+    assert made.up(HOME)
+    assert made.next_timeout() is not None
+    assert moved(run(made, T0 + 3)) == ["a.example"]
+    made.went_up(HOME)
+    assert made.next_timeout() is None
+
+
+def test_a_node_that_a_move_failed_to_reach_is_not_believed_to_be_in_use() -> None:
+    made = at_home()
+    sts, _, second = (derp_map().regions or {})[1].nodes  # type: ignore[union-attr, misc]
+    made.restarting(HOME, 1.0, T0)
+    run(made, T0 + 1.0)
+    made.stayed(HOME, Instant(T0 + 2))
+    actions = made.map_changed(changed(nodes=[second, sts]), Instant(T0 + 2))  # the relay in use is gone
+    assert moved(actions) == ["b.example"]
+
+
+def test_moves_that_fail_again_and_again_end_and_the_connection_stays() -> None:
+    made = at_home()
+    made.restarting(HOME, 1.0, T0)
+    tries, now = 0, T0
+    while (due := made.next_timeout()) is not None:
+        now = due
+        tries += len(moved(made.tick(now)))
+        made.stayed(HOME, now)
+    assert tries == MOVES_MAX
+    assert now - T0 < 60.0
+    assert made.up(HOME)
+
+
+def test_a_relay_that_the_map_dropped_is_left_even_when_the_move_fails() -> None:
+    made = at_home()
+    _, _, second = (derp_map().regions or {})[1].nodes  # type: ignore[union-attr, misc]
+    assert moved(made.map_changed(changed(nodes=[second]), T0)) == ["b.example"]
+    actions = made.stayed(HOME, Instant(T0 + 1))
+    assert actions[0] == RelayClose(HOME)
+    assert opened(actions) == ["b.example"]
+
+
+def test_a_word_of_restarting_while_a_move_is_under_way_starts_no_other() -> None:
+    made = at_home()
+    _, first, second = (derp_map().regions or {})[1].nodes  # type: ignore[union-attr, misc]
+    made.map_changed(changed(nodes=[second, first]), T0)
+    made.restarting(HOME, 1.0, T0)
+    assert made.next_timeout() is None
+
+
 def changed(**members: object) -> DERPMap:
     """Home with other members, or with its nodes in another order."""
     regions = dict(derp_map().regions or {})
@@ -258,9 +316,11 @@ def test_a_connection_stays_while_its_relay_is_the_same_and_no_further_down_the_
     assert made.map_changed(changed(no_measure_no_home=True, region_name="Other"), T0) == []
     assert made.map_changed(changed(nodes=[first, second, third]), T0) == []
     assert made.up(HOME)
-    assert opened(made.map_changed(changed(nodes=[second, first, sts]), T0)) == ["b.example"]
+    assert moved(made.map_changed(changed(nodes=[second, first, sts]), T0)) == ["b.example"]
+    assert made.map_changed(changed(nodes=[second, first, sts]), T0) == []
+    made.went_up(HOME)
     repinned = msgspec.structs.replace(second, cert_name="sha256-raw:" + 64 * "b")
-    assert opened(made.map_changed(changed(nodes=[repinned, first]), T0)) == ["b.example"]
+    assert moved(made.map_changed(changed(nodes=[repinned, first]), T0)) == ["b.example"]
 
 
 def test_a_region_that_leaves_the_map_before_it_was_dialed_is_forgotten() -> None:

@@ -14,7 +14,7 @@ use rustls::ClientConnection;
 
 use super::dial::{self, TOTAL_TIMEOUT};
 use super::queue::Next;
-use super::{Relay, preferred_frame};
+use super::{Ended, Relay, preferred_frame};
 use crate::Key;
 use crate::arena::Arena;
 use crate::asides::{Aside, Origin};
@@ -42,8 +42,10 @@ pub fn run(shared: &Arc<Shared>, relay: &Arc<Relay>) {
         }
     };
     relay.close();
-    if shared.relays.ended(relay) {
-        shared.aside(Aside::RelayDown(relay.region, why));
+    match shared.relays.ended(relay) {
+        Some(Ended::InUse) => shared.aside(Aside::RelayDown(relay.region, why)),
+        Some(Ended::Coming) => shared.aside(Aside::RelayStayed(relay.region, why)),
+        None => {}
     }
 }
 
@@ -245,20 +247,25 @@ impl Reading<'_> {
                     shared.timers.relay_came_up();
                     shared.aside(Aside::RelayUp(region, server, self.address));
                 }
-                Some(Event::PeerGone { peer, reason }) => {
-                    shared.aside(Aside::RelayGone(region, *peer, reason));
-                }
-                Some(Event::Health(problem)) => {
-                    shared.aside(Aside::RelayHealth(region, problem.to_owned()));
-                }
-                Some(Event::Restarting {
-                    reconnect_in,
-                    try_for,
-                }) => shared.aside(Aside::RelayRestarting(region, reconnect_in, try_for)),
-                Some(Event::Alive | Event::Pong(_) | Event::PeerPresent { .. }) => {}
+                Some(event) if !self.relay.queue.is_closed() => tell(shared, region, &event),
+                // It has been moved away from: what it says of itself does not concern its successor.
+                Some(_) => {}
             }
         }
     }
+}
+
+/// What a relay says of itself and of peers.
+fn tell(shared: &Shared, region: u32, event: &Event<'_>) {
+    shared.aside(match *event {
+        Event::PeerGone { peer, reason } => Aside::RelayGone(region, *peer, reason),
+        Event::Health(problem) => Aside::RelayHealth(region, problem.to_owned()),
+        Event::Restarting {
+            reconnect_in,
+            try_for,
+        } => Aside::RelayRestarting(region, reconnect_in, try_for),
+        _ => return,
+    });
 }
 
 /// The writer's state.

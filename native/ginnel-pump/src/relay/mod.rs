@@ -181,9 +181,11 @@ impl Relays {
         self.preferred.load(Ordering::Acquire) == region
     }
 
-    /// Its thread has ended. True unless it was closed or replaced by our own side, or never took over.
-    fn ended(&self, relay: &Arc<Relay>) -> bool {
-        self.moves.ended(relay);
+    /// Its thread has ended. None if it was closed or replaced by our own side.
+    fn ended(&self, relay: &Arc<Relay>) -> Option<Ended> {
+        if self.moves.ended(relay) {
+            return Some(Ended::Coming);
+        }
         let mut open = self.open.write();
         let current = open
             .get(&relay.region)
@@ -191,8 +193,15 @@ impl Relays {
         if current {
             open.remove(&relay.region);
         }
-        current
+        current.then_some(Ended::InUse)
     }
+}
+
+/// What a connection was that ended by itself.
+enum Ended {
+    InUse,
+    /// It never took over.
+    Coming,
 }
 
 impl Relay {

@@ -230,6 +230,10 @@ class Mesh(MeshParts):
             actions += [*self._health(HealthCode.NO_DERP_CONNECTION, text), *self._own.check(now)]
         return self._settle(actions, now)
 
+    def relay_stayed(self, region: RegionId, now: Instant) -> list[Action]:
+        """A `RelayMove` failed; the connection that was there carries on."""
+        return self._settle(self._relays.stayed(region, now), now)
+
     def relay_gone(self, region: RegionId, key: NodeKey, reason: int, now: Instant) -> list[Action]:
         """The relay says that the peer is not connected there: only the way back by that relay is forgotten."""
         peer = self._peers.get(key)

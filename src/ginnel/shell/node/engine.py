@@ -165,13 +165,20 @@ class Engine:
         except (ValueError, OverflowError) as error:  # of the map; the rest of it still counts
             log.warning("the tunnel refused %s: %s", type(action).__name__, error)
             self._refused.refused(action, str(error))
+            self._stayed(action)
         except OSError as error:  # no thread or descriptor is left for a relay's connection
             log.warning("%s: %s", type(action).__name__, error)
             if isinstance(action, act.RelayOpen):
                 region, why = action.region, error.strerror or str(error)
                 again = lambda mesh, now: mesh.relay_down(region, why, now)  # noqa: E731
                 asyncio.get_running_loop().call_soon(self.input, again)
+            self._stayed(action)
         self._note(act.HealthCode.BAD_MAP, self._refused.line)
+
+    def _stayed(self, action: Action) -> None:
+        if isinstance(action, act.RelayMove):
+            region = action.region
+            asyncio.get_running_loop().call_soon(self.input, lambda mesh, now: mesh.relay_stayed(region, now))
 
     def _to_pump(self, action: Action) -> bool:
         pump = self.pump
@@ -355,6 +362,9 @@ def _relay_noticed(mesh: Mesh, aside: Any, now: Instant) -> list[Action]:
             return mesh.relay_up(RegionId(region), now)
         case ("relay-down", region, why):
             return mesh.relay_down(RegionId(region), why, now)
+        case ("relay-stayed", region, why):
+            log.info("the connection to region %d stays where it is: %s", region, why)
+            return mesh.relay_stayed(RegionId(region), now)
         case ("relay-gone", region, key, reason):
             return mesh.relay_gone(RegionId(region), NodeKey(key), reason, now)
         case ("relay-health", region, problem):
