@@ -23,7 +23,7 @@ PumpAside = (
     | tuple[Literal["unsendable"], Address | SideAddress, int]  # UDP destination, errno
     | tuple[Literal["relay-wanted"], int]  # a packet waits for a region that is not connected; at most 1 a second
     | tuple[Literal["relay-up"], int, bytes, Address]  # region, the relay's key, its address
-    | tuple[Literal["relay-down"], int, str]  # region, why in one line
+    | tuple[Literal["relay-down"], int, str, bool]  # region, why in one line, whether it just fell silent
     | tuple[Literal["relay-stayed"], int, str]  # region, why `relay_move` failed; the old connection carries on
     | tuple[Literal["relay-gone"], int, bytes, int]  # region, peer's node key, reason
     | tuple[Literal["relay-health"], int, str]  # region, problem or ""

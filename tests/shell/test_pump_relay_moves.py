@@ -38,6 +38,13 @@ class Member:
                     return found
                 await asyncio.sleep(0.001)
 
+    async def quiet(self, seconds: float) -> None:
+        """Let so much time pass; nothing tells of what does not happen."""
+        end = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < end:
+            self.seen += self.pump.drain(500)
+            await asyncio.sleep(0.05)
+
     def open(self, node: Node) -> None:
         host, addresses, port, pin = node.peer
         self.pump.relay_open(REGION, host, [(addresses[0], port)], pin)

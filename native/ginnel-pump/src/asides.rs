@@ -38,7 +38,7 @@ pub enum Aside {
     Unsendable(SocketAddr, u32, i32),
     RelayWanted(u32),
     RelayUp(u32, Key, SocketAddr),
-    RelayDown(u32, String),
+    RelayDown(u32, String, bool),
     RelayStayed(u32, String),
     RelayGone(u32, Key, u8),
     RelayHealth(u32, String),

@@ -275,7 +275,9 @@ fn tuple(py: Python<'_>, aside: Aside) -> PyResult<Bound<'_, PyTuple>> {
         Aside::RelayUp(region, key, at) => {
             ("relay-up", region, bytes(&key), address(at)).into_pyobject(py)
         }
-        Aside::RelayDown(region, why) => ("relay-down", region, why).into_pyobject(py),
+        Aside::RelayDown(region, why, silent) => {
+            ("relay-down", region, why, silent).into_pyobject(py)
+        }
         Aside::RelayStayed(region, why) => ("relay-stayed", region, why).into_pyobject(py),
         Aside::RelayGone(region, key, reason) => {
             ("relay-gone", region, bytes(&key), reason).into_pyobject(py)

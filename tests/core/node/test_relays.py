@@ -121,6 +121,12 @@ def test_a_connection_that_stood_is_dialed_again_soon() -> None:
     assert opened(run(made, T0 + 0.5)) == ["a.example"]
 
 
+def test_after_a_relay_that_fell_silent_comes_the_other_node() -> None:
+    made = at_home()
+    made.went_down(HOME, "it does not answer any more", T0, silent=True)
+    assert opened(run(made, T0 + 0.5)) == ["b.example"]
+
+
 def test_a_region_that_nothing_goes_to_is_not_dialed_again() -> None:
     made = at_home()
     made.wanted(AWAY, T0)

@@ -245,7 +245,7 @@ ASIDES = [
     ("unsendable", ("192.0.2.9", 9), 113),
     ("relay-wanted", 9),
     ("relay-up", 9, KEY.raw, ("192.0.2.9", 443)),
-    ("relay-down", 9, "gone"),
+    ("relay-down", 9, "gone", True),
     ("relay-stayed", 9, "refused"),
     ("relay-gone", 9, KEY.raw, 0),
     ("relay-health", 9, ""),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ use crate::udp::set_mark;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// For connecting, TLS and login together.
 pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The connection is dead when nothing of what was sent is acknowledged for so long: its machine is gone.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
 /// Unsent bytes that the kernel may hold: more would only wait there, out of reach of the queue's drop-oldest.
 const NOT_SENT_MAX: u32 = 128 * 1024;
 
@@ -60,7 +63,7 @@ fn connect_one(address: SocketAddr, mark: u32) -> io::Result<TcpStream> {
     socket.connect_timeout(&SockAddr::from(address), CONNECT_TIMEOUT)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(NOT_SENT_MAX)?;
-    socket.set_tcp_user_timeout(Some(Duration::from_secs(15)))?;
+    socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(600)))?;
     Ok(socket.into())
 }
@@ -81,6 +84,14 @@ pub fn secure(
     }
     let relay_key = ginnel_tls::fast_start_key(&tls);
     Ok((tls, relay_key))
+}
+
+/// Whether the kernel has bytes that the other end has not acknowledged.
+pub fn on_the_way(stream: &TcpStream) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open as long as `stream` is, and TIOCOUTQ writes one int.
+    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    result == 0 && bytes > 0
 }
 
 /// Reads and writes fail once the deadline is over.

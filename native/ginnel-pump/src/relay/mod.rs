@@ -10,13 +10,14 @@
 mod connection;
 mod dial;
 mod moving;
+mod pulse;
 mod queue;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -61,6 +62,10 @@ pub struct Relay {
     target: Target,
     queue: Queue,
     stream: Mutex<Option<TcpStream>>,
+    /// How often something was read from it.
+    heard: AtomicU32,
+    /// It ended because nothing came any more.
+    silent: AtomicBool,
 }
 
 impl Relays {
@@ -211,6 +216,8 @@ impl Relay {
             target,
             queue: Queue::default(),
             stream: Mutex::new(None),
+            heard: AtomicU32::new(0),
+            silent: AtomicBool::new(false),
         })
     }
 
@@ -232,9 +239,14 @@ fn frame(to: &Key, packet: &[u8]) -> BytesMut {
 }
 
 fn preferred_frame(home: bool) -> BytesMut {
+    control_frame(&Frame::NotePreferred(home))
+}
+
+/// A frame of a few bytes.
+fn control_frame(frame: &Frame<'_>) -> BytesMut {
     let mut bytes = Vec::new();
-    Frame::NotePreferred(home)
+    frame
         .encode(&mut bytes)
-        .expect("six bytes are below every limit");
+        .expect("a few bytes are below every limit");
     BytesMut::from(&bytes[..])
 }

@@ -219,9 +219,10 @@ class Mesh(MeshParts):
         actions = self._health(HealthCode.NO_DERP_CONNECTION, None) if region == self._relays.home else []
         return self._settle([*actions, *self._forget_problem(region), *self._reroute_all(region, now)], now)
 
-    def relay_down(self, region: RegionId, why: str, now: Instant) -> list[Action]:
-        """The connection ended, or could not be made. A check follows while home is away: another may be better."""
-        self._relays.went_down(region, why, now)
+    def relay_down(self, region: RegionId, why: str, now: Instant, *, silent: bool = False) -> list[Action]:
+        """The connection ended, or could not be made; `silent`: nothing came any more. A check follows
+        while home is away: another may be better."""
+        self._relays.went_down(region, why, now, silent=silent)
         actions = [*self._forget_problem(region), *self._reroute_all(region, now)]
         if region == self._relays.home:
             self._own.home_lost(now)

@@ -148,14 +148,16 @@ class Relays:
             link.up, link.moving, link.stays, link.failures, link.again_at = True, None, 0, 0, None
             self.problems.pop(region, None)
 
-    def went_down(self, region: RegionId, why: str, now: Instant) -> None:
-        """Home is dialed again by itself, another region when something is to go there."""
+    def went_down(self, region: RegionId, why: str, now: Instant, *, silent: bool = False) -> None:
+        """Home is dialed again by itself, another region when something is to go there. A relay that fell silent would
+        be so again: the next node's turn comes first."""
         link = self._links.get(region)
         if link is None:
             return
         was_up, link.up = link.up, False
         link.last_up = now if was_up else link.last_up
         link.failures = 0 if was_up else link.failures + 1
+        link.skipped += was_up and silent
         self.problems[region] = why
         link.opened = link.moving = None
         again_at = Instant(now + self._backoff(link.failures))

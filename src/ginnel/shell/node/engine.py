@@ -360,8 +360,8 @@ def _relay_noticed(mesh: Mesh, aside: Any, now: Instant) -> list[Action]:
             return mesh.relay_wanted(RegionId(region), now)
         case ("relay-up", region, _, _):
             return mesh.relay_up(RegionId(region), now)
-        case ("relay-down", region, why):
-            return mesh.relay_down(RegionId(region), why, now)
+        case ("relay-down", region, why, silent):
+            return mesh.relay_down(RegionId(region), why, now, silent=silent)
         case ("relay-stayed", region, why):
             log.info("the connection to region %d stays where it is: %s", region, why)
             return mesh.relay_stayed(RegionId(region), now)
