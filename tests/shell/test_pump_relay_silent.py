@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.shell.derp_client import LIMIT, login
-from tests.shell.derp_mesh import Node, Region
+from tests.shell.derp_client import login
+from tests.shell.derp_mesh import Node, Region, until
 from tests.shell.test_pump_relay_moves import DISCO, REGION, Member
 
 NOTICED_WITHIN = 6.5
@@ -85,9 +85,7 @@ async def test_a_relay_that_answers_pings_is_kept_however_long_nobody_else_answe
         member.pump.relay_send(REGION, alice.key, DISCO)
         await alice.packet()
         sent = middle.sent_up
-        async with asyncio.timeout(LIMIT):
-            while relay.counters()["derp.pings"] == 0:
-                await asyncio.sleep(0.01)
+        await until(lambda: relay.counters()["derp.pings"] > 0)
         assert middle.sent_up > sent
         idle = middle.sent_up
         await member.quiet(3.5)

@@ -18,6 +18,7 @@ from ginnel.wire.tailcfg import DERPNode, encode
 from ginnel.words import NodePrivate
 from tests.shell.control.control_client import PATIENCE, Client, auth_key
 from tests.shell.control.fleet_world import eventually, fleet_server, free_port, joined, nodes_of, token_for
+from tests.shell.derp_client import login
 
 FOLLOWING: list[asyncio.Task[None]] = []
 
@@ -228,6 +229,57 @@ def follow(client: Client) -> list[dict[str, Any]]:
 
     FOLLOWING.append(asyncio.create_task(read()))
     return came
+
+
+async def test_relays_of_one_region_are_meshed_and_the_server_s_own_with_who_joins_it(tmp_path: Path) -> None:
+    async with fleet_server(tmp_path / "server") as server:
+        joining = [await token_for(server), await token_for(server), await token_for(server, region=900, code="own")]
+        async with (
+            joined(tmp_path / "a", joining[0]) as a,
+            joined(tmp_path / "b", joining[1]) as b,
+            joined(tmp_path / "beside", joining[2]) as beside,
+        ):
+            for relay in (a, b, beside):
+                await eventually(lambda r=relay: [row[1] for row in r.relay.native.mesh()] == [True], "its link")
+            await eventually(
+                lambda: server.fleet.live_now(server.fleet.book.relays[1]).mesh_links == 1, "the own one's"
+            )
+            assert (await relays(server))["900a"]["mesh_links"] == 1
+
+
+async def test_a_relay_that_is_stopped_is_drained_first_and_used_again_when_it_is_back(tmp_path: Path) -> None:
+    async with fleet_server(tmp_path / "server") as server, Client(server) as node:
+        token = await token_for(server)
+        await node.register(await auth_key(server))
+        async with joined(tmp_path / "relay", token) as relay:
+            await eventually(lambda: nodes_of(server, 901), "the relay in the map")
+            await eventually(lambda: relay.agent._orders.state == "in map", "the relay knows")
+            await eventually(lambda: str(node.key.public()) in relay.members, "the member at the relay")
+            (_, port) = relay.relay.native.addresses()["tls"][0]
+            async with login(port, relay.relay.key.raw, private=node.key.raw):
+                leaving = asyncio.create_task(relay.agent.leave(PATIENCE))
+                await eventually(lambda: is_no_home(server, 901), "no home")
+                assert not leaving.done()
+            await leaving
+            await eventually(lambda: not nodes_of(server, 901), "out of the map before it is gone")
+            assert (await relays(server))["901a"]["state"] == "drained"
+        async with joined(tmp_path / "relay", token):
+            await eventually(lambda: nodes_of(server, 901), "the relay in the map again")
+
+
+def is_no_home(server: ControlServer, number: int) -> bool:
+    region = (server.derp_map.regions or {}).get(number)
+    return region is not None and region.no_measure_no_home
+
+
+async def test_the_last_relay_is_not_drained_by_its_own_wish(tmp_path: Path) -> None:
+    async with fleet_server(tmp_path / "server", relay=False) as server:  # noqa: SIM117
+        async with joined(tmp_path / "relay", await token_for(server)) as relay:
+            await eventually(lambda: nodes_of(server, 901), "the relay in the map")
+            await eventually(lambda: relay.agent._orders.state == "in map", "the relay knows")
+            await asyncio.wait_for(relay.agent.leave(PATIENCE), PATIENCE)
+            assert nodes_of(server, 901)
+            assert any("no other relay" in line for line in relay.said)
 
 
 async def test_machines_with_a_tag_see_the_regions_of_their_view_alone(tmp_path: Path) -> None:
