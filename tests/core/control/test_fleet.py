@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ginnel.core.control.fleet import (
+from ginnel.core.control.fleet import Fleet
+from ginnel.core.control.fleet_states import (
     Drained,
     Draining,
     Failing,
-    Fleet,
     FleetRules,
     InMap,
     Moved,

@@ -60,8 +60,8 @@ async def test_a_map_that_is_known_is_not_sent_again(tmp_path: Path) -> None:
         assert await output(*ask, str(tmp_path / "map"), url) == b"200"
         assert json.loads(await asyncio.to_thread((tmp_path / "map").read_text))["Regions"]
         assert await output(*ask, str(tmp_path / "again"), url) == b"304"
-        server.fleet.extras = [DERPMap(regions={910: None})]
+        server.fleet.map.extras = [DERPMap(regions={910: None})]
         server.config.regions.pop("911")
-        server.fleet.settings.static.pop(911)
+        server.fleet.map.settings.static.pop(911)
         server.fleet.refresh()
         assert await output(*ask, str(tmp_path / "map"), url) == b"200"

@@ -1,11 +1,7 @@
 """Which relays of the fleet stand in the map: probed before they enter, out when they fail, back when they answer.
 
-Room: core, sans-IO. Results of probes go in with the time, actions come out. Entropy is an argument.
-
-    joined -> probing -> in map -> failing -> out -> (probing)
-                            |  ^                        |
-                            v  | undrain                v back after `recoveries` good probes
-                        draining -> drained          in map
+Room: core, sans-IO. Results of probes go in with the time, actions come out. Entropy is an argument. The states
+stand in fleet_states.py.
 
 Fail static: where more than half of the relays that were looked at since the first failure fail together, and at least
 two, it is this server's own network that is suspected, and nothing is taken out. The last relay is never taken out:
@@ -18,115 +14,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from ginnel.core.control.fleet_records import Kept
+from ginnel.core.control.fleet_states import (
+    Action,
+    Drained,
+    Draining,
+    Failing,
+    FleetRules,
+    InMap,
+    Moved,
+    Out,
+    Probe,
+    Probing,
+    State,
+    Suspicion,
+)
 from ginnel.words import Instant
 
 PROBING_BACKOFF = (2.0, 4.0, 8.0)  # seconds to the next look at a relay that is not in the map yet; then `interval`
 DRAINED_CHECK = 1.0  # seconds between two looks at a deadline
 NEVER = Instant(float("-inf"))
 CONFIRMED_BY = 8  # other relays that are looked at as soon as one fails
-
-
-@dataclass(frozen=True, slots=True)
-class FleetRules:
-    """Seconds between two probes of a relay that is well; failures in a row until it is out; good ones until it is
-    back; seconds from a failed probe, or a first good one, to the next."""
-
-    interval: float = 15.0
-    failures: int = 3
-    recoveries: int = 2
-    again: float = 1.0
-
-
-# --- states ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Probing:
-    """Not in the map yet. `tries`: probes that failed."""
-
-    tries: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class InMap:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Failing:
-    """In the map, but the last probes failed."""
-
-    since: Instant
-    failures: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Out:
-    """`good`: probes in a row that succeeded again."""
-
-    good: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Draining:
-    """In the map, but not for long."""
-
-    until: Instant
-    failures: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    pass
-
-
-State = Probing | InMap | Failing | Out | Draining | Drained
-NAMES: dict[type, str] = {
-    Probing: "probing",
-    InMap: "in map",
-    Failing: "failing",
-    Out: "out",
-    Draining: "draining",
-    Drained: "drained",
-}
-KEPT: dict[type, Kept] = {
-    Probing: "joined",
-    InMap: "in",
-    Failing: "in",
-    Out: "out",
-    Draining: "draining",
-    Drained: "drained",
-}
-
-
-# --- actions -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Look at this relay; tell the result by `probed`."""
-
-    relay: int
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """The relay is in another state now, or the reason for its state is another."""
-
-    relay: int
-    state: State
-    why: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Suspicion:
-    """Whether this server's own network is suspected, from now on."""
-
-    holds: bool
-    why: str = ""
-
-
-Action = Probe | Moved | Suspicion
 
 
 @dataclass(slots=True)

@@ -15,9 +15,9 @@ import msgspec
 
 from ginnel.core.control import limits
 from ginnel.core.control.derp_views import View
-from ginnel.core.control.fleet import NAMES, Draining
 from ginnel.core.control.fleet_book import TOKEN_ENTROPY
 from ginnel.core.control.fleet_records import DropRelay, FleetRegion, RelayRecord, RelayTokenRecord
+from ginnel.core.control.fleet_states import NAMES, Draining
 from ginnel.core.control.records import Audit, Row
 from ginnel.core.control.refused import Refused
 from ginnel.shell.control.fleet import RelayFleet
@@ -148,10 +148,10 @@ class RelayAdmin:
         return {**_token(token), "token": encode_relay_token(whole)}
 
     def _region_rows(self, wanted: FleetRegion) -> Sequence[Row]:
-        second = self.fleet.settings.own
-        if second is not None and wanted.id == second.region_id + 1 and wanted.id in self.fleet.settings.static:
+        second = self.fleet.map.settings.own
+        if second is not None and wanted.id == second.region_id + 1 and wanted.id in self.fleet.map.settings.static:
             raise Refused(f"region {wanted.id} is the second address of this server's own relay: choose another number")
-        return self.fleet.book.region_for(wanted, self.fleet.known_region(wanted.id))
+        return self.fleet.book.region_for(wanted, self.fleet.map.known_region(wanted.id))
 
     async def token_list(self, _: Nothing, actor: str) -> Any:  # noqa: ARG002
         return [_token(token) for token in self.fleet.book.tokens.values()]
@@ -188,7 +188,7 @@ class RelayAdmin:
 
         def decide(wall: WallTime) -> tuple[RelayRecord, list[Row]]:
             region = self._region_rows(FleetRegion(arguments.region, arguments.code, arguments.name))
-            record = self.fleet.book.add(arguments.region, node, key, wall, self.fleet.taken())
+            record = self.fleet.book.add(arguments.region, node, key, wall, self.fleet.map.taken())
             return record, [*region, record, Audit(wall, actor, "relay add", f"relay {record.name}", arguments.host)]
 
         record = await self._change(decide)
@@ -198,7 +198,7 @@ class RelayAdmin:
     async def remove(self, arguments: RemoveRelay, actor: str) -> Any:
         """Of a region, all its relays."""
         relays = self.fleet.book.named(arguments.relay)
-        if any(self.fleet.is_own(relay) for relay in relays):
+        if any(self.fleet.map.is_own(relay) for relay in relays):
             raise Refused("the server's own relay is removed by its configuration: relay.enabled = false")
         self._not_the_last(relays, arguments.force, "removed")
 
@@ -233,7 +233,7 @@ class RelayAdmin:
 
     def _not_the_last(self, relays: Sequence[RelayRecord], force: bool, done: str) -> None:
         """Clients without a relay cannot find each other; no map goes out that says so."""
-        if not force and self.fleet.leaves_none(relays):
+        if not force and self.fleet.map.leaves_none(relays):
             raise Refused(
                 f"no other relay that can be a home would be left: add one first, or say --force to have it {done}"
             )
@@ -253,14 +253,14 @@ class RelayAdmin:
 
         def decide(wall: WallTime) -> tuple[FleetRegion, list[Row]]:
             old = self.fleet.book.regions.get(arguments.region)
-            if old is None and self.fleet.known_region(arguments.region) is None:
+            if old is None and self.fleet.map.known_region(arguments.region) is None:
                 raise Refused(f"no region {arguments.region}; `ginnel relay map` shows them")
             said = {k: v for k, v in msgspec.structs.asdict(arguments).items() if k != "region" and v is not None}
             named = {k: said.pop(k) for k in ("code", "name") if k in said}
             base = old or FleetRegion(arguments.region)
             if named:
                 wanted = FleetRegion(arguments.region, named.get("code", ""), named.get("name", ""))
-                rows = self.fleet.book.region_for(wanted, self.fleet.known_region(arguments.region))
+                rows = self.fleet.book.region_for(wanted, self.fleet.map.known_region(arguments.region))
                 base = next((row for row in rows if isinstance(row, FleetRegion)), base)
             changed = replace(base, **said)
             detail = ", ".join(f"{k} {v}" for k, v in [*named.items(), *said.items()])
@@ -272,8 +272,8 @@ class RelayAdmin:
 
     async def map(self, arguments: ShowMap, actor: str) -> Any:  # noqa: ARG002
         if arguments.full:
-            return msgspec.to_builtins(self.fleet.full, str_keys=True)
-        views = self.fleet.views
+            return msgspec.to_builtins(self.fleet.map.full, str_keys=True)
+        views = self.fleet.map.views
         view = views.view_of(arguments.tags, arguments.user) if arguments.tags or arguments.user else View()
         return msgspec.to_builtins(views.seen_by(view), str_keys=True)
 
@@ -289,10 +289,10 @@ class RelayAdmin:
         fleet = self.fleet
         live, state = fleet.live_now(relay), fleet.core.state(relay.id)
         shown = relay.shown or relay.node
-        regions = fleet.full.regions or {}
+        regions = fleet.map.full.regions or {}
         region = regions.get(relay.region) or fleet.book.regions.get(relay.region)
         code = getattr(region, "region_code", None) or getattr(region, "code", "")
-        own = fleet.is_own(relay)
+        own = fleet.map.is_own(relay)
         return {
             "name": relay.name,
             "region": relay.region,

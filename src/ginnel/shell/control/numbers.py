@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ginnel.core.control.fleet import NAMES
+from ginnel.core.control.fleet_states import NAMES
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.fleet import RelayFleet
 from ginnel.shell.control.logsink import LogHost

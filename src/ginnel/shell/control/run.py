@@ -31,8 +31,10 @@ from ginnel.shell.control.admin_relays import Asked, RelayAdmin
 from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint
 from ginnel.shell.control.connection import ControlConnection
 from ginnel.shell.control.coordinator import Coordinator, Settings
-from ginnel.shell.control.fleet import RelayFleet, prober_of
+from ginnel.shell.control.fleet import RelayFleet
+from ginnel.shell.control.fleet_door import FleetDoor
 from ginnel.shell.control.fleet_extra import ExtraMaps
+from ginnel.shell.control.fleet_facts import prober_of
 from ginnel.shell.control.fleet_links import FleetMembers
 from ginnel.shell.control.fleet_settings import fleet_settings
 from ginnel.shell.control.front import KEEP_ALIVE, Doorkeeper, FrontProtocol
@@ -159,9 +161,9 @@ class ControlServer:
         try:
             self.coordinator.load()
             self.extras.load()
-            self.fleet.extras = self.extras.maps
+            self.fleet.map.extras = self.extras.maps
             await self.fleet.load()
-            self.coordinator.relays = self.fleet
+            self.coordinator.relays = FleetDoor(self.fleet)
             self.log_host = start_log_host(config.log_host, self._state / LOGS, self.coordinator)
         except (StateError, StoreUnavailable) as error:
             raise StartError(str(error)) from None
@@ -194,7 +196,7 @@ class ControlServer:
             tell(full)
 
     def _extras_changed(self) -> None:
-        self.fleet.extras = self.extras.maps
+        self.fleet.map.extras = self.extras.maps
         self.fleet.refresh()
 
     async def _keep_relay_fresh(self, relay: RelayBeside) -> None:
@@ -207,7 +209,7 @@ class ControlServer:
         if relay.tick(look=look):
             self.admin.joining = dataclasses.replace(self.admin.joining, pin=relay.pin)
             self.admin.relays.joining = dataclasses.replace(self.admin.relays.joining, pin=relay.pin)
-            self.fleet.own_changed(fleet_settings(self.config, self.fleet.settings.machine, relay))
+            self.fleet.own_changed(fleet_settings(self.config, self.fleet.map.settings.machine, relay))
 
     def look_again(self) -> None:
         """At the relay's files, because somebody says that they have changed."""
@@ -241,7 +243,7 @@ class ControlServer:
             return
         try:
             settings = checked_relay_dns(config.relay_dns, host_of(config.url), config.relay.addresses)
-            started = RelayDns(settings, self._state, lambda: self.fleet.full)
+            started = RelayDns(settings, self._state, lambda: self.fleet.map.full)
             await started.start()
         except RelayDnsError as error:
             raise StartError(str(error)) from None
