@@ -269,8 +269,15 @@ class FleetAgent:
     async def _keep_fresh(self) -> None:
         while True:
             await asyncio.sleep(TICK)
-            try:
-                if self._relay.tick(WallTime(time.time())):
-                    self._wake.set()
-            except RelayError as error:
-                self._say(str(error))
+            self._look(at_once=False)
+
+    def look(self) -> None:
+        """At the relay's files, because somebody says that they have changed."""
+        self._look(at_once=True)
+
+    def _look(self, *, at_once: bool) -> None:
+        try:
+            if self._relay.tick(WallTime(time.time()), look=at_once):
+                self._wake.set()
+        except RelayError as error:
+            self._say(str(error))
