@@ -16,8 +16,9 @@ from ginnel.core.control.login import Hold
 from ginnel.core.control.registry import Refused
 from ginnel.shell.control import connection, coordinator, front
 from ginnel.shell.control.admin import Approve, CreateKey, NodeName, Nothing
+from ginnel.shell.control.beside import StartError
 from ginnel.shell.control.front import source_of
-from ginnel.shell.control.run import ControlServer, StartError
+from ginnel.shell.control.run import ControlServer
 from ginnel.shell.control.store import StoreUnavailable
 from ginnel.wire.invite import parse_invite
 from ginnel.wire.proxyv2 import encode_preamble

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from ginnel.core.logs import limits
+from ginnel.shell.control.beside import StartError
 from ginnel.shell.control.config import ConfigError
 from ginnel.shell.control.logsink import TooManyFollowers
 from ginnel.shell.control.logsink_admin import ReadLogs, log_verbs
-from ginnel.shell.control.run import ControlServer, StartError
+from ginnel.shell.control.run import ControlServer
 from ginnel.wire.zstdframe import fold
 from ginnel.words import WallTime
 from tests.shell.control.control_client import PATIENCE, Client, auth_key, config_for, running, until

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 
 from ginnel.cli.relay import relay
 from ginnel.shell.control import run as run_module
+from ginnel.shell.control.beside import StartError
 from ginnel.shell.control.config import RegionConfig, RegionNodeConfig, read_config
-from ginnel.shell.control.run import ControlServer, StartError
+from ginnel.shell.control.run import ControlServer
 from ginnel.shell.relaydns.config import RelayDnsConfig
 from ginnel.words import NodeKey
 from tests.core.relaydns.relay_names import ZONE, derp_map, relays

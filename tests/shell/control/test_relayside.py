@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from ginnel.core.relay.identity import SelfSigned
+from ginnel.shell.control.beside import StartError
 from ginnel.shell.control.config import ConfigError, read_config
 from ginnel.shell.control.relayside import start_relay
-from ginnel.shell.control.run import ControlServer, StartError
+from ginnel.shell.control.run import ControlServer
 from ginnel.wire.invite import parse_invite
 from ginnel.words import WallTime
 from tests.shell.control.control_client import PATIENCE, Client, auth_key

@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
+from ginnel.shell.control.beside import RelayBeside, StartError
 from ginnel.shell.control.config import ServerConfig, host_of, port_of, split_endpoint
-from ginnel.shell.control.run import RelayBeside, StartError
 from ginnel.shell.relay import EmbeddedRelay
 from ginnel.shell.relay_orders import RelayOrders
 from ginnel.shell.relay_settings import LETS_ENCRYPT, AcmeSettings, RelayError, RelaySettings, listen_anywhere

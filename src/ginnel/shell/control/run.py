@@ -1,4 +1,4 @@
-"""The coordination server as one process: state, listeners, relay, signals.
+"""The coordination server as one process: its state, its listeners, its relay.
 
 Room: shell.
 """
@@ -7,27 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import fcntl
 import logging
 import os
-import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-from starlette.types import ASGIApp
-from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from ginnel.core.control.derp_views import DerpViews, Edits
-from ginnel.core.control.mapper import Surroundings
 from ginnel.core.control.records import Audit, Row, User
 from ginnel.core.control.registry import Refused
 from ginnel.shell.control.admin import Admin, AdminProtocol, CreateKey, Joining, make_admin_app
 from ginnel.shell.control.admin_relays import Asked, RelayAdmin
+from ginnel.shell.control.beside import RelayBeside, StartError, StartRelay
 from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint
 from ginnel.shell.control.connection import ControlConnection
 from ginnel.shell.control.coordinator import Coordinator, Settings
@@ -37,58 +33,24 @@ from ginnel.shell.control.fleet_extra import ExtraMaps
 from ginnel.shell.control.fleet_facts import prober_of
 from ginnel.shell.control.fleet_links import FleetMembers
 from ginnel.shell.control.fleet_settings import fleet_settings
-from ginnel.shell.control.front import KEEP_ALIVE, Doorkeeper, FrontProtocol
+from ginnel.shell.control.front import Doorkeeper, FrontProtocol
 from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
+from ginnel.shell.control.listen import take_lock, tcp_listener, unlink_stale, uvicorn_config
 from ginnel.shell.control.logsink import LOG_PATHS, LogHost
 from ginnel.shell.control.logsink_admin import log_verbs, start_log_host
 from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, LOGS, NOISE_KEY, SPLICE_SOCKET
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
+from ginnel.shell.control.surroundings import surroundings_of
 from ginnel.shell.control.web import make_app
-from ginnel.shell.descriptors import allow_descriptors
 from ginnel.shell.relaydns.config import checked as checked_relay_dns
 from ginnel.shell.relaydns.keyfile import RelayDnsError
 from ginnel.shell.relaydns.service import RelayDns
-from ginnel.shell.systemd import notify
-from ginnel.wire.relaycontrol import RelayOrder
-from ginnel.wire.tailcfg import DERPMap, DERPRegion, DNSConfig, Resolver, encode
-from ginnel.words import ChallengeKey, MachinePrivate, NodeKey, WallTime
+from ginnel.wire.tailcfg import DERPMap
+from ginnel.words import ChallengeKey, MachinePrivate, WallTime
 
 log = logging.getLogger("ginnel.control")
 FIRST_USER = "default"
-
-
-class StartError(Exception):
-    """The server cannot start; one line that says what to do."""
-
-
-class RelayBeside(Protocol):
-    """A relay that was started for this server. It hears of node keys and stands in the DERP map; `pin` is SHA-256 of
-    its certificate when no public authority vouches for it. `tick`: now and then; True when `region` is another; `look`
-    at the files even if they seem the same. `numbers`: serve its numbers there while the block lasts.
-    `retire`: end without losing who has just come."""
-
-    @property
-    def region(self) -> DERPRegion: ...
-    @property
-    def pin(self) -> bytes | None: ...
-    @property
-    def key(self) -> NodeKey: ...
-    def send(self, order: RelayOrder) -> None: ...
-    def clients(self) -> int: ...
-    def mesh_links(self) -> int: ...
-    def counters(self) -> dict[str, int]: ...
-    def add_member(self, key: NodeKey) -> None: ...
-    def remove_member(self, key: NodeKey) -> None: ...
-    def tick(self, *, look: bool = False) -> bool: ...
-    def numbers(
-        self, host: str, port: int, besides: Sequence[Callable[[], bytes]]
-    ) -> AbstractAsyncContextManager[int]: ...
-    async def retire(self) -> None: ...
-
-
-StartRelay = Callable[[ServerConfig, Path, Path], RelayBeside]
-"""(settings, state directory, splice socket) -> the relay. Raises StartError."""
 RELAY_TICK = 2.0
 
 
@@ -137,7 +99,7 @@ class ControlServer:
         await self._group.__aenter__()
         try:
             prepare_directory(self._state)
-            self._lock = _lock(self._state / LOCK)
+            self._lock = take_lock(self._state / LOCK)
             key = load_or_make_key(self._state / NOISE_KEY)
             self._store = Store(self._state / DATABASE)
         except (StateError, StoreUnavailable) as error:
@@ -315,21 +277,21 @@ class ControlServer:
 
         more = [self.log_host.route()] if self.log_host is not None else []
         app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits, more)
-        keeper = self._keeper = Doorkeeper(channel, _uvicorn(app), kept=(LOG_PATHS,) if more else ())
+        keeper = self._keeper = Doorkeeper(channel, uvicorn_config(app), kept=(LOG_PATHS,) if more else ())
         keeper.state.default_headers = [(b"connection", b"close")]
         loop = asyncio.get_running_loop()
         for endpoint in self.config.listen_plain:
-            listener = _tcp_listener(endpoint)
+            listener = tcp_listener(endpoint)
             self._servers.append(await loop.create_server(lambda: FrontProtocol(keeper), sock=listener, backlog=1024))
         if self._start_relay is not None:
             await self._unix(splice, lambda: FrontProtocol(keeper, spliced=True))
-        admin_config = _uvicorn(make_admin_app(self.admin, log_verbs(self.log_host)))
+        admin_config = uvicorn_config(make_admin_app(self.admin, log_verbs(self.log_host)))
         state = ServerState()
         await self._unix(self._state / ADMIN_SOCKET, lambda: AdminProtocol(admin_config, state, {}))
 
     async def _unix(self, path: Path, protocol: Callable[[], asyncio.Protocol]) -> None:
         """The directory is 0700, so nobody else can reach the socket between its making and the chmod."""
-        _unlink(path)
+        unlink_stale(path)
         try:
             server = await asyncio.get_running_loop().create_unix_server(protocol, str(path), backlog=1024)
             os.chmod(path, 0o600)  # noqa: PTH101
@@ -365,98 +327,3 @@ class ControlServer:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-
-async def serve(
-    config: ServerConfig, start_relay: StartRelay | None, ready: Callable[[ControlServer], Awaitable[None]]
-) -> None:
-    """Run until SIGTERM or SIGINT; SIGHUP reads policy file and certificate again. Raises StartError."""
-    allow_descriptors()
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    reload = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, reload.set)
-    async with ControlServer(config, start_relay) as server:
-        await ready(server)
-        notify("READY=1")
-        reloading = asyncio.create_task(_reload(server, reload))
-        await stop.wait()
-        notify("STOPPING=1")
-        reloading.cancel()
-
-
-async def _reload(server: ControlServer, asked: asyncio.Event) -> None:
-    while True:
-        await asked.wait()
-        asked.clear()
-        server.look_again()
-        await server.load_policy_file()
-
-
-def surroundings_of(config: ServerConfig, views: DerpViews) -> Surroundings:
-    dns = config.dns
-    resolvers = [Resolver(addr=address) for address in dns.nameservers] or None
-    dns_config = DNSConfig(
-        resolvers=resolvers if dns.override_local_dns else None,
-        fallback_resolvers=None if dns.override_local_dns else resolvers,
-        domains=[dns.base_domain, *dns.search_domains],
-        proxied=dns.magic_dns,
-    )
-    return Surroundings(dns.base_domain, host_of(config.url), encode(dns_config), b"", views)
-
-
-def _uvicorn(app: ASGIApp) -> Config:
-    config = Config(
-        app,
-        http=FrontProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE,
-        h11_max_incomplete_event_size=16 * 1024,
-    )
-    config.load()
-    return config
-
-
-def _tcp_listener(endpoint: str) -> socket.socket:
-    host, port = split_endpoint(endpoint)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise StartError(
-            f"cannot listen on {endpoint}: {error.strerror}; choose another address or stop who has it"
-        ) from None
-    listener.setblocking(False)
-    return listener
-
-
-def _unlink(path: Path) -> None:
-    """A socket left by a server that was killed; the lock says that none is alive."""
-    path.unlink(missing_ok=True)
-
-
-def _lock(path: Path) -> int:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise StartError(f"cannot use the lock {path}: {error.strerror}; remove it if no server runs") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise StartError(
-            f"another server uses {path.parent}; stop it, or choose another directory by --state"
-        ) from None
-    return descriptor
