@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from ginnel.shell.control.admin_relays import CreateToken
 from ginnel.shell.control.config import read_config
+from ginnel.shell.control.relay_arguments import CreateToken
 from ginnel.shell.control.relayside import start_relay
 from ginnel.shell.control.run import ControlServer
 from ginnel.shell.fleet_agent import AgentSettings, FleetAgent

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ginnel.core.control.refused import Refused
-from ginnel.shell.control.admin_relays import DrainRelay, MaybeName, Nothing, RelayName, RemoveRelay, TokenName
+from ginnel.shell.control.relay_arguments import DrainRelay, MaybeName, Nothing, RelayName, RemoveRelay, TokenName
 from ginnel.shell.control.run import ControlServer
 from ginnel.shell.fleet_agent import NotOfTheFleet
 from ginnel.wire.mapstream import MapDecoder

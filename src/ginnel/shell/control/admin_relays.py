@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from ginnel.core.control import limits
 from ginnel.core.control.derp_views import View
 from ginnel.core.control.fleet_book import TOKEN_ENTROPY
 from ginnel.core.control.fleet_records import DropRelay, FleetRegion, RelayRecord, RelayTokenRecord
@@ -22,94 +21,25 @@ from ginnel.core.control.records import Audit, Row
 from ginnel.core.control.refused import Refused
 from ginnel.shell.control.fleet import RelayFleet
 from ginnel.shell.control.fleet_extra import ExtraMaps
-from ginnel.shell.control.fleet_probe import Outlook
+from ginnel.shell.control.relay_answers import outlook_json, region_json, time_text, token_json
+from ginnel.shell.control.relay_arguments import (
+    AddRelay,
+    Arguments,
+    CreateToken,
+    DrainRelay,
+    EditRegion,
+    MaybeName,
+    Nothing,
+    RelayName,
+    RemoveRelay,
+    ShowMap,
+    TokenName,
+)
 from ginnel.wire.relay_token import RelayToken, encode_relay_token
-from ginnel.wire.tailcfg import DERPMap, DERPNode, stamp
+from ginnel.wire.tailcfg import DERPMap, DERPNode
 from ginnel.words import BadKey, Instant, MachineKey, NodeKey, WallTime
 
 LONGEST_TOKEN = 366 * 86400.0
-
-
-class _Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
-
-
-class Nothing(_Arguments, frozen=True):
-    pass
-
-
-class CreateToken(_Arguments, frozen=True):
-    """`expiration`: seconds from now."""
-
-    region: int
-    code: str = ""
-    name: str = ""
-    latitude: float = 0.0
-    longitude: float = 0.0
-    expiration: float = 3600.0
-
-
-class TokenName(_Arguments, frozen=True):
-    token: str
-
-
-class RelayName(_Arguments, frozen=True):
-    relay: str
-
-
-class MaybeName(_Arguments, frozen=True):
-    relay: str = ""
-
-
-class DrainRelay(_Arguments, frozen=True):
-    """`deadline`: seconds from now."""
-
-    relay: str
-    deadline: float = limits.DRAIN_TIME
-    force: bool = False
-
-
-class RemoveRelay(_Arguments, frozen=True):
-    relay: str
-    force: bool = False
-
-
-class AddRelay(_Arguments, frozen=True):
-    """A relay that does not talk to us: `derper`, say."""
-
-    host: str
-    region: int
-    code: str = ""
-    name: str = ""
-    key: str = ""
-    cert_name: str = ""
-    ipv4: str = ""
-    ipv6: str = ""
-    port: int = 0
-    stun_port: int = 0
-    can_port80: bool = False
-
-
-class EditRegion(_Arguments, frozen=True):
-    """Members that are None are unchanged. `score` 0: none."""
-
-    region: int
-    code: str | None = None
-    name: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    score: float | None = None
-    avoid: bool | None = None
-    no_home: bool | None = None
-    hidden: bool | None = None
-
-
-class ShowMap(_Arguments, frozen=True):
-    """`full`: before any editing. Else as a node with these tags, or of this user, sees it."""
-
-    full: bool = False
-    tags: list[str] = []
-    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +75,7 @@ class RelayAdmin:
 
         text, token = await self._change(decide)
         whole = RelayToken(self.joining.url, self.joining.server_key, token.expiry, text, self.joining.pin)
-        return {**_token(token), "token": encode_relay_token(whole)}
+        return {**token_json(token), "token": encode_relay_token(whole)}
 
     def _region_rows(self, wanted: FleetRegion) -> Sequence[Row]:
         second = self.fleet.map.settings.own
@@ -154,7 +84,7 @@ class RelayAdmin:
         return self.fleet.book.region_for(wanted, self.fleet.map.known_region(wanted.id))
 
     async def token_list(self, _: Nothing, actor: str) -> Any:  # noqa: ARG002
-        return [_token(token) for token in self.fleet.book.tokens.values()]
+        return [token_json(token) for token in self.fleet.book.tokens.values()]
 
     async def token_revoke(self, arguments: TokenName, actor: str) -> Any:
         def decide(wall: WallTime) -> tuple[None, list[Row]]:
@@ -243,7 +173,7 @@ class RelayAdmin:
         book = self.fleet.book
         relays = book.named(arguments.relay) if arguments.relay else sorted(book.relays.values(), key=lambda r: r.name)
         looks = await asyncio.gather(*(self.fleet.look(relay) for relay in relays))
-        return [_outlook(relay, outlook) for relay, outlook in zip(relays, looks, strict=True)]
+        return [outlook_json(relay, outlook) for relay, outlook in zip(relays, looks, strict=True)]
 
     # --- regions and the map ---------------------------------------------------------------------------------
 
@@ -268,7 +198,7 @@ class RelayAdmin:
 
         changed = await self._change(decide)
         self.fleet.refresh()
-        return _region(changed)
+        return region_json(changed)
 
     async def map(self, arguments: ShowMap, actor: str) -> Any:  # noqa: ARG002
         if arguments.full:
@@ -310,55 +240,12 @@ class RelayAdmin:
             "clients": live.clients if live.reported else None,
             "mesh_links": live.mesh_links if live.reported else None,
             "counters": live.counters,
-            "last_probe": _time(live.looked),
-            "created_at": _time(relay.created),
+            "last_probe": time_text(live.looked),
+            "created_at": time_text(relay.created),
         }
 
 
-def _token(token: RelayTokenRecord) -> dict[str, Any]:
-    return {
-        "id": token.id,
-        "prefix": token.prefix,
-        "region": token.region,
-        "used": token.used is not None,
-        "revoked": token.revoked is not None,
-        "expiration": _time(token.expiry),
-        "created_at": _time(token.created),
-    }
-
-
-def _region(region: FleetRegion) -> dict[str, Any]:
-    hidden = ("mesh_key",)
-    return {name: getattr(region, name) for name in region.__dataclass_fields__ if name not in hidden}
-
-
-def _outlook(relay: RelayRecord, outlook: Outlook) -> dict[str, Any]:
-    return {
-        "name": relay.name,
-        "host": relay.node.host_name,
-        "good": outlook.good,
-        "why": outlook.why,
-        "findings": [
-            {
-                "service": finding.service,
-                "family": finding.family,
-                "address": finding.address,
-                "port": finding.port,
-                "result": finding.result,
-                "seconds": finding.seconds,
-                "detail": finding.detail,
-            }
-            for finding in outlook.findings
-        ],
-    }
-
-
-def _time(wall: WallTime | None) -> str | None:
-    written = stamp(wall)
-    return written.isoformat(timespec="seconds").replace("+00:00", "Z") if written is not None else None
-
-
-Verb = tuple[type[_Arguments], Callable[[RelayAdmin, Any, str], Awaitable[Any]]]
+Verb = tuple[type[Arguments], Callable[[RelayAdmin, Any, str], Awaitable[Any]]]
 VERBS: dict[str, Verb] = {
     "relay.token.create": (CreateToken, RelayAdmin.token_create),
     "relay.token.list": (Nothing, RelayAdmin.token_list),
