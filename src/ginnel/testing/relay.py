@@ -112,6 +112,12 @@ class RelayNet:
         for node in self.by_key.values():
             self.cut(node, region)
 
+    def restarts(self, region: RegionId, reconnect_in: float) -> None:
+        """It asks its clients to come back."""
+        for node in self.by_key.values():
+            if region in node.open_relays:
+                node.input(node.mesh.relay_restarting, region, reconnect_in)
+
     def revive(self, region: RegionId) -> None:
         self.dead.discard(region)
 
