@@ -280,7 +280,7 @@ def test_moves_that_fail_again_and_again_end_and_the_connection_stays() -> None:
     made = at_home()
     made.restarting(HOME, 1.0, T0)
     tries, now = 0, T0
-    while (due := made.next_timeout()) is not None:
+    while tries <= MOVES_MAX and (due := made.next_timeout()) is not None:
         now = due
         tries += len(moved(made.tick(now)))
         made.stayed(HOME, now)
