@@ -11,7 +11,7 @@ from ginnel.lab.report import Check, Outcome, Pair, report
 
 NAMES = [
     "flat", "easy-easy", "hard-hard", "udp-blocked", "one-open-port", "easy-easy-20ms", "relay-killed",
-    "region-lost", "relay-drained", "official-client", "official-daemon",
+    "relay-silent", "relay-stopped", "region-lost", "relay-drained", "official-client", "official-daemon",
 ]  # fmt: skip
 
 

@@ -5,12 +5,10 @@ Room: lab.
 
 from __future__ import annotations
 
-from typing import Literal
-
 from ginnel.lab import LabError
 from ginnel.lab.kinds import KINDS, SERVER
 from ginnel.lab.report import Catalogue, Description, KindDescription, Path
-from ginnel.lab.scenario import Blocked, Expect, Member, Scenario
+from ginnel.lab.scenario import Blocked, Expect, Member, RelayEvent, Scenario
 
 ALICE, BOB = "alice", "bob"
 
@@ -20,7 +18,7 @@ def two(name: str, about: str, kinds: tuple[str, str], path: Path, watch_relay: 
     return Scenario(name, about, members, (Expect(ALICE, BOB, path),), watch_relay=watch_relay)
 
 
-def by_relay(name: str, about: str, relays: tuple[str, ...], event: Literal["killed", "lost", "drained"]) -> Scenario:
+def by_relay(name: str, about: str, relays: tuple[str, ...], event: RelayEvent) -> Scenario:
     """Two who can talk by a relay alone, and relays of the fleet in a region that is their home."""
     members = (Member(ALICE, "udp-blocked"), Member(BOB, "udp-blocked"))
     return Scenario(name, about, members, (Expect(ALICE, BOB, "relay"),), relays=relays, relay_event=event)
@@ -53,6 +51,13 @@ SCENARIOS: dict[str, Scenario] = {
             one_way=0.020,
         ),
         by_relay("relay-killed", "the first of a region's two relays is killed", ("relay1", "relay2"), "killed"),
+        by_relay(
+            "relay-silent",
+            "the machine of the first of a region's two relays vanishes, and nothing says so",
+            ("relay1", "relay2"),
+            "silent",
+        ),
+        by_relay("relay-stopped", "the first of a region's two relays is told to end", ("relay1", "relay2"), "stopped"),
         by_relay("region-lost", "the only relay of the home region is killed", ("relay1",), "lost"),
         by_relay(
             "relay-drained", "the home region is drained while a TCP stream goes through it", ("relay1",), "drained"

@@ -7,6 +7,7 @@ another region, is where they can go.
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from ginnel.lab.kinds import SERVER
 from ginnel.lab.members import Server, ginnel
 from ginnel.lab.processes import Process, until
 from ginnel.lab.talk import Note, Talk
+from ginnel.lab.topology import INTERNET
 
 if TYPE_CHECKING:
     from ginnel.lab.mesh import Mesh
@@ -31,15 +33,17 @@ JOIN_LIMIT = 30.0
 KILLED_LIMIT = 8.0
 LOST_LIMIT = 35.0
 GIVEN_UP = 60.0
+STOP_PATIENCE = 10.0
 OUT_LIMIT = 40.0
 PAYLOAD = bytes(range(256)) * 64
 
 
 class Relays:
-    """`ginnel relay run --join` on each of the scenario's relay hosts."""
+    """`ginnel relay run --join` on each of the scenario's relay hosts. `patience`: seconds that they give their clients
+    when they are told to end."""
 
-    def __init__(self, lab: Lab, server: Server, names: tuple[str, ...]) -> None:
-        self.lab, self.server, self.names = lab, server, names
+    def __init__(self, lab: Lab, server: Server, names: tuple[str, ...], patience: float = 0.0) -> None:
+        self.lab, self.server, self.names, self.patience = lab, server, names, patience
         self.processes: dict[str, Process] = {}
 
     def start(self) -> None:
@@ -48,7 +52,14 @@ class Relays:
             words = ["--region", str(RELAY_REGION), "--code", RELAY_CODE, "--name", "Lab"]
             token = self.server.ask(f"token-{name}", "relay", "token", "create", *words)
             address = self.lab.addresses[name]
-            where = ["--hostname", address, "--state", self.lab.inside_path("relay")]
+            where = [
+                "--hostname",
+                address,
+                "--state",
+                self.lab.inside_path("relay"),
+                "--drain-time",
+                str(self.patience),
+            ]
             self.processes[name] = ginnel(self.lab, name, "relay", "relay", "run", "--join", token, *where)
             until(
                 lambda number=number: self.in_map() >= number or None,  # type: ignore[misc]
@@ -87,19 +98,49 @@ def relay_event(mesh: Mesh, event: str, expect: Expect, talk: Talk, note: Note) 
 
 def killed(mesh: Mesh, expect: Expect, talk: Talk, note: Note) -> None:
     """The first relay of the region dies, another one is there."""
-    dies(mesh, talk, note, KILLED_LIMIT)
+    dies(mesh, talk, note, KILLED_LIMIT, mesh.relays.processes[mesh.relays.names[0]].kill)
     note("same-region", carried_by(mesh, expect) == RELAY_CODE, f"by {carried_by(mesh, expect)}")
+
+
+def silent(mesh: Mesh, expect: Expect, talk: Talk, note: Note) -> None:
+    """The machine of the region's first relay is gone: nothing comes from it, not even a refusal."""
+    address = mesh.lab.addresses[mesh.relays.names[0]]
+    dies(
+        mesh,
+        talk,
+        note,
+        KILLED_LIMIT,
+        lambda: mesh.lab.block(INTERNET, f"ip saddr {address} drop", f"ip daddr {address} drop"),
+    )
+    note("same-region", carried_by(mesh, expect) == RELAY_CODE, f"by {carried_by(mesh, expect)}")
+
+
+def stopped(mesh: Mesh, expect: Expect, talk: Talk, note: Note) -> None:
+    """The region's first relay ends as its operator wishes: clients go to the second one before."""
+    first = mesh.relays.processes[mesh.relays.names[0]]
+    began = time.monotonic()
+    first.popen.send_signal(signal.SIGTERM)
+    losses = 0
+    while first.ended() is None and time.monotonic() - began < GIVEN_UP:
+        losses += not talk.alive()
+        time.sleep(0.1)
+    took = time.monotonic() - began
+    note("ended", first.ended() == 0 and took <= STOP_PATIENCE + 5.0, f"{took:.1f} s; {first.last_words()[-120:]}")
+    losses += not talk.alive()
+    note("pings-meanwhile", losses <= 1, f"{losses} lost")
+    note("same-region", carried_by(mesh, expect) == RELAY_CODE, f"by {carried_by(mesh, expect)}")
+    survives(talk, note)
 
 
 def lost(mesh: Mesh, expect: Expect, talk: Talk, note: Note) -> None:
     """The only relay of the region dies."""
-    dies(mesh, talk, note, LOST_LIMIT)
+    dies(mesh, talk, note, LOST_LIMIT, mesh.relays.processes[mesh.relays.names[0]].kill)
     note("another-region", carried_by(mesh, expect) != RELAY_CODE, f"by {carried_by(mesh, expect)}")
 
 
-def dies(mesh: Mesh, talk: Talk, note: Note, limit: float) -> None:
+def dies(mesh: Mesh, talk: Talk, note: Note, limit: float, how: Callable[[], None]) -> None:
     name = mesh.relays.names[0]
-    mesh.relays.processes[name].kill()
+    how()
     began = time.monotonic()
     before = mesh.relays.in_map
     out: list[float] = []
@@ -108,7 +149,7 @@ def dies(mesh: Mesh, talk: Talk, note: Note, limit: float) -> None:
     try:
         until(lambda: talk.alive() or None, GIVEN_UP, "traffic to flow again")
         took = time.monotonic() - began
-        note("flows-again", took <= limit, f"{took:.2f} s after {name} was killed, at most {limit:g} s")
+        note("flows-again", took <= limit, f"{took:.2f} s after {name} was gone, at most {limit:g} s")
     except LabError as error:
         note("flows-again", False, str(error))
     watching.join()
@@ -149,4 +190,10 @@ def survives(talk: Talk, note: Note) -> None:
     note("stream-goes-on", took is not None, f"{len(PAYLOAD)} bytes in {took:.2f} s" if took else "it broke")
 
 
-EVENTS: dict[str, Callable[[Mesh, Expect, Talk, Note], None]] = {"killed": killed, "lost": lost, "drained": drained}
+EVENTS: dict[str, Callable[[Mesh, Expect, Talk, Note], None]] = {
+    "killed": killed,
+    "silent": silent,
+    "lost": lost,
+    "drained": drained,
+    "stopped": stopped,
+}

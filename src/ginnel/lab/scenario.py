@@ -13,6 +13,7 @@ from ginnel.lab.line import Impairment
 from ginnel.lab.report import Path
 from ginnel.lab.topology import Host, Topology
 
+RelayEvent = Literal["", "killed", "silent", "lost", "drained", "stopped"]
 Client = Literal["ginnel", "official", "official-daemon"]
 
 
@@ -59,7 +60,7 @@ class Scenario:
     restarts: bool = False
     one_way: float = 0.0
     relays: tuple[str, ...] = ()
-    relay_event: Literal["", "killed", "lost", "drained"] = ""
+    relay_event: RelayEvent = ""
 
     def topology(self) -> Topology:
         whole = network(**{member.name: member.kind for member in self.members})
