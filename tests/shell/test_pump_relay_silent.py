@@ -36,9 +36,11 @@ class Middle:
 async def between(relay: Node) -> AsyncIterator[Middle]:
     middle = Middle()
     carried: list[asyncio.Task[None]] = []
+    writers: list[asyncio.StreamWriter] = []
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         onward = await asyncio.open_connection("127.0.0.1", relay.port)
+        writers.extend([writer, onward[1]])
         carried.append(asyncio.create_task(middle.carry(reader, onward[1], up=True)))
         carried.append(asyncio.create_task(middle.carry(onward[0], writer, up=False)))
 
@@ -51,6 +53,9 @@ async def between(relay: Node) -> AsyncIterator[Middle]:
         for task in carried:
             task.cancel()
         await asyncio.gather(*carried, return_exceptions=True)
+        for each in writers:
+            each.transport.abort()
+        await asyncio.gather(*(each.wait_closed() for each in writers), return_exceptions=True)
 
 
 @pytest.fixture(name="member")

@@ -9,14 +9,18 @@ import pytest
 from click.testing import CliRunner
 
 from ginnel.cli.relay import relay
+from ginnel.core.control.derp_views import DerpViews, Edits
 from ginnel.shell.control import run as run_module
 from ginnel.shell.control.beside import StartError
 from ginnel.shell.control.config import RegionConfig, RegionNodeConfig, read_config
 from ginnel.shell.control.run import ControlServer
 from ginnel.shell.relaydns.config import RelayDnsConfig
+from ginnel.wire.relaycontrol import RelayOrder
 from ginnel.words import NodeKey
 from tests.core.relaydns.relay_names import ZONE, derp_map, relays
 from tests.shell.relaydns.dig import dig, until
+
+ELSEWHERE = "2001:db8:ffff::1"
 
 
 def server_at(state: Path, **settings: object) -> ControlServer:
@@ -72,7 +76,7 @@ async def test_a_wrong_setting_is_a_start_error(tmp_path: Path) -> None:
 async def test_a_map_that_changed_without_a_word_is_seen_by_the_rebuild(tmp_path: Path) -> None:
     async with server_at(tmp_path, rebuild=0.05) as server:
         port = server.relay_dns.ports[0] if server.relay_dns is not None else 0
-        server.derp_map = derp_map(relays(5, 4))
+        server.fleet.map.views = DerpViews(derp_map(relays(5, 4)), Edits())
 
         async def seen() -> bool:
             return len(await dig(port, "derp5-all", "A")) == 4
@@ -87,14 +91,20 @@ class _OwnRelay:
 
     def __init__(self) -> None:
         self.region = relays(900, 1)
+        self.key = NodeKey(bytes(range(32)))
 
-    def tick(self) -> bool:
-        self.region = relays(900, 2)
+    def tick(self, *, look: bool = False) -> bool:
+        (node,) = self.region.nodes or ()
+        self.region = msgspec.structs.replace(self.region, nodes=[msgspec.structs.replace(node, ipv6=ELSEWHERE)])
         return True
 
+    def clients(self) -> int:
+        return 0
+
+    def send(self, order: RelayOrder) -> None: ...
     def add_member(self, key: NodeKey) -> None: ...
     def remove_member(self, key: NodeKey) -> None: ...
-    def close(self) -> None: ...
+    async def retire(self) -> None: ...
 
 
 async def test_a_change_of_the_servers_own_relay_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +114,6 @@ async def test_a_change_of_the_servers_own_relay_is_published(tmp_path: Path, mo
         port = server.relay_dns.ports[0] if server.relay_dns is not None else 0
 
         async def seen() -> bool:
-            return len(await dig(port, "derp900-all", "AAAA")) == 2
+            return await dig(port, "derp900-all", "AAAA") == [ELSEWHERE]
 
         await until(seen)

@@ -17,6 +17,7 @@ from ginnel.shell.control.run import ControlServer
 from ginnel.wire.invite import parse_invite
 from ginnel.words import WallTime
 from tests.shell.control.control_client import PATIENCE, Client, auth_key
+from tests.shell.control.fleet_world import eventually
 
 ANY = ("127.0.0.1:0",)
 
@@ -92,7 +93,7 @@ async def test_a_new_certificate_in_the_given_files_reaches_clients_map_and_invi
         write(bytes(range(64)))
         server.look_again()
         _, shown = await ask(bound(server, "tls"), b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert server.derp_map.regions != before
+        await eventually(lambda: server.derp_map.regions != before, "the map with another pin")
         region = (server.derp_map.regions or {})[900]
         assert region is not None
         assert (region.nodes or [])[0].cert_name == "sha256-raw:" + shown.hex()
