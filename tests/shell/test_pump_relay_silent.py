@@ -12,7 +12,7 @@ from tests.shell.derp_client import login
 from tests.shell.derp_mesh import Node, Region, until
 from tests.shell.test_pump_relay_moves import DISCO, REGION, Member
 
-NOTICED_WITHIN = 6.5
+NOTICED_WITHIN = 5.5
 """Seconds; 8 are allowed until packets flow again."""
 
 

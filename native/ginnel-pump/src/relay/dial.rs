@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// For connecting, TLS and login together.
 pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The connection is dead when nothing of what was sent is acknowledged for so long: its machine is gone.
-const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(4);
 /// Unsent bytes that the kernel may hold: more would only wait there, out of reach of the queue's drop-oldest.
 const NOT_SENT_MAX: u32 = 128 * 1024;
 
