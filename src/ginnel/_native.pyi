@@ -23,7 +23,8 @@ PumpAside = (
     | tuple[Literal["unsendable"], Address | SideAddress, int]  # UDP destination, errno
     | tuple[Literal["relay-wanted"], int]  # a packet waits for a region that is not connected; at most 1 a second
     | tuple[Literal["relay-up"], int, bytes, Address]  # region, the relay's key, its address
-    | tuple[Literal["relay-down"], int, str]  # region, why in one line
+    | tuple[Literal["relay-down"], int, str, bool]  # region, why in one line, whether it just fell silent
+    | tuple[Literal["relay-stayed"], int, str]  # region, why `relay_move` failed; the old connection carries on
     | tuple[Literal["relay-gone"], int, bytes, int]  # region, peer's node key, reason
     | tuple[Literal["relay-health"], int, str]  # region, problem or ""
     | tuple[Literal["relay-restarting"], int, int, int]  # region, reconnect in ms, try for ms
@@ -101,6 +102,10 @@ class Pump:
         """Dial one relay in its own thread, addresses in order, 1.5 s each. `verify` is `name:<host>`,
         `sha256-raw:<hex>` or `insecure`. An open connection of the region is kept if the arguments are the same."""
 
+    def relay_move(self, region: int, server_name: str, addresses: Sequence[Address], verify: str) -> None:
+        """Dial like `relay_open`, even with the same arguments, while the region's connection carries on: the new one
+        takes over when it is logged in ("relay-up"). If it fails, the old one stays ("relay-stayed")."""
+
     def relay_close(self, region: int) -> None:
         """Close the region's connection; no "relay-down" follows. One that ends otherwise is not dialled again here."""
 
@@ -121,6 +126,9 @@ class Pump:
     def close(self) -> None:
         """Stop the threads, remove the TUN device. Calling it twice does nothing."""
 
+MeshPeer = tuple[str, Sequence[str], int, str]
+"""Another relay of the region: host, IP addresses (none: the host is looked up), port, CertName of the DERP map."""
+
 @final
 class Relay:
     """The front door: TLS with DERP and the splice, port 80, STUN."""
@@ -140,20 +148,47 @@ class Relay:
         handshake_timeout: float = 10.0,
         write_timeout: float = 2.0,
         limits: Mapping[str, float] = ...,
+        inherited: Sequence[int] = ...,
+        ask_before_login: bool = False,
     ) -> Relay:
         """Bind and serve. `certificate`: PEM chain, leaf first, the relay's `derpkey` certificate last.
         `tls`, `http`, `stun`: "ip:port" to listen on (port 0: any). `splice`: unix socket of the server behind.
         The timeouts, in seconds: for TLS with the request's head and again for the login; for a client that takes
         no byte. `limits`, all optional: `connections` in all, `per_prefix` from one IPv4 address or IPv6 /64, of these
         `half_open_per_prefix` before a request or login, `limit_loopback` (1: prefixes of loopback too), `receive_rate`
-        and `receive_burst` in bytes a second and bytes from one client (0: no limit), `stun_rate` in answers a second
-        to one prefix (0: no limit), `keep_alive` in seconds of silence.
+        and `receive_burst` in bytes a second and bytes from one client (0: no limit), `total_rate` and `total_burst`
+        from all clients together, `stun_rate` in answers a second to one prefix (0: no limit), `keep_alive` in seconds
+        of silence, `park_fighters` (0: of two logins with one key the last to speak receives, however often that
+        changes), `mesh_retry` and `mesh_write` in seconds: until another relay is dialled again, that it may take no
+        packet. `inherited`: descriptors of sockets that are
+        bound already; those of the addresses above are used, as copies. `ask_before_login`: a member still waits
+        for `answer`, and is refused if there is none within the handshake timeout.
         Raises OSError (a port is taken), ValueError (bad PEM or key, an unknown or impossible limit)."""
 
     def addresses(self) -> dict[str, list[Address]]:
         """What was bound, by "tls", "http", "stun"."""
 
     def set_certificate(self, certificate: bytes, certificate_key: bytes) -> None: ...
+    def set_challenge(self, name: str, certificate: bytes, certificate_key: bytes) -> None:
+        """What a handshake for that name gets if it offers ALPN `acme-tls/1` and nothing else, PEM (RFC 8737)."""
+
+    def clear_challenges(self) -> None: ...
+    def set_http_challenges(self, tokens: Mapping[str, str]) -> None:
+        """Token -> text, at `/.well-known/acme-challenge/` of plain HTTP; replaces those before."""
+
+    def questions_fileno(self) -> int:
+        """Readable while there are questions; closed with the relay."""
+
+    def take_questions(self) -> list[tuple[int, bytes, str]]:
+        """(number, node key, source IP) of logins that wait; each is told once."""
+
+    def answer(self, number: int, allow: bool) -> None: ...
+    def stop_listening(self) -> None:
+        """Take no more TCP connections; those that are there go on."""
+
+    def half_open(self) -> int:
+        """Connections that have not yet said what they want."""
+
     def set_members(self, keys: Sequence[bytes]) -> None:
         """Replace the set of node keys that may log in when `members_only`; others' connections are closed."""
 
@@ -161,6 +196,30 @@ class Relay:
     def remove_member(self, key: bytes) -> None: ...
     def set_bootstrap_dns(self, body: bytes) -> None:
         """The JSON that `/bootstrap-dns` answers: name -> list of IP addresses."""
+
+    def set_mesh(self, key: bytes | None, peers: Sequence[MeshPeer]) -> None:
+        """Be one of the region's relays. Who logs in with this key, 32 random bytes, is another one, and `peers` are
+        kept connected; this relay itself may be among them. Other peers' links end, and with another key all do, both
+        ways. None: be alone. Raises ValueError."""
+
+    def mesh(self) -> list[tuple[str, bool, int, str]]:
+        """(host, connected, clients there, why not connected) of each peer but this relay itself."""
+
+    def set_health(self, text: str) -> None:
+        """Tell every client of a problem, also those that come later; "": it is over. Cut at 1024 bytes."""
+
+    def drain(self, reconnect_in: float, try_for: float) -> None:
+        """Take no new logins but of relays, and tell every client to reconnect, in seconds. Connections stay."""
+
+    def undrain(self) -> None: ...
+    def close_clients(self, over: float = 0.0) -> None:
+        """Close the clients' connections, spread over so many seconds; returns at once. The mesh stays."""
+
+    def client_count(self) -> int:
+        """Logins of clients; other relays don't count."""
+
+    def set_rates(self, client: tuple[int, int] | None, total: tuple[int, int] | None) -> None:
+        """(bytes a second, bytes at once) that each client and all together may send, from now on; None: no limit."""
 
     def clients(self) -> list[tuple[bytes, Address, int, int]]:
         """(node key, source, bytes in, bytes out) of each login."""

@@ -8,18 +8,33 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
+
+from ginnel.core.relay.identity import SelfSigned, read_leaf
+from ginnel.words import WallTime
 
 COMMAND = [sys.executable, "-c", "from ginnel.cli.main import main; main()", "relay", "run"]
 LOCAL = ["--hostname", "127.0.0.1", "--listen", "127.0.0.1:0", "--http", "none", "--stun", "127.0.0.1:0"]
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+@contextmanager
+def start(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Ended however the test ends."""
     source = str(Path(__file__).parents[2] / "src")
     environment = {**os.environ, "PYTHONPATH": source}
-    return subprocess.Popen(
-        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
+    command = [*COMMAND, *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_it_prints_its_map_entry_and_ends_when_told(tmp_path: Path) -> None:
@@ -53,3 +68,61 @@ def test_a_members_file_that_is_none_stops_the_start(tmp_path: Path) -> None:
         _, error = process.communicate(timeout=20)
     assert process.returncode == 1
     assert error == f"ginnel relay: {members}: expected one nodekey: and 64 hex digits in each line\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--acme-url", "https://a/"], "add --acme"),
+        (["--acme", "--cert", "a", "--key", "b"], "leave out --cert and --key"),
+        (["--acme"], "--acme needs a name that the authority can reach, not 127.0.0.1: give --domain NAME"),
+        (["--verify-fail-open"], "need --verify-url URL"),
+        (["--verify-url", "relay.example"], "expected --verify-url as https://host/path, got 'relay.example'"),
+        (["--metrics", "here:9"], "expected --metrics as PORT or IP:PORT, got 'here:9'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_contradicts_itself_is_said_before_anything_is_served(
+    tmp_path: Path, arguments: list[str], why: str
+) -> None:
+    with start(*LOCAL, "--state", str(tmp_path), *arguments) as process:
+        out, error = process.communicate(timeout=20)
+    assert process.returncode in {1, 2}
+    assert why in error
+    assert out == ""
+
+
+def test_a_changed_certificate_is_announced_and_numbers_are_on_the_admin_side(tmp_path: Path) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+
+    def write(entropy: bytes) -> str:
+        made = SelfSigned.make("127.0.0.1", entropy, WallTime(1_800_000_000.0))
+        chain.write_bytes(made.certificate)
+        key.write_bytes(made.key)
+        return read_leaf(made.certificate).pin
+
+    first = write(bytes(64))
+    given = ["--cert", str(chain), "--key", str(key), "--metrics", "0"]
+    with start(*LOCAL, "--state", str(tmp_path / "state"), *given, "--json") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        url = process.stderr.readline().split()[3]
+        assert first in process.stdout.readline()
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            assert b"ginnel_relay_door_accepted_total" in answer.read()
+        second = write(bytes(range(64)))
+        assert second in process.stdout.readline()  # within two looks, without a signal
+        third = write(bytes(range(1, 65)))
+        process.send_signal(signal.SIGHUP)
+        assert third in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+@pytest.mark.parametrize("module", ["ginnel.cli.relay", "ginnel.shell.relay"])
+def test_what_is_slow_to_import_is_imported_when_it_is_used(module: str) -> None:
+    slow = "('acme', 'requests', 'prometheus_client', 'starlette')"
+    code = f"import sys, {module}; print([name for name in {slow} if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -18,7 +18,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ginnel.shell.relay import EmbeddedRelay, RelaySettings
+from ginnel.shell.relay import EmbeddedRelay
+from ginnel.shell.relay_settings import RelaySettings
 from ginnel.words import WallTime
 
 LIMIT = 60.0

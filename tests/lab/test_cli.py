@@ -10,8 +10,8 @@ from ginnel.lab import instance, matrix, official_client
 from ginnel.lab.report import Check, Outcome, Pair, report
 
 NAMES = [
-    "flat", "easy-easy", "hard-hard", "udp-blocked", "one-open-port", "easy-easy-20ms", "official-client",
-    "official-daemon",
+    "flat", "easy-easy", "hard-hard", "udp-blocked", "one-open-port", "easy-easy-20ms", "relay-killed",
+    "relay-silent", "relay-stopped", "region-lost", "relay-drained", "official-client", "official-daemon",
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.shell.derp_mesh import Region, region
 from tests.shell.relays import Serve, relays
 
 
@@ -13,3 +14,9 @@ from tests.shell.relays import Serve, relays
 def _serve() -> Iterator[Serve]:
     with relays() as serve:
         yield serve
+
+
+@pytest.fixture(name="start")
+def _start() -> Iterator[Region]:
+    with region() as start:
+        yield start

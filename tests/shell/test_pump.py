@@ -601,7 +601,7 @@ def test_a_certificate_that_is_not_the_right_one_ends_the_dial(
     a, _, between = far
     with inside(a.space):
         between.open_from(a, A_DIALS, verify, region=3)
-    kind, region, reason = a.wait_for_kind("relay-down")
+    kind, region, reason, _ = a.wait_for_kind("relay-down")
     assert (kind, region) == ("relay-down", 3)
     assert why in reason
 
@@ -635,6 +635,26 @@ def test_a_relay_that_ends_the_connection_is_told(relayed: tuple[str, str, Door]
             a.wait_for_kind("relay-up")
             club.relay.remove_member(a.key)
             assert a.wait_for_kind("relay-down")[1] == 7
+
+
+def test_a_relay_whose_machine_is_gone_is_given_up_in_time(relayed: tuple[str, str, Door]) -> None:
+    """Nothing tells of it: its packets are dropped in both directions."""
+    third = f"gp-r{RUN}-hole"
+    with hosts(third), node(relayed[0], 1) as a:
+        wire((relayed[0], "eth8", ("203.0.113.1/24",)), (third, "eth0", ("203.0.113.9/24",)))
+        with door(third) as gone:
+            with inside(a.space):
+                gone.open_from(a, "203.0.113.9", region=8)
+            a.wait_for_kind("relay-up")
+            run(
+                *within(
+                    third, "nft", "table inet hole { chain in { type filter hook input priority 0; policy drop; }; }"
+                )
+            )
+            begun = time.monotonic()
+            a.pump.relay_send(8, bytes(32), DISCO)
+            assert a.wait_for_kind("relay-down")[3] is True
+            assert time.monotonic() - begun < 5.5
 
 
 def join(a: Node, b: Node) -> tuple[str, str]:

@@ -15,7 +15,8 @@ import pytest
 from nacl.public import PrivateKey
 
 from ginnel.core.relay.identity import SelfSigned
-from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings, connection_limits, receive_limits
+from ginnel.shell.relay import EmbeddedRelay
+from ginnel.shell.relay_settings import RelayError, RelaySettings, connection_limits, receive_limits
 from ginnel.words import NodeKey, WallTime
 from tests.shell.derp_client import (
     LIMIT,
@@ -523,15 +524,49 @@ def test_given_files_are_reloaded_and_broken_ones_leave_the_old_in_use(tmp_path:
     try:
         before = relay.leaf.pin
         write(2)
+        assert not relay.tick(NOW)  # somebody may be writing still
         assert relay.tick(NOW)
         assert relay.leaf.pin != before
+        assert not relay.tick(NOW)
         chain.write_text("nonsense")
+        assert not relay.tick(NOW)
         with pytest.raises(RelayError, match="expected a PEM certificate chain"):
             relay.tick(NOW)
+        assert not relay.tick(NOW)  # said once
         write(3)
         key.write_bytes(SelfSigned.make("relay.example", ENTROPY, NOW).key)
         with pytest.raises(RelayError, match="goes on with the old one"):
-            relay.tick(NOW)
+            relay.tick(NOW, look=True)
+        made = SelfSigned.make("relay.example", ENTROPY, WallTime(NOW - 4000 * 86400))
+        chain.write_bytes(made.certificate)
+        with pytest.raises(RelayError, match=r"has ended on 20\d\d-\d\d-\d\d; the relay goes on with the old one"):
+            relay.tick(NOW, look=True)
+    finally:
+        relay.close()
+
+
+async def test_a_new_certificate_is_for_new_connections_and_old_ones_stay(tmp_path: Path) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+
+    def write(entropy: bytes) -> SelfSigned:
+        made = SelfSigned.make("127.0.0.1", entropy, NOW)
+        chain.write_bytes(made.certificate)
+        key.write_bytes(made.key)
+        return made
+
+    write(ENTROPY)
+    given = settings(tmp_path / "state", certificate=chain, certificate_key=key, members_only=False)
+    relay = EmbeddedRelay.start(given, NOW)
+    try:
+        at = relay.native.addresses()["tls"][0][1]
+        async with login(at, relay.key.raw) as alice, login(at, relay.key.raw) as bob:
+            fresh = write(bytes(64))
+            assert relay.tick(NOW, look=True)
+            async with connect(at, tls=tls_context()) as raw:
+                der = raw.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            assert ssl.DER_cert_to_PEM_cert(der).split() == fresh.certificate.decode().split()
+            await alice.send_packet(bob, b"still here")
+            assert await bob.packet() == (alice.key, b"still here")
     finally:
         relay.close()
 

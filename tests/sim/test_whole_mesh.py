@@ -7,10 +7,11 @@ from statistics import median, quantiles
 
 import pytest
 
-from ginnel.core.node.actions import PingAnswered
+from ginnel.core.node.actions import Action, PingAnswered
 from ginnel.testing.mesh import SimMesh
 from ginnel.testing.nat import EASY, EASY_ADDRESS, FULL_CONE, HARD, UDP_BLOCKED, NatKind
 from ginnel.testing.oracle_search import SEARCHES_WITHIN
+from ginnel.words import Instant, RegionId
 
 SETTLED = 2.0  # seconds from the start until every node has a home and has told control its endpoints
 
@@ -257,6 +258,29 @@ def test_nodes_move_to_another_region_when_the_relay_of_their_home_dies() -> Non
     before = mesh.nodes["a"].delivered["b"]
     mesh.clock.run(5.0)
     assert mesh.nodes["a"].delivered["b"] - before > 30
+
+
+def test_a_relay_that_restarts_is_connected_to_anew_and_no_packet_is_lost() -> None:
+    mesh = SimMesh(1)
+    for name in ("a", "b"):
+        mesh.node(name, UDP_BLOCKED)
+    mesh.clock.run(SETTLED)
+    talk = mesh.talk("a", "b")
+    mesh.clock.run(5.0)
+    home = mesh.nodes["a"].mesh.status(mesh.clock.now).home
+    came_up: list[RegionId] = []
+    went_up = mesh.nodes["a"].mesh.relay_up
+
+    def noted(region: RegionId, now: Instant) -> list[Action]:
+        came_up.append(region)
+        return went_up(region, now)
+
+    mesh.nodes["a"].mesh.relay_up = noted  # type: ignore[method-assign]
+    before = talk.asked - talk.answered
+    mesh.region_restarts(home)
+    mesh.clock.run(5.0)
+    assert came_up == [home]
+    assert talk.asked - talk.answered <= before
 
 
 def test_peers_with_different_homes_meet() -> None:

@@ -1,8 +1,10 @@
 //! A node's side of one connection: bytes in, events and bytes to send out.
 
+use crate::event::next_open_event;
 use crate::login::{ClientInfo, Secret, ServerInfo};
 use crate::{
-    DerpError, Frame, Inbox, Key, MAX_FRAME_SIZE, NONCE_SIZE, RawFrame, Rule, kind, put_header,
+    DerpError, Event, Frame, Inbox, Key, MAX_FRAME_SIZE, NONCE_SIZE, RawFrame, Rule, kind,
+    put_header,
 };
 
 const MAX_HEAD_SIZE: usize = 8 << 10;
@@ -23,45 +25,6 @@ pub struct Config {
     pub fast_start: Option<Key>,
     /// What to say of ourselves.
     pub info: ClientInfo,
-}
-
-/// What a relay told us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// The login is through: packets may be sent.
-    Ready {
-        /// The relay's key.
-        server: Key,
-        /// Its limits.
-        info: ServerInfo,
-    },
-    /// A packet from a peer.
-    Received {
-        /// Whom the relay names as its source.
-        from: &'a Key,
-        /// The packet.
-        packet: &'a [u8],
-    },
-    /// A peer is not, or no longer, on this relay.
-    PeerGone {
-        /// Who.
-        peer: &'a Key,
-        /// 0 disconnected, 1 not here.
-        reason: u8,
-    },
-    /// Words about a problem; empty when it is over.
-    Health(&'a str),
-    /// The relay restarts; milliseconds.
-    Restarting {
-        /// Wait this long.
-        reconnect_in: u32,
-        /// Then try for this long.
-        try_for: u32,
-    },
-    /// A sign of life: KeepAlive or Ping, the answer to which is written already.
-    Alive,
-    /// The answer to our ping.
-    Pong([u8; 8]),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,37 +215,4 @@ fn server_key(frame: RawFrame<'_>, promised: Option<Key>) -> Result<Key, DerpErr
         Some(promised) if promised != *key => Err(DerpError::WrongServerKey),
         _ => Ok(*key),
     }
-}
-
-fn next_open_event<'a>(
-    inbox: &'a mut Inbox,
-    malformed: &mut u64,
-    out: &mut Vec<u8>,
-) -> Result<Option<Event<'a>>, DerpError> {
-    let Some(frame) = inbox.next_frame()? else {
-        return Ok(None);
-    };
-    let event = match Frame::decode(frame.kind, frame.body) {
-        Ok(Frame::RecvPacket { from, packet }) => Event::Received { from, packet },
-        Ok(Frame::PeerGone { peer, reason }) => Event::PeerGone { peer, reason },
-        Ok(Frame::Pong(echo)) => Event::Pong(echo),
-        Ok(Frame::Health(problem)) => Event::Health(problem),
-        Ok(Frame::Restarting {
-            reconnect_in,
-            try_for,
-        }) => Event::Restarting {
-            reconnect_in,
-            try_for,
-        },
-        Ok(Frame::Ping(echo)) => {
-            Frame::Pong(echo).encode(out)?;
-            Event::Alive
-        }
-        Ok(_) => Event::Alive,
-        Err(_) => {
-            *malformed += 1;
-            Event::Alive
-        }
-    };
-    Ok(Some(event))
 }

@@ -1,6 +1,6 @@
-//! Frames: a header of five bytes and a body (tailscale: derp/derp.go).
+//! Frames: a header of five bytes and a body (tailscale: derp/derp.go). `parse` reads them.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::{DerpError, HEADER_SIZE, Key, MAX_PACKET_SIZE};
 
@@ -119,56 +119,6 @@ pub enum Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Read a frame's body. Bytes behind the last known field are the future's and are ignored.
-    pub fn decode(kind: u8, body: &'a [u8]) -> Result<Self, DerpError> {
-        let short = DerpError::BadLength {
-            kind,
-            size: body.len(),
-        };
-        Self::read(kind, body)?.ok_or(short)
-    }
-
-    fn read(kind: u8, body: &'a [u8]) -> Result<Option<Self>, DerpError> {
-        Ok(match kind {
-            kind::SERVER_KEY => read_server_key(body)?.map(Frame::ServerKey),
-            kind::CLIENT_INFO => body
-                .split_first_chunk()
-                .map(|(key, sealed)| Frame::ClientInfo { key, sealed }),
-            kind::SERVER_INFO => Some(Frame::ServerInfo { sealed: body }),
-            kind::SEND_PACKET => {
-                read_packet(kind, body)?.map(|(to, packet)| Frame::SendPacket { to, packet })
-            }
-            kind::RECV_PACKET => {
-                read_packet(kind, body)?.map(|(from, packet)| Frame::RecvPacket { from, packet })
-            }
-            kind::KEEP_ALIVE => Some(Frame::KeepAlive),
-            kind::NOTE_PREFERRED if body.len() == 1 => Some(Frame::NotePreferred(body[0] != 0)),
-            kind::NOTE_PREFERRED => None,
-            kind::PEER_GONE => body
-                .split_first_chunk()
-                .map(|(peer, rest)| Frame::PeerGone {
-                    peer,
-                    reason: rest.first().copied().unwrap_or(0),
-                }),
-            kind::PEER_PRESENT => read_peer_present(body),
-            kind::FORWARD_PACKET => read_forward(body)?,
-            kind::WATCH_CONNS => Some(Frame::WatchConns),
-            kind::CLOSE_PEER => body
-                .split_first_chunk()
-                .map(|(peer, _)| Frame::ClosePeer(peer)),
-            kind::PING => body.first_chunk().map(|echo| Frame::Ping(*echo)),
-            kind::PONG => body.first_chunk().map(|echo| Frame::Pong(*echo)),
-            kind::HEALTH => Some(Frame::Health(std::str::from_utf8(body).map_err(|_| {
-                DerpError::Malformed {
-                    kind,
-                    why: "expected UTF-8",
-                }
-            })?)),
-            kind::RESTARTING => read_restarting(body),
-            _ => Some(Frame::Unknown { kind, body }),
-        })
-    }
-
     /// Append the frame. Errors when its packet is above 64 KiB or it can't have a u32 length; `out` is as before then.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), DerpError> {
         match *self {
@@ -241,6 +191,17 @@ pub fn packet_header(kind: u8, peer: &Key, packet_size: usize) -> [u8; HEADER_SI
     head
 }
 
+/// What stands before the packet in a ForwardPacket frame. `packet_size` is at most MAX_PACKET_SIZE.
+pub fn forward_header(from: &Key, to: &Key, packet_size: usize) -> [u8; HEADER_SIZE + 64] {
+    debug_assert!(packet_size <= MAX_PACKET_SIZE);
+    let mut head = [0; HEADER_SIZE + 64];
+    head[0] = kind::FORWARD_PACKET;
+    head[1..5].copy_from_slice(&((packet_size + 64) as u32).to_be_bytes());
+    head[5..37].copy_from_slice(from);
+    head[37..].copy_from_slice(to);
+    head
+}
+
 fn put(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) -> Result<(), DerpError> {
     let size: usize = parts.iter().map(|part| part.len()).sum();
     let too_long = DerpError::TooLong {
@@ -253,7 +214,7 @@ fn put(out: &mut Vec<u8>, kind: u8, parts: &[&[u8]]) -> Result<(), DerpError> {
     Ok(())
 }
 
-fn within_packet_limit(kind: u8, packet: &[u8]) -> Result<(), DerpError> {
+pub(crate) fn within_packet_limit(kind: u8, packet: &[u8]) -> Result<(), DerpError> {
     if packet.len() <= MAX_PACKET_SIZE {
         return Ok(());
     }
@@ -262,60 +223,6 @@ fn within_packet_limit(kind: u8, packet: &[u8]) -> Result<(), DerpError> {
         size: packet.len(),
         limit: MAX_PACKET_SIZE,
     })
-}
-
-fn read_server_key(body: &[u8]) -> Result<Option<&Key>, DerpError> {
-    let Some((magic, rest)) = body.split_first_chunk::<8>() else {
-        return Ok(None);
-    };
-    if *magic != MAGIC {
-        return Err(DerpError::Malformed {
-            kind: kind::SERVER_KEY,
-            why: "expected the DERP magic",
-        });
-    }
-    Ok(rest.first_chunk())
-}
-
-fn read_packet(kind: u8, body: &[u8]) -> Result<Option<(&Key, &[u8])>, DerpError> {
-    let Some((key, packet)) = body.split_first_chunk() else {
-        return Ok(None);
-    };
-    within_packet_limit(kind, packet)?;
-    Ok(Some((key, packet)))
-}
-
-fn read_forward(body: &[u8]) -> Result<Option<Frame<'_>>, DerpError> {
-    let Some((from, rest)) = body.split_first_chunk() else {
-        return Ok(None);
-    };
-    Ok(
-        read_packet(kind::FORWARD_PACKET, rest)?.map(|(to, packet)| Frame::ForwardPacket {
-            from,
-            to,
-            packet,
-        }),
-    )
-}
-
-fn read_peer_present(body: &[u8]) -> Option<Frame<'_>> {
-    let (peer, rest) = body.split_first_chunk()?;
-    let address = rest.first_chunk().and_then(read_address);
-    Some(Frame::PeerPresent {
-        peer,
-        address,
-        flags: rest.get(18).copied().unwrap_or(0),
-    })
-}
-
-fn read_address(bytes: &[u8; 18]) -> Option<SocketAddr> {
-    let (ip, port) = bytes.split_first_chunk::<16>()?;
-    let ip = Ipv6Addr::from(*ip);
-    if ip.is_unspecified() {
-        return None;
-    }
-    let ip = ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4);
-    Some(SocketAddr::new(ip, u16::from_be_bytes([port[0], port[1]])))
 }
 
 fn address_bytes(address: Option<SocketAddr>) -> [u8; 18] {
@@ -329,13 +236,4 @@ fn address_bytes(address: Option<SocketAddr>) -> [u8; 18] {
         bytes[16..].copy_from_slice(&address.port().to_be_bytes());
     }
     bytes
-}
-
-fn read_restarting(body: &[u8]) -> Option<Frame<'_>> {
-    let (reconnect_in, rest) = body.split_first_chunk()?;
-    let try_for = rest.first_chunk()?;
-    Some(Frame::Restarting {
-        reconnect_in: u32::from_be_bytes(*reconnect_in),
-        try_for: u32::from_be_bytes(*try_for),
-    })
 }

@@ -15,15 +15,18 @@
 mod certificate;
 mod client;
 mod error;
+mod event;
 mod frame;
 mod inbox;
 mod login;
+mod parse;
 mod server;
 
 pub use certificate::server_key_in_certificate;
-pub use client::{Client, Config, Event};
+pub use client::{Client, Config};
 pub use error::DerpError;
-pub use frame::{Frame, is_disco, kind, packet_header, put_header, put_packet};
+pub use event::Event;
+pub use frame::{Frame, forward_header, is_disco, kind, packet_header, put_header, put_packet};
 pub use inbox::{Inbox, RawFrame, Rule};
 pub use login::{ClientInfo, Secret, ServerInfo};
 pub use server::{

@@ -345,11 +345,34 @@ impl Pump {
         addresses: &[(String, u16)],
         verify: &str,
     ) -> Result<(), PumpError> {
+        let target = self.relay_target(region, server_name, addresses, verify)?;
+        Ok(self.shared.relays.open(&self.shared, region, target)?)
+    }
+
+    /// See `relay::Relays::move_to`.
+    pub fn relay_move(
+        &self,
+        region: u32,
+        server_name: &str,
+        addresses: &[(String, u16)],
+        verify: &str,
+    ) -> Result<(), PumpError> {
+        let target = self.relay_target(region, server_name, addresses, verify)?;
+        Ok(self.shared.relays.move_to(&self.shared, region, target)?)
+    }
+
+    fn relay_target(
+        &self,
+        region: u32,
+        server_name: &str,
+        addresses: &[(String, u16)],
+        verify: &str,
+    ) -> Result<Target, PumpError> {
         self.check_running()?;
         if region == 0 {
             return Err(PumpError::Value("region 0 stands for none".to_owned()));
         }
-        let target = Target {
+        Ok(Target {
             server_name: server_name.to_owned(),
             addresses: addresses
                 .iter()
@@ -357,8 +380,7 @@ impl Pump {
                 .collect::<Result<_, _>>()?,
             verify: Verify::parse(verify)
                 .ok_or_else(|| PumpError::Value(format!("{verify:?} is no way to verify")))?,
-        };
-        Ok(self.shared.relays.open(&self.shared, region, target)?)
+        })
     }
 
     /// Close one relay's connection.

@@ -166,6 +166,18 @@ impl Pump {
             .map_err(raise)
     }
 
+    fn relay_move(
+        &self,
+        py: Python<'_>,
+        region: u32,
+        server_name: &str,
+        addresses: Vec<(String, u16)>,
+        verify: &str,
+    ) -> PyResult<()> {
+        py.detach(|| self.0.relay_move(region, server_name, &addresses, verify))
+            .map_err(raise)
+    }
+
     fn relay_close(&self, py: Python<'_>, region: u32) {
         py.detach(|| self.0.relay_close(region));
     }
@@ -263,7 +275,10 @@ fn tuple(py: Python<'_>, aside: Aside) -> PyResult<Bound<'_, PyTuple>> {
         Aside::RelayUp(region, key, at) => {
             ("relay-up", region, bytes(&key), address(at)).into_pyobject(py)
         }
-        Aside::RelayDown(region, why) => ("relay-down", region, why).into_pyobject(py),
+        Aside::RelayDown(region, why, silent) => {
+            ("relay-down", region, why, silent).into_pyobject(py)
+        }
+        Aside::RelayStayed(region, why) => ("relay-stayed", region, why).into_pyobject(py),
         Aside::RelayGone(region, key, reason) => {
             ("relay-gone", region, bytes(&key), reason).into_pyobject(py)
         }

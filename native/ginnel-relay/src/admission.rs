@@ -18,6 +18,7 @@ struct Place {
 #[derive(Debug, Default)]
 struct Table {
     open: usize,
+    half_open: usize,
     places: HashMap<Prefix, Place>,
 }
 
@@ -60,6 +61,7 @@ impl Admission {
             row.half_open += 1;
         }
         table.open += 1;
+        table.half_open += 1;
         Some(Permit {
             admission: self.clone(),
             place,
@@ -68,11 +70,19 @@ impl Admission {
     }
 }
 
+impl Admission {
+    /// Connections that have not yet said what they want.
+    pub(crate) fn half_open(&self) -> usize {
+        self.table.lock().half_open
+    }
+}
+
 impl Permit {
     /// The connection has said what it wants.
     pub(crate) fn settle(&mut self) {
         if std::mem::take(&mut self.half_open) {
             let mut table = self.admission.table.lock();
+            table.half_open -= 1;
             if let Some(row) = self.place.and_then(|place| table.places.get_mut(&place)) {
                 row.half_open -= 1;
             }

@@ -1,13 +1,13 @@
 //! What a relay is started with, and its limits.
 
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ginnel_derp::Secret;
 
 /// What a relay is started with. It holds a private key, and so never prints.
-#[derive(Clone)]
 pub struct Config {
     /// The DERP key.
     pub secret: Secret,
@@ -25,6 +25,10 @@ pub struct Config {
     pub splice: Option<PathBuf>,
     /// Only keys of the table may log in.
     pub members_only: bool,
+    /// Each login waits for an answer, besides being a member.
+    pub ask_before_login: bool,
+    /// Sockets that who started this process has bound; those of the addresses above are used.
+    pub inherited: Vec<OwnedFd>,
     /// Shards.
     pub threads: usize,
     /// Bounds of everything.
@@ -50,6 +54,14 @@ pub struct Limits {
     pub limit_loopback: bool,
     /// How fast one client may send; None: as fast as it can.
     pub receive: Option<Rate>,
+    /// How fast all clients together may send; None: as fast as they can.
+    pub receive_total: Option<Rate>,
+    /// Connections with one key that keep taking the packets from each other get none for a while.
+    pub park_fighters: bool,
+    /// Another relay of the region is dialled again after so long, more or less a fifth.
+    pub mesh_retry: Duration,
+    /// Another relay of the region that takes no packet for so long is closed (tailscale: derp/derpserver).
+    pub mesh_write: Duration,
     /// STUN answers a second to one prefix, and as many at once; 0: no limit.
     pub stun_rate: u32,
 }
@@ -74,6 +86,10 @@ impl Default for Limits {
             half_open_per_prefix: 512,
             limit_loopback: false,
             receive: None,
+            receive_total: None,
+            park_fighters: true,
+            mesh_retry: Duration::from_secs(5),
+            mesh_write: Duration::from_secs(5),
             stun_rate: 1000,
         }
     }
@@ -89,6 +105,10 @@ pub(crate) const READ_SIZE: usize = 64 << 10;
 pub(crate) const QUEUE_DEPTH: usize = 32;
 /// Bytes of such a queue, for packets larger than usual.
 pub(crate) const QUEUE_SIZE: usize = 256 << 10;
+/// Bytes of packets that wait for another relay of the region: 10 ms at 0.8 Gbit/s.
+pub(crate) const LINK_SIZE: usize = 1 << 20;
+/// Bytes of disco messages that wait for it.
+pub(crate) const LINK_DISCO_SIZE: usize = 64 << 10;
 /// Bytes of pongs and notes that wait for such a client.
 pub(crate) const CONTROL_SIZE: usize = 4 << 10;
 /// Peers that a client is remembered to have sent to, so that they learn when it leaves.

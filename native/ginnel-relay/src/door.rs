@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::admission::Permit;
+use crate::certificates::ACME_TLS;
 use crate::derp;
 use crate::http::{self, Head, Want, read_head};
 use crate::relay::Shared;
@@ -25,24 +26,42 @@ pub(crate) struct Ends {
 
 /// A connection of a TLS listener.
 pub(crate) async fn serve_tls(shared: Arc<Shared>, tcp: TcpStream, ends: Ends, mut permit: Permit) {
-    let config = shared.tls_config();
+    let config = shared.front.certificates.served();
     let opening = async {
         let mut stream = Stream::accept(tcp, config)
             .await
             .inspect_err(|_| shared.counters.handshake_failed.one())?;
+        if stream.tls.alpn() == Some(ACME_TLS) {
+            // The handshake was all that the authority wanted.
+            shared.counters.acme_proof.one();
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let head = read_request(&mut stream).await?;
         io::Result::Ok((stream, head))
     };
     let Ok(opened) = timeout(shared.limits.handshake, opening).await else {
         return shared.counters.handshake_late.one();
     };
-    let Ok((stream, head)) = opened else { return };
+    let Ok((mut stream, head)) = opened else {
+        return;
+    };
     match head {
         Head::Whole {
             size,
-            want: Want::Derp { fast_start },
+            want: Want::Derp { fast_start, ideal },
         } => {
-            serve_derp(shared, stream, size, fast_start, ends, permit).await;
+            stream.plain.drain(..size);
+            let answer = (!fast_start).then(|| upgrade_response(&shared.public));
+            let upgrade = (Upgrade::Plain(answer), ideal);
+            serve_derp(shared, stream, upgrade, ends, permit).await;
+        }
+        Head::Whole {
+            size,
+            want: Want::Websocket { answer, ideal },
+        } => {
+            stream.plain.drain(..size);
+            let upgrade = (Upgrade::Websocket(answer), ideal);
+            serve_derp(shared, stream, upgrade, ends, permit).await;
         }
         Head::Whole {
             want: Want::Elsewhere { otherwise },
@@ -55,7 +74,11 @@ pub(crate) async fn serve_tls(shared: Arc<Shared>, tcp: TcpStream, ends: Ends, m
             }
         }
         Head::Whole {
-            want: Want::Answer(text),
+            want:
+                Want::Answer(text)
+                | Want::AcmeToken {
+                    otherwise: text, ..
+                },
             ..
         } => finish(&shared, stream, &text).await,
         Head::Whole {
@@ -67,6 +90,10 @@ pub(crate) async fn serve_tls(shared: Arc<Shared>, tcp: TcpStream, ends: Ends, m
         }
         Head::Refused(text) => {
             shared.counters.bad_request.one();
+            finish(&shared, stream, &text).await;
+        }
+        Head::Ambiguous(text) => {
+            shared.counters.ambiguous_request.one();
             finish(&shared, stream, &text).await;
         }
         Head::Partial => {}
@@ -117,8 +144,19 @@ pub(crate) async fn serve_http(
             }),
             _,
         ) => text,
+        (
+            Ok(Head::Whole {
+                want: Want::AcmeToken { token, otherwise },
+                ..
+            }),
+            _,
+        ) => acme_proof(&shared, &token).unwrap_or(otherwise),
         (Ok(Head::Refused(text)), _) => {
             shared.counters.bad_request.one();
+            text
+        }
+        (Ok(Head::Ambiguous(text)), _) => {
+            shared.counters.ambiguous_request.one();
             text
         }
         _ => return,
@@ -185,33 +223,68 @@ fn no_server(shared: &Shared) -> String {
     )
 }
 
+/// What stands between TLS and DERP.
+enum Upgrade {
+    /// Nothing, behind this answer if the client waits for one.
+    Plain(Option<String>),
+    /// Messages, behind this answer.
+    Websocket(String),
+}
+
 async fn serve_derp(
     shared: Arc<Shared>,
     mut stream: Stream,
-    head_size: usize,
-    fast_start: bool,
+    (upgrade, ideal): (Upgrade, bool),
     ends: Ends,
     mut permit: Permit,
 ) {
-    let mut hello = Vec::new();
-    if fast_start {
-        shared.counters.fast_start.one();
-    } else {
-        hello.extend_from_slice(upgrade_response(&shared.public).as_bytes());
-    }
-    put_server_key(&mut hello, &shared.public);
-    stream.plain.drain(..head_size);
     let login = async {
-        stream.write_all(&hello).await?;
-        derp::log_in(&shared, &mut stream).await
+        greet(&shared, &mut stream, upgrade).await?;
+        derp::log_in(&shared, &mut stream, ideal).await
     };
-    match timeout(shared.limits.handshake, login).await {
-        Err(_) => shared.counters.handshake_late.one(),
-        Ok(Err(_)) => shared.counters.login_failed.one(),
-        Ok(Ok(newcomer)) => {
+    let newcomer = match timeout(shared.limits.handshake, login).await {
+        Err(_) => return shared.counters.handshake_late.one(),
+        Ok(Err(_)) => return shared.counters.login_failed.one(),
+        Ok(Ok(newcomer)) => newcomer,
+    };
+    let asking = async {
+        // Who has shown the region's own key is a relay of it: nobody else has a say.
+        newcomer.mesh_key.is_some()
+            || shared
+                .front
+                .verifier
+                .admits(&newcomer.key, ends.source.ip())
+                .await
+    };
+    match timeout(shared.limits.handshake, asking).await {
+        Err(_) => shared.counters.verify_late.one(),
+        Ok(false) => shared.counters.not_verified.one(),
+        Ok(true) => {
             permit.settle();
             // A task of its own: this one's memory, which opening needed, is free while the login lasts.
             tokio::spawn(derp::serve(shared, stream, newcomer, ends, permit));
         }
     }
+}
+
+async fn greet(shared: &Shared, stream: &mut Stream, upgrade: Upgrade) -> io::Result<()> {
+    let mut hello = Vec::new();
+    match upgrade {
+        Upgrade::Plain(Some(answer)) => hello.extend_from_slice(answer.as_bytes()),
+        Upgrade::Plain(None) => shared.counters.fast_start.one(),
+        Upgrade::Websocket(answer) => {
+            shared.counters.websocket.one();
+            stream.write_all(answer.as_bytes()).await?;
+            stream.speak_websocket().await?;
+        }
+    }
+    put_server_key(&mut hello, &shared.public);
+    stream.write_all(&hello).await
+}
+
+/// What an authority is told about the token.
+fn acme_proof(shared: &Shared, token: &str) -> Option<String> {
+    let proof = shared.front.http_challenges.read().get(token).cloned()?;
+    shared.counters.acme_proof.one();
+    Some(http::answer("200 OK", "", &proof, false))
 }

@@ -1,18 +1,30 @@
 //! The head of a request and what is answered here (tailscale: cmd/derper/derper.go, derp/derpserver/handler.go).
 //! Pure: bytes in, a decision out.
 
+mod answer;
+mod strict;
+
+use tungstenite::handshake::derive_accept_key;
+
 use crate::config::{MAX_FIELDS, MAX_HEAD_SIZE};
 
-const NO_CACHE: &str =
-    "Cache-Control: no-cache, no-store, must-revalidate, no-transform, max-age=0\r\n";
+pub(crate) use answer::{answer, bootstrap_dns};
+use answer::{generate_204, to_https};
+use strict::ambiguity;
+
 const UPGRADE_REQUIRED: &str = "DERP requires connection upgrade\n";
+const ACME_PATH: &str = "/.well-known/acme-challenge/";
 const ROBOTS: &str = "User-agent: *\nDisallow: /\n";
 
 /// What a request wants from the relay itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Want {
-    /// Bytes behind the head belong to DERP.
-    Derp { fast_start: bool },
+    /// Bytes behind the head belong to DERP. `ideal`: the client did not want another relay of the region.
+    Derp { fast_start: bool, ideal: bool },
+    /// DERP inside websocket messages, behind this answer.
+    Websocket { answer: String, ideal: bool },
+    /// The proof that an ACME authority asks for; `otherwise` where there is none.
+    AcmeToken { token: String, otherwise: String },
     /// This answer, then close.
     Answer(String),
     /// The names' addresses, then close.
@@ -31,6 +43,8 @@ pub(crate) enum Head {
     },
     /// This answer, then close.
     Refused(String),
+    /// The same, for a request that can be understood in two ways.
+    Ambiguous(String),
 }
 
 /// Read a head that came in by TLS (`tls`) or on port 80.
@@ -40,44 +54,18 @@ pub(crate) fn read_head(bytes: &[u8], tls: bool) -> Head {
     let too_large = || Head::Refused(answer("431 Request Header Fields Too Large", "", "", false));
     match request.parse(bytes) {
         Ok(httparse::Status::Complete(size)) if size > MAX_HEAD_SIZE => too_large(),
-        Ok(httparse::Status::Complete(size)) => Head::Whole {
-            size,
-            want: want(&request, tls),
+        Ok(httparse::Status::Complete(size)) => match ambiguity(&bytes[..size], &request) {
+            Some(why) => Head::Ambiguous(answer("400 Bad Request", "", &format!("{why}\n"), false)),
+            None => Head::Whole {
+                size,
+                want: want(&request, tls),
+            },
         },
         Ok(httparse::Status::Partial) if bytes.len() >= MAX_HEAD_SIZE => too_large(),
         Ok(httparse::Status::Partial) => Head::Partial,
         Err(httparse::Error::TooManyHeaders) => too_large(),
         Err(_) => Head::Refused(answer("400 Bad Request", "", "", false)),
     }
-}
-
-/// A whole response that ends the connection.
-pub(crate) fn answer(status: &str, fields: &str, body: &str, head_only: bool) -> String {
-    let kind = if body.is_empty() {
-        ""
-    } else {
-        "Content-Type: text/plain; charset=utf-8\r\n"
-    };
-    response(status, &format!("{fields}{kind}"), body, head_only)
-}
-
-/// The answer of `/bootstrap-dns`.
-pub(crate) fn bootstrap_dns(json: &str, head_only: bool) -> String {
-    response(
-        "200 OK",
-        "Content-Type: application/json\r\n",
-        json,
-        head_only,
-    )
-}
-
-fn response(status: &str, fields: &str, body: &str, head_only: bool) -> String {
-    let length = match status.starts_with("204") {
-        true => String::new(),
-        false => format!("Content-Length: {}\r\n", body.len()),
-    };
-    let body = if head_only { "" } else { body };
-    format!("HTTP/1.1 {status}\r\n{fields}{length}Connection: close\r\n\r\n{body}")
 }
 
 type Request<'h, 'b> = httparse::Request<'h, 'b>;
@@ -90,6 +78,10 @@ fn want(request: &Request<'_, '_>, tls: bool) -> Want {
     let head_only = method == "HEAD";
     match path {
         "/generate_204" if reading => Want::Answer(generate_204(request)),
+        _ if !tls && reading && path.starts_with(ACME_PATH) => Want::AcmeToken {
+            token: path[ACME_PATH.len()..].to_owned(),
+            otherwise: to_https(request, target, reading, head_only),
+        },
         _ if !tls => Want::Elsewhere {
             otherwise: to_https(request, target, reading, head_only),
         },
@@ -115,9 +107,13 @@ fn want(request: &Request<'_, '_>, tls: bool) -> Want {
 }
 
 fn derp(request: &Request<'_, '_>, method: &str) -> Want {
-    let upgrade =
-        field(request, "upgrade").is_some_and(|token| token.eq_ignore_ascii_case(b"derp"));
-    if method != "GET" || !upgrade {
+    let asked = field(request, "upgrade").unwrap_or_default();
+    let by_websocket = asked.eq_ignore_ascii_case(b"websocket");
+    if method == "GET" && by_websocket && lists(request, "sec-websocket-protocol", "derp") {
+        return websocket(request);
+    }
+    // Clients of old asked for a websocket and spoke DERP all the same.
+    if method != "GET" || !(by_websocket || asked.eq_ignore_ascii_case(b"derp")) {
         return Want::Answer(answer(
             "426 Upgrade Required",
             "Upgrade: DERP\r\n",
@@ -127,47 +123,46 @@ fn derp(request: &Request<'_, '_>, method: &str) -> Want {
     }
     Want::Derp {
         fast_start: field(request, "derp-fast-start") == Some(b"1"),
+        ideal: ideal(request),
     }
 }
 
-/// The answer's one variable part is the challenge, and only if it can't be mistaken for anything else.
-fn generate_204(request: &Request<'_, '_>) -> String {
-    let challenge = field(request, "x-tailscale-challenge")
-        .filter(|text| !text.is_empty() && text.len() <= 64 && text.iter().all(|&byte| plain(byte)))
-        .map(String::from_utf8_lossy);
-    let echo = challenge.map_or_else(String::new, |text| {
-        format!("X-Tailscale-Response: response {text}\r\n")
-    });
-    answer("204 No Content", &format!("{NO_CACHE}{echo}"), "", false)
-}
-
-fn plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b".:_-".contains(&byte)
-}
-
-fn to_https(request: &Request<'_, '_>, target: &str, reading: bool, head_only: bool) -> String {
-    let host = field(request, "host")
-        .and_then(|host| std::str::from_utf8(host).ok())
-        .and_then(without_port);
-    match host {
-        Some(host) if reading && target.starts_with('/') => answer(
-            "302 Found",
-            &format!("Location: https://{host}{target}\r\n"),
-            "",
-            head_only,
-        ),
-        _ => answer("400 Bad Request", "", "Use HTTPS\n", head_only),
-    }
-}
-
-fn without_port(host: &str) -> Option<&str> {
-    let end = match host.rfind(']') {
-        Some(bracket) => bracket + 1,
-        None => host.find(':').unwrap_or(host.len()),
+/// No extension is taken up, so nothing is ever compressed. Any Origin may come: a login proves a key, not a cookie.
+fn websocket(request: &Request<'_, '_>) -> Want {
+    let key = field(request, "sec-websocket-key").filter(|key| key.len() == 24);
+    let version = field(request, "sec-websocket-version") == Some(b"13");
+    let upgrade = request.version == Some(1) && lists(request, "connection", "upgrade");
+    let (Some(key), true, true) = (key, version, upgrade) else {
+        let fields = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+        return Want::Answer(answer(
+            "426 Upgrade Required",
+            fields,
+            "expected a websocket of version 13\n",
+            false,
+        ));
     };
-    let name = &host[..end];
-    let sound = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
-    (!name.is_empty() && name.len() <= 255 && name.bytes().all(sound)).then_some(name)
+    let accept = derive_accept_key(key);
+    Want::Websocket {
+        answer: format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: derp\r\n\r\n"
+        ),
+        ideal: ideal(request),
+    }
+}
+
+fn ideal(request: &Request<'_, '_>) -> bool {
+    field(request, "ideal-node").is_none_or(<[u8]>::is_empty)
+}
+
+/// Whether the word stands in the field, which is a list, and may stand there in several lines.
+fn lists(request: &Request<'_, '_>, name: &str, word: &str) -> bool {
+    let lines = request
+        .headers
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case(name));
+    let mut words = lines.flat_map(|field| field.value.split(|&byte| byte == b','));
+    words.any(|found| found.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// The field's value if it stands there exactly once: two values are a trick or a mistake.
@@ -182,6 +177,7 @@ fn field<'b>(request: &Request<'_, 'b>, name: &str) -> Option<&'b [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use super::answer::NO_CACHE;
     use super::*;
     use proptest::prelude::*;
 
@@ -197,7 +193,11 @@ mod tests {
 
     fn answered(head: &str, tls: bool) -> String {
         match wanted(head, tls) {
-            Want::Answer(text) | Want::Elsewhere { otherwise: text } => text,
+            Want::Answer(text)
+            | Want::Elsewhere { otherwise: text }
+            | Want::AcmeToken {
+                otherwise: text, ..
+            } => text,
             other => panic!("{other:?}"),
         }
     }
@@ -206,10 +206,22 @@ mod tests {
     fn the_upgrade_token_is_read_in_any_case() {
         for token in ["DERP", "derp", "Derp"] {
             let head = format!("GET /derp HTTP/1.1\r\nHost: a\r\nUpgrade: {token}\r\n\r\n");
-            assert_eq!(wanted(&head, true), Want::Derp { fast_start: false });
+            assert_eq!(
+                wanted(&head, true),
+                Want::Derp {
+                    fast_start: false,
+                    ideal: true
+                }
+            );
         }
         let fast = "GET /derp HTTP/1.1\r\nUpgrade: DERP\r\nDerp-Fast-Start: 1\r\n\r\n";
-        assert_eq!(wanted(fast, true), Want::Derp { fast_start: true });
+        assert_eq!(
+            wanted(fast, true),
+            Want::Derp {
+                fast_start: true,
+                ideal: true
+            }
+        );
     }
 
     #[test]
@@ -330,6 +342,105 @@ mod tests {
             assert_eq!(read_head(&head.as_bytes()[..cut], true), Head::Partial);
         }
         assert!(answered(head, true).ends_with(ROBOTS));
+    }
+
+    const WEBSOCKET: &str = "GET /derp HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+    #[test]
+    fn a_websocket_of_subprotocol_derp_is_agreed_to() {
+        let head = format!(
+            "{WEBSOCKET}Sec-WebSocket-Protocol: chat, derp\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
+        );
+        let Want::Websocket { answer, .. } = wanted(&head, true) else {
+            panic!("no websocket");
+        };
+        assert!(answer.contains("\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")); // RFC 6455 §1.3
+        assert!(
+            answer.contains("\r\nSec-WebSocket-Protocol: derp\r\n")
+                && !answer.contains("Extensions")
+        );
+    }
+
+    #[test]
+    fn a_websocket_without_the_subprotocol_is_plain_derp_and_a_half_one_is_refused() {
+        assert_eq!(
+            wanted(&format!("{WEBSOCKET}\r\n"), true),
+            Want::Derp {
+                fast_start: false,
+                ideal: true
+            }
+        );
+        let whole = format!("{WEBSOCKET}Sec-WebSocket-Protocol: derp\r\n\r\n");
+        for (from, to) in [
+            ("13", "12"),
+            ("Key", "Lock"),
+            ("HTTP/1.1", "HTTP/1.0"),
+            ("keep-alive, Upgrade", "close"),
+        ] {
+            let text = answered(&whole.replacen(from, to, 1), true);
+            assert!(
+                text.starts_with("HTTP/1.1 426 ") && text.contains("Sec-WebSocket-Version: 13"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_authority_s_question_is_known_on_port_80_alone() {
+        let head = "GET /.well-known/acme-challenge/abc-_1?x HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert!(matches!(wanted(head, false), Want::AcmeToken { token, .. } if token == "abc-_1"));
+        assert!(matches!(wanted(head, true), Want::Elsewhere { .. }));
+    }
+
+    #[test]
+    fn what_can_be_understood_in_two_ways_is_refused() {
+        for head in [
+            "GET / HTTP/1.1\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\n\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+            "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET b:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 5, 5\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: +5\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 0x5\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: \r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 9999999999999999999\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: \x0bchunked\r\n\r\n",
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nX: a\r\n Transfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nX: a\r\n\tb\r\n\r\n",
+            "POST / HTTP/1.1\r\nX: a\rContent-Length: 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nX: a\0b\r\n\r\n",
+            "GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+        ] {
+            for tls in [true, false] {
+                let found = read_head(head.as_bytes(), tls);
+                assert!(
+                    matches!(&found, Head::Ambiguous(text) | Head::Refused(text) if text.contains(" 400 ")),
+                    "{head:?}: {found:?}"
+                );
+            }
+        }
+        for head in [
+            "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n",
+            "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+        ] {
+            assert!(
+                matches!(read_head(head.as_bytes(), true), Head::Whole { .. }),
+                "{head:?}"
+            );
+        }
     }
 
     proptest! {

@@ -1,34 +1,31 @@
 //! The relay as a whole: listeners, shards, tables.
 
-use std::collections::HashSet;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ginnel_derp::{Key, Secret};
 use parking_lot::{Mutex, RwLock};
-use rustls::ServerConfig;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::TcpStream;
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::admission::Admission;
-use crate::config::{Config, Limits, RelayError};
+use crate::config::{Config, Limits, Rate, RelayError};
 use crate::counters::Counters;
 use crate::derp::Registry;
-use crate::door::{self, Ends};
+use crate::front::Front;
+use crate::listen::{addresses, listen_all};
+use crate::mesh::{Mesh, MeshKey, MeshPeer, MeshRow};
+use crate::notices::Notices;
+use crate::rates::Rates;
+use crate::shards::{Door, start_shards};
 use crate::stun::StunServer;
-use crate::tls::server_config;
-
-const BACKLOG: i32 = 1024;
-/// tailscale: cmd/derper/derper.go.
-const KEEP_ALIVE: Duration = Duration::from_secs(600);
-const USER_TIMEOUT: Duration = Duration::from_secs(15);
+use crate::verify::Question;
 
 /// What every connection's task looks into.
 pub(crate) struct Shared {
@@ -37,16 +34,15 @@ pub(crate) struct Shared {
     pub(crate) splice: Option<PathBuf>,
     pub(crate) limits: Limits,
     pub(crate) registry: Registry,
+    pub(crate) mesh: Mesh,
+    pub(crate) notices: Notices,
+    pub(crate) rates: Rates,
     pub(crate) counters: Counters,
     pub(crate) bootstrap_dns: RwLock<Arc<str>>,
-    tls: RwLock<Arc<ServerConfig>>,
-    admission: Arc<Admission>,
-}
-
-impl Shared {
-    pub(crate) fn tls_config(&self) -> Arc<ServerConfig> {
-        self.tls.read().clone()
-    }
+    pub(crate) front: Front,
+    /// True once no more connections are taken.
+    pub(crate) unheard: watch::Sender<bool>,
+    pub(crate) admission: Arc<Admission>,
 }
 
 /// One login: node key, source, bytes in, bytes out.
@@ -65,32 +61,36 @@ struct Running {
     stop: watch::Sender<bool>,
     shards: Vec<JoinHandle<()>>,
     stun: Option<StunServer>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Door {
-    Tls,
-    Http,
+    runtime: Handle,
 }
 
 impl Relay {
     /// Bind everything, then serve. Nothing stays bound after an error.
     pub fn start(config: Config) -> Result<Self, RelayError> {
-        let tls_config = server_config(&config.certificate, &config.certificate_key)?;
-        let tls = listen_all("tls", &config.tls)?;
-        let http = listen_all("http", &config.http)?;
+        let front = Front::new(&config)?;
+        let mut inherited = config.inherited;
+        let tls = listen_all("tls", &config.tls, &mut inherited)?;
+        let http = listen_all("http", &config.http, &mut inherited)?;
         let shared = Arc::new(Shared {
             public: config.secret.public(),
             secret: config.secret,
             splice: config.splice,
-            registry: Registry::new(config.members_only),
+            registry: Registry::new(config.members_only, config.limits.park_fighters),
+            mesh: Mesh::default(),
+            notices: Notices::default(),
+            rates: Rates::new(
+                config.limits.receive,
+                config.limits.receive_total,
+                Instant::now(),
+            ),
             counters: Counters::default(),
             bootstrap_dns: RwLock::new("{}".into()),
-            tls: RwLock::new(tls_config),
+            front,
+            unheard: watch::Sender::new(false),
             admission: Arc::new(Admission::new(config.limits.clone())),
             limits: config.limits,
         });
-        let stun = StunServer::start(&config.stun, shared.clone())?;
+        let stun = StunServer::start(&config.stun, shared.clone(), &mut inherited)?;
         let relay = Self {
             shared,
             tls: addresses(&tls)?,
@@ -103,13 +103,18 @@ impl Relay {
             .map(|l| (Door::Tls, l))
             .chain(http.into_iter().map(|l| (Door::Http, l)));
         let (stop, stopped) = watch::channel(false);
-        let shards = start_shards(
+        let (shards, runtime) = start_shards(
             &relay.shared,
             config.threads.max(1),
             doors.collect(),
             &stopped,
         )?;
-        *relay.running.lock() = Some(Running { stop, shards, stun });
+        *relay.running.lock() = Some(Running {
+            stop,
+            shards,
+            stun,
+            runtime,
+        });
         Ok(relay)
     }
 
@@ -130,8 +135,53 @@ impl Relay {
 
     /// For connections from now on.
     pub fn set_certificate(&self, certificate: &[u8], key: &[u8]) -> Result<(), RelayError> {
-        *self.shared.tls.write() = server_config(certificate, key)?;
-        Ok(())
+        self.shared.front.certificates.set(certificate, key)
+    }
+
+    /// Prove `name` to an ACME authority that asks by `acme-tls/1`.
+    pub fn set_challenge(
+        &self,
+        name: &str,
+        certificate: &[u8],
+        key: &[u8],
+    ) -> Result<(), RelayError> {
+        let certificates = &self.shared.front.certificates;
+        certificates.set_challenge(name, certificate, key)
+    }
+
+    /// Prove no name any more.
+    pub fn clear_challenges(&self) -> Result<(), RelayError> {
+        self.shared.front.certificates.clear_challenges()
+    }
+
+    /// What port 80 answers to an ACME authority, by token.
+    pub fn set_http_challenges(&self, tokens: HashMap<String, String>) {
+        *self.shared.front.http_challenges.write() = Arc::new(tokens);
+    }
+
+    /// Readable while there are questions; it lives as long as the relay.
+    pub fn questions_fileno(&self) -> RawFd {
+        self.shared.front.verifier.fileno()
+    }
+
+    /// Logins that wait, each told once.
+    pub fn take_questions(&self) -> Vec<Question> {
+        self.shared.front.verifier.take_questions()
+    }
+
+    /// Whether the login of that number goes on.
+    pub fn answer(&self, number: u64, allow: bool) {
+        self.shared.front.verifier.answer(number, allow);
+    }
+
+    /// Take no more connections. Those that are there go on; those that come wait for whoever else has the socket.
+    pub fn stop_listening(&self) {
+        self.shared.unheard.send_replace(true);
+    }
+
+    /// Connections that have not yet said what they want.
+    pub fn half_open(&self) -> usize {
+        self.shared.admission.half_open()
     }
 
     /// Replace the members; other logins are closed.
@@ -152,6 +202,53 @@ impl Relay {
     /// What `/bootstrap-dns` answers.
     pub fn set_bootstrap_dns(&self, json: &str) {
         *self.shared.bootstrap_dns.write() = json.into();
+    }
+
+    /// Be one of the region's relays: who shows this key is another one, and these are dialled. None: be alone. A peer
+    /// that turns out to be this relay is let be.
+    pub fn set_mesh(&self, key: Option<MeshKey>, peers: Vec<MeshPeer>) {
+        if let Some(running) = &*self.running.lock() {
+            Mesh::set(&self.shared, &running.runtime, key, peers);
+        }
+    }
+
+    /// The links to the region's other relays.
+    pub fn mesh(&self) -> Vec<MeshRow> {
+        self.shared.mesh.rows()
+    }
+
+    /// Tell every client, also later ones, of a problem; with an empty text, that it is over.
+    pub fn set_health(&self, text: &str) {
+        self.shared.notices.set_health(&self.shared, text);
+    }
+
+    /// Take no logins any more and tell every client to reconnect; milliseconds. Connections stay.
+    pub fn drain(&self, reconnect_in: u32, try_for: u32) {
+        let shared = &self.shared;
+        shared.notices.drain(shared, reconnect_in, try_for);
+    }
+
+    /// Take logins again.
+    pub fn undrain(&self) {
+        self.shared.notices.undrain();
+    }
+
+    /// Close every client's connection, not the region's other relays', spread over this time.
+    pub fn close_clients(&self, over: Duration) {
+        if let Some(running) = &*self.running.lock() {
+            let clients = self.shared.registry.all();
+            running.runtime.spawn(close_all(clients, over));
+        }
+    }
+
+    /// Logins of clients.
+    pub fn client_count(&self) -> u64 {
+        self.shared.counters.clients.get()
+    }
+
+    /// How fast clients may send, each and all together. It holds for those that are here too.
+    pub fn set_rates(&self, each: Option<Rate>, total: Option<Rate>) {
+        self.shared.rates.set(each, total);
     }
 
     /// Who is logged in.
@@ -178,6 +275,7 @@ impl Relay {
         let Some(running) = self.running.lock().take() else {
             return;
         };
+        self.shared.mesh.close();
         running.stop.send_replace(true);
         drop(running.stun);
         for shard in running.shards {
@@ -193,132 +291,14 @@ impl Drop for Relay {
     }
 }
 
-fn listen_all(
-    what: &'static str,
-    addresses: &[SocketAddr],
-) -> Result<Vec<TcpListener>, RelayError> {
-    addresses
-        .iter()
-        .map(|&address| {
-            let both = takes_both(address, addresses);
-            listen(address, both).map_err(|source| RelayError::Listen {
-                what,
-                address,
-                source,
-            })
-        })
-        .collect()
-}
-
-/// `[::]` takes IPv4 as well, so that one address is enough for a host with both; unless `0.0.0.0` is asked for too.
-pub(crate) fn takes_both(address: SocketAddr, all: &[SocketAddr]) -> bool {
-    let same_in_v4 = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
-    address.is_ipv6() && address.ip().is_unspecified() && !all.iter().any(same_in_v4)
-}
-
-fn listen(address: SocketAddr, both: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(!both)?;
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn addresses(listeners: &[TcpListener]) -> io::Result<Vec<SocketAddr>> {
-    listeners.iter().map(TcpListener::local_addr).collect()
-}
-
-fn start_shards(
-    shared: &Arc<Shared>,
-    threads: usize,
-    doors: Vec<(Door, TcpListener)>,
-    stopped: &watch::Receiver<bool>,
-) -> Result<Vec<JoinHandle<()>>, RelayError> {
-    let runtimes: Vec<Runtime> = (0..threads)
-        .map(|_| Builder::new_current_thread().enable_all().build())
-        .collect::<io::Result<_>>()?;
-    let handles: Arc<[Handle]> = runtimes
-        .iter()
-        .map(|runtime| runtime.handle().clone())
-        .collect();
-    for (door, listener) in doors {
-        let _entered = handles[0].enter();
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        handles[0].spawn(accept(shared.clone(), door, listener, handles.clone()));
-    }
-    let start = |(number, runtime): (usize, Runtime)| {
-        let mut stopped = stopped.clone();
-        std::thread::Builder::new()
-            .name(format!("relay-{number}"))
-            .spawn(move || {
-                let _ = runtime.block_on(stopped.wait_for(|&stop| stop));
-                runtime.shutdown_background();
-            })
-    };
-    Ok(runtimes
-        .into_iter()
-        .enumerate()
-        .map(start)
-        .collect::<io::Result<_>>()?)
-}
-
-/// Deal connections to the shards in turn.
-async fn accept(
-    shared: Arc<Shared>,
-    door: Door,
-    listener: tokio::net::TcpListener,
-    shards: Arc<[Handle]>,
-) {
-    for shard in shards.iter().cycle() {
-        match listener.accept().await {
-            Ok((tcp, source)) => deal(&shared, door, tcp, source, shard),
-            Err(_) => {
-                // No descriptors left, most likely: trying again at once would only burn the processor.
-                shared.counters.accept_failed.one();
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+/// Few at a time, so that not all of them arrive at another relay in one moment.
+async fn close_all(clients: Vec<Arc<crate::derp::Client>>, over: Duration) {
+    const STEP: Duration = Duration::from_millis(50);
+    let steps = (over.as_millis() / STEP.as_millis()) as usize + 1;
+    for some in clients.chunks(clients.len().div_ceil(steps).max(1)) {
+        some.iter().for_each(|client| client.close());
+        if steps > 1 {
+            tokio::time::sleep(STEP).await;
         }
     }
-}
-
-fn deal(shared: &Arc<Shared>, door: Door, tcp: TcpStream, source: SocketAddr, shard: &Handle) {
-    shared.counters.accepted.one();
-    let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-    let Some(permit) = shared.admission.admit(source.ip()) else {
-        return shared.counters.over_limit.one();
-    };
-    let Ok((tcp, local)) = prepare(tcp) else {
-        return shared.counters.accept_failed.one();
-    };
-    let (shared, ends) = (shared.clone(), Ends { source, local });
-    shard.spawn(async move {
-        let Ok(tcp) = TcpStream::from_std(tcp) else {
-            return;
-        };
-        match door {
-            Door::Tls => door::serve_tls(shared, tcp, ends, permit).await,
-            Door::Http => door::serve_http(shared, tcp, ends, permit).await,
-        }
-    });
-}
-
-fn prepare(tcp: TcpStream) -> io::Result<(std::net::TcpStream, SocketAddr)> {
-    let local = tcp.local_addr()?;
-    let tcp = tcp.into_std()?;
-    let socket = SockRef::from(&tcp);
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE))?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    Ok((
-        tcp,
-        SocketAddr::new(local.ip().to_canonical(), local.port()),
-    ))
 }

@@ -73,6 +73,13 @@ impl Stream {
         Ok(!progress.closed)
     }
 
+    /// From here on DERP comes and goes in websocket messages.
+    pub(crate) async fn speak_websocket(&mut self) -> io::Result<()> {
+        let mut out = Wire::default();
+        self.tls.speak_websocket(&mut self.plain, &mut out)?;
+        self.tcp.write_all(out.filled()).await
+    }
+
     pub(crate) async fn write_all(&mut self, plain: &[u8]) -> io::Result<()> {
         let mut out = Wire::default();
         self.tls.seal(plain, &mut out).map_err(io::Error::other)?;

@@ -4,43 +4,14 @@
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 
-use crate::config::RelayError;
+use crate::websocket::{Websocket, messages};
 
 /// Largest expansion of a record: header, content type, tag; TLS 1.2 adds a nonce.
 const RECORD_OVERHEAD: usize = 5 + 1 + 16 + 8;
 const RECORD_SIZE: usize = 16 << 10;
-
-/// Read PEM chain and key. Tickets are off: relay clients don't resume, and each would cost memory.
-pub(crate) fn server_config(
-    certificate: &[u8],
-    key: &[u8],
-) -> Result<Arc<ServerConfig>, RelayError> {
-    let bad = |why: String| RelayError::Certificate(why);
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate)
-        .collect::<Result<_, _>>()
-        .map_err(|e| bad(format!("the certificate is not PEM: {e}")))?;
-    if chain.is_empty() {
-        return Err(bad("the certificate file holds no certificate".into()));
-    }
-    let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|_| bad("the key file holds no PEM private key".into()))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .map_err(|e| bad(e.to_string()))?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|e| bad(format!("certificate and key don't fit: {e}")))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config.send_tls13_tickets = 0;
-    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-    Ok(Arc::new(config))
-}
 
 /// More than one record that is not yet whole can only be a handshake message in pieces, which nobody needs here.
 pub(crate) const MAX_LEFT_OVER: usize = 20 << 10;
@@ -94,6 +65,8 @@ pub(crate) struct Progress {
 pub(crate) struct Tls {
     /// Boxed: it has a kilobyte and is handed through several tasks.
     connection: Box<UnbufferedServerConnection>,
+    /// What is inside are websocket messages.
+    websocket: Option<Box<Websocket>>,
     failed: bool,
 }
 
@@ -101,8 +74,30 @@ impl Tls {
     pub(crate) fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
         UnbufferedServerConnection::new(config).map(|connection| Self {
             connection: Box::new(connection),
+            websocket: None,
             failed: false,
         })
+    }
+
+    /// The protocol that was agreed on.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        self.connection.alpn_protocol()
+    }
+
+    /// From here on the plaintext is what websocket messages carry. `early`: what has come of them already.
+    pub(crate) fn speak_websocket(
+        &mut self,
+        early: &mut Vec<u8>,
+        out: &mut Wire,
+    ) -> std::io::Result<()> {
+        self.websocket = Some(Box::default());
+        let closed = self
+            .unwrap_messages(early, 0, out)
+            .map_err(std::io::Error::other)?;
+        match closed {
+            true => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            false => Ok(()),
+        }
     }
 
     /// "TLSv1.2" or "TLSv1.3".
@@ -122,6 +117,7 @@ impl Tls {
         out: &mut Wire,
     ) -> Result<Progress, rustls::Error> {
         let mut progress = Progress::default();
+        let known = plain.len();
         let result = self.take(incoming, plain, out, &mut progress);
         let rest = incoming.get(progress.used..).unwrap_or_default();
         if result.is_err() {
@@ -131,7 +127,32 @@ impl Tls {
             return Err(rustls::Error::General("a TLS message in pieces".into()));
         }
         self.failed |= result.is_err();
-        result.map(|()| progress)
+        result?;
+        if self.websocket.is_some() {
+            progress.closed |= self.unwrap_messages(plain, known, out)?;
+        }
+        Ok(progress)
+    }
+
+    /// Turn `plain[from..]` into what its websocket messages carry; true if they have come to their end.
+    fn unwrap_messages(
+        &mut self,
+        plain: &mut Vec<u8>,
+        from: usize,
+        out: &mut Wire,
+    ) -> Result<bool, rustls::Error> {
+        let Some(websocket) = &mut self.websocket else {
+            return Ok(false);
+        };
+        let mut answers = Vec::new();
+        websocket
+            .decode(plain, from, &mut answers)
+            .map_err(|e| rustls::Error::General(e.to_string()))?;
+        let closed = websocket.is_closed();
+        if !answers.is_empty() {
+            self.encrypt(&answers, out)?;
+        }
+        Ok(closed)
     }
 
     fn take(
@@ -179,6 +200,16 @@ impl Tls {
 
     /// Append `plain` as records to `out`.
     pub(crate) fn seal(&mut self, plain: &[u8], out: &mut Wire) -> Result<(), rustls::Error> {
+        if self.websocket.is_none() {
+            return self.encrypt(plain, out);
+        }
+        for message in messages(plain) {
+            self.encrypt(&message, out)?;
+        }
+        Ok(())
+    }
+
+    fn encrypt(&mut self, plain: &[u8], out: &mut Wire) -> Result<(), rustls::Error> {
         let records = plain.len().div_ceil(RECORD_SIZE);
         let size = plain.len() + records * RECORD_OVERHEAD;
         self.write(out, size, |traffic, room| traffic.encrypt(plain, room))
@@ -186,6 +217,12 @@ impl Tls {
 
     /// Append the goodbye to `out`.
     pub(crate) fn close(&mut self, out: &mut Wire) -> Result<(), rustls::Error> {
+        if let Some(websocket) = &mut self.websocket {
+            let goodbye = websocket.goodbye();
+            if !goodbye.is_empty() {
+                self.encrypt(&goodbye, out)?;
+            }
+        }
         self.write(out, 64, |traffic, room| traffic.queue_close_notify(room))
     }
 

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "nodes": ("ginnel.cli.admin:nodes", "Manage the machines of the mesh"),
     "auth": ("ginnel.cli.admin:auth", "Approve machines that wait to join"),
     "policy": ("ginnel.cli.admin:policy", "Show, set or check the access policy"),
+    "logs": ("ginnel.cli.logs:logs", "Show what machines have uploaded to the log host"),
     "lab": ("ginnel.cli.lab:lab", "Build networks with real NATs and try the mesh in them"),
 }
 

@@ -1,4 +1,4 @@
-"""`ginnel relay`: a relay alone, without a coordination server.
+"""`ginnel relay`: runs a relay, alone or of a fleet; the fleet's verbs stand in relay_fleet.py.
 
 Room: cli.
 """
@@ -6,20 +6,23 @@ Room: cli.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
-from ginnel.words import BadKey, NodeKey, RegionId, WallTime
+from ginnel.cli.relay_fleet import add_verbs
+from ginnel.cli.relay_zone import zone
+from ginnel.words import WallTime
 
 if TYPE_CHECKING:
-    from ginnel.shell.relay import EmbeddedRelay
+    pass
+
+FILE = click.Path(path_type=Path)
 
 
 def default_state() -> str:
@@ -30,135 +33,74 @@ def default_state() -> str:
 
 @click.group()
 def relay() -> None:
-    """Run a relay: DERP on TCP 443, STUN on UDP 3478, the captive-portal check on TCP 80."""
+    """Run a relay, or look after a server's fleet of them."""
+
+
+add_verbs(relay)
+
+
+relay.add_command(zone)
 
 
 @relay.command()
-@click.option("--hostname", required=True, help="Name or IP address by which nodes reach this relay.")
+@click.option("--hostname", "--domain", required=True, help="Name or IP address by which nodes reach this relay.")
 @click.option("--state", default=default_state, show_default="by user", help="Directory of its keys and certificate.")
 @click.option("--listen", multiple=True, help="TLS: port or ip:port; may be repeated.  [default: 443]")
 @click.option("--http", multiple=True, help="Plain HTTP: port or ip:port, or `none`.  [default: 80]")
 @click.option("--stun", multiple=True, help="STUN: port or ip:port, or `none`.  [default: 3478]")
-@click.option(
-    "--cert", type=click.Path(path_type=Path), help="PEM certificate chain; without it one is made and pinned."
-)
-@click.option("--key", type=click.Path(path_type=Path), help="PEM key that belongs to it.")
+@click.option("--cert", type=FILE, help="PEM certificate chain; without it one is made and pinned.")
+@click.option("--key", type=FILE, help="PEM key that belongs to it.")
+@click.option("--acme", is_flag=True, help="Have an authority sign for --domain; you agree to its terms of service.")
+@click.option("--acme-url", help="The authority's directory.  [default: Let's Encrypt]")
+@click.option("--acme-ca", type=FILE, help="PEM certificates that vouch for an authority of your own.")
+@click.option("--acme-email", default="", help="Where the authority may write to.")
 @click.option("--members-only/--open", default=False, help="Only the node keys of --members may use it.")
+@click.option("--members", type=FILE, help="File with one nodekey: per line, read again on SIGHUP.")
+@click.option("--verify-url", help="URL that says whether a node may log in; asked at each login.")
+@click.option("--verify-ca", type=FILE, help="PEM certificates that vouch for that URL's server.")
+@click.option("--verify-fail-open", is_flag=True, help="Let everybody in while the URL does not answer.")
 @click.option(
-    "--members", type=click.Path(path_type=Path), help="File with one nodekey: per line, read again on SIGHUP."
+    "--verify-remember",
+    type=click.IntRange(0, 3600),
+    default=300,
+    show_default=True,
+    help="Seconds for which a yes counts while the URL does not answer.",
 )
 @click.option(
     "--client-rate", type=click.IntRange(0, 2**31), default=0, help="Bytes/s each client may send; 0: no limit."
 )
+@click.option("--metrics", help="Prometheus' numbers at /metrics, a page at /debug: port or ip:port.  [default: none]")
 @click.option("--region", type=click.IntRange(1, 65535), default=900, show_default=True, help="Region in the DERP map.")
+@click.option("--join", metavar="TOKEN", help="Join a server's fleet (`ginnel relay token create` there).")
+@click.option("--ipv4", default="", help="IPv4 address for the DERP map, where --hostname is a name.")
+@click.option("--ipv6", default="", help="IPv6 address for the DERP map.")
+@click.option(
+    "--drain-time",
+    type=click.FloatRange(0, 3600),
+    help="Seconds that a fleet's clients get to leave when it stops.  [default: 10; 0 where systemd has the sockets]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the DERP map entry alone.")
-def run(  # noqa: PLR0917  (click calls it by keywords)
-    hostname: str,
-    state: str,
-    listen: tuple[str, ...],
-    http: tuple[str, ...],
-    stun: tuple[str, ...],
-    cert: Path | None,
-    key: Path | None,
-    members_only: bool,
-    members: Path | None,
-    client_rate: int,
-    region: int,
-    as_json: bool,
-) -> None:
+def run(**given: Any) -> None:
     """Run a relay until it is told to stop; prints its entry for the DERP map."""
+    from ginnel.cli.relay_join import settings_for
+    from ginnel.cli.relay_keep import fail, keep, read_members
+    from ginnel.cli.relay_options import Options
     from ginnel.shell.descriptors import allow_descriptors
-    from ginnel.shell.relay import EmbeddedRelay, RelayError, RelaySettings
+    from ginnel.shell.relay import EmbeddedRelay
+    from ginnel.shell.relay_settings import RelayError
 
+    options = Options(**given)
+    logging.basicConfig(level=logging.WARNING, format="ginnel relay: %(message)s", stream=sys.stderr)
     allow_descriptors()
-    settings = RelaySettings(
-        state=Path(state),
-        hostname=hostname,
-        tls=_addresses(listen or ("443",)),
-        http=_addresses(http or ("80",)),
-        stun=_addresses(stun or ("3478",)),
-        certificate=cert,
-        certificate_key=key,
-        members_only=members_only,
-        receive_rate=client_rate,
-        region=RegionId(region),
-    )
-    if not settings.tls:
-        raise click.UsageError("a relay has to listen somewhere: --listen 443")
-    if members_only and members is None:
-        raise click.UsageError("--members-only needs the list: --members FILE")
     try:
-        allowed = _read_members(members)
+        fleet = settings_for(Path(options.state), options.join)
+        settings = options.settings(joins=fleet is not None)
+        allowed = read_members(options.members)
         running = EmbeddedRelay.start(settings, WallTime(time.time()))
         running.set_members(allowed)
-    except RelayError as error:
-        _fail(str(error))
-    try:
-        asyncio.run(_keep(running, members, as_json))
-    finally:
-        running.close()
-
-
-def _addresses(texts: tuple[str, ...]) -> tuple[str, ...]:
-    from ginnel.shell.relay import listen_anywhere
-
-    given = [text for text in texts if text != "none"]
-    return tuple(listen_anywhere(int(text)) if text.isascii() and text.isdigit() else text for text in given)
-
-
-def _read_members(path: Path | None) -> list[NodeKey]:
-    if path is None:
-        return []
-    try:
-        lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
-        return [NodeKey.parse(line) for line in lines if line]
-    except OSError as error:
-        _fail(f"cannot read {path}: {error.strerror}; check its path and permissions")
-    except (BadKey, UnicodeDecodeError):
-        _fail(f"{path}: expected one nodekey: and 64 hex digits in each line")
-
-
-def _fail(line: str) -> NoReturn:
-    print(f"ginnel relay: {line}", file=sys.stderr)
-    sys.exit(1)
-
-
-def _announce(running: EmbeddedRelay, as_json: bool) -> None:
-    region = running.region
-    entry = msgspec.json.encode({str(region.region_id): region})
-    print(msgspec.json.format(entry, indent=-1 if as_json else 2).decode(), flush=True)
-    if as_json:
-        return
-    bound = running.native.addresses()
-    wanted = [f"TCP {port}" for name in ("tls", "http") for _, port in bound[name]]
-    wanted += [f"UDP {port}" for _, port in bound["stun"]]
-    print(f"Relay {running.key.short()} is running. Put the entry under Regions of the DERP map.", file=sys.stderr)
-    print(f"Open in the firewall, from anywhere: {', '.join(wanted)}.", file=sys.stderr)
-
-
-def _reload(running: EmbeddedRelay, members: Path | None) -> None:
-    """A list that can't be read changes nothing: an error must not become an empty list, nor end the relay."""
-    try:
-        running.set_members(_read_members(members))
-    except SystemExit:
-        print("The members stay as they were.", file=sys.stderr)
-
-
-async def _keep(running: EmbeddedRelay, members: Path | None, as_json: bool) -> None:
-    from ginnel.shell.relay import RENEWAL_CHECK, RelayError
-
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: _reload(running, members))
-    _announce(running, as_json)
-    while not stop.is_set():
         try:
-            await asyncio.wait_for(stop.wait(), RENEWAL_CHECK)
-        except TimeoutError:
-            try:
-                if running.tick(WallTime(time.time())):
-                    print("The certificate changed; the DERP map needs the new entry.", file=sys.stderr)
-                    _announce(running, as_json=True)
-            except RelayError as error:
-                print(f"ginnel relay: {error}", file=sys.stderr)
+            asyncio.run(keep(running, settings, options, fleet))
+        finally:
+            running.close()
+    except RelayError as error:
+        fail(str(error))

@@ -30,6 +30,7 @@ def server() -> None:
 @click.option("--listen-plain", multiple=True, help="HTTP without TLS, for a proxy in front: ip:port.")
 @click.option("--certificate", help="PEM chain for the server's name; without it one is made and pinned.")
 @click.option("--certificate-key", help="PEM key that belongs to it.")
+@click.option("--metrics", help="Numbers for Prometheus and a page at /debug, on this ip:port.  [default: none]")
 @click.option("--policy", help="Access policy file, read at the start and on SIGHUP.")
 @click.option("--no-relay", is_flag=True, help="Run without the relay and its TLS; needs --listen-plain.")
 @click.option("--quiet", is_flag=True, help="Print no invite.")
@@ -39,8 +40,9 @@ def run(config_file: Path | None, no_relay: bool, quiet: bool, **options: Any) -
 
     import msgspec
 
+    from ginnel.shell.control.beside import StartError
     from ginnel.shell.control.config import ConfigError, read_config
-    from ginnel.shell.control.run import StartError, serve
+    from ginnel.shell.control.serve import serve
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)

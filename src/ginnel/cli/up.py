@@ -73,11 +73,12 @@ def wishes(before: dict[str, Any], wish: Wish) -> tuple[dict[str, Any], str]:
     if wish.invite is not None:
         invite = read_invite(wish.invite)
         auth_key = invite.auth_key
-        prefs |= {"ControlURL": invite.url, "ServerKey": str(invite.server_key)}
+        pin = (invite.pin or b"").hex()
+        prefs |= {"ControlURL": invite.url, "ServerKey": str(invite.server_key), "ServerPin": pin}
     elif wish.login_server is not None:
         url = check_url(wish.login_server)
         if url != before["ControlURL"]:
-            prefs |= {"ControlURL": url, "ServerKey": ""}
+            prefs |= {"ControlURL": url, "ServerKey": "", "ServerPin": ""}
     if not prefs["ControlURL"]:
         fail("which server? Give --invite TOKEN, or --login-server URL with --auth-key KEY")
     if wish.hostname is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ginnel.lab import LabError
 from ginnel.lab.kinds import KINDS, SERVER
 from ginnel.lab.report import Catalogue, Description, KindDescription, Path
-from ginnel.lab.scenario import Blocked, Expect, Member, Scenario
+from ginnel.lab.scenario import Blocked, Expect, Member, RelayEvent, Scenario
 
 ALICE, BOB = "alice", "bob"
 
@@ -16,6 +16,12 @@ ALICE, BOB = "alice", "bob"
 def two(name: str, about: str, kinds: tuple[str, str], path: Path, watch_relay: bool = False) -> Scenario:
     members = (Member(ALICE, kinds[0]), Member(BOB, kinds[1]))
     return Scenario(name, about, members, (Expect(ALICE, BOB, path),), watch_relay=watch_relay)
+
+
+def by_relay(name: str, about: str, relays: tuple[str, ...], event: RelayEvent) -> Scenario:
+    """Two who can talk by a relay alone, and relays of the fleet in a region that is their home."""
+    members = (Member(ALICE, "udp-blocked"), Member(BOB, "udp-blocked"))
+    return Scenario(name, about, members, (Expect(ALICE, BOB, "relay"),), relays=relays, relay_event=event)
 
 
 SCENARIOS: dict[str, Scenario] = {
@@ -43,6 +49,18 @@ SCENARIOS: dict[str, Scenario] = {
             (Member(ALICE, "easy"), Member(BOB, "easy")),
             (Expect(ALICE, BOB, "direct"),),
             one_way=0.020,
+        ),
+        by_relay("relay-killed", "the first of a region's two relays is killed", ("relay1", "relay2"), "killed"),
+        by_relay(
+            "relay-silent",
+            "the machine of the first of a region's two relays vanishes, and nothing says so",
+            ("relay1", "relay2"),
+            "silent",
+        ),
+        by_relay("relay-stopped", "the first of a region's two relays is told to end", ("relay1", "relay2"), "stopped"),
+        by_relay("region-lost", "the only relay of the home region is killed", ("relay1",), "lost"),
+        by_relay(
+            "relay-drained", "the home region is drained while a TCP stream goes through it", ("relay1",), "drained"
         ),
         Scenario(
             "official-client",

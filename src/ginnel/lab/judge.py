@@ -20,6 +20,7 @@ from ginnel.lab.mesh import Mesh
 from ginnel.lab.names import NoNames
 from ginnel.lab.official import leaves, looks_direct, looks_relayed
 from ginnel.lab.probe import probe
+from ginnel.lab.relay_hosts import relay_event
 from ginnel.lab.report import Check, Outcome, Pair
 from ginnel.lab.restarts import daemon_comes_back, server_comes_back
 from ginnel.lab.scenario import Expect, Scenario
@@ -127,6 +128,8 @@ class Run:
             if self.scenario.restarts:
                 daemon_comes_back(mesh, expect, talk, self.check)
                 server_comes_back(mesh, expect, talk, self.check)
+            if self.scenario.relay_event:
+                relay_event(mesh, self.scenario.relay_event, expect, talk, self.check)
             if expect.b in mesh.daemons:
                 leaves(mesh, expect, self.check)
         seconds = None if direct_after is None else round(direct_after, 3)

@@ -19,6 +19,7 @@ from ginnel.lab.names import NoNames
 from ginnel.lab.namespace import Inside
 from ginnel.lab.official_client import OfficialNode, Proxied
 from ginnel.lab.processes import until
+from ginnel.lab.relay_hosts import STOP_PATIENCE, Relays
 from ginnel.lab.scenario import Blocked, Expect, Scenario
 from ginnel.lab.talk import OurSide, Pages, Stream, Talk, TheirSide
 from ginnel.lab.topology import INTERNET
@@ -35,6 +36,8 @@ class Mesh:
         """names: the resolver of official daemons; without one they have none, as all other hosts."""
         self.lab, self.scenario, self.tell, self.names = lab, scenario, tell, names
         self.server = Server(lab)
+        patience = STOP_PATIENCE if scenario.relay_event == "stopped" else 0.0
+        self.relays = Relays(lab, self.server, scenario.relays, patience)
         self.ours: dict[str, GinnelNode] = {}
         self.official: dict[str, OfficialNode] = {}
         self.daemons: dict[str, OfficialDaemon] = {}
@@ -48,6 +51,7 @@ class Mesh:
         daemons = [OfficialDaemon(self.lab, m.name) for m in self.scenario.members if m.client == "official-daemon"]
         self.server.start()
         self.tell(f"server at {self.server.url}")
+        self.relays.start()
         ours = [GinnelNode(self.lab, m.name) for m in self.scenario.members if m.client == "ginnel"]
         if ours:
             self.server.invite  # noqa: B018 asked for once, before many want it

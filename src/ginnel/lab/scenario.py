@@ -11,8 +11,9 @@ from typing import Literal
 from ginnel.lab.kinds import network
 from ginnel.lab.line import Impairment
 from ginnel.lab.report import Path
-from ginnel.lab.topology import Topology
+from ginnel.lab.topology import Host, Topology
 
+RelayEvent = Literal["", "killed", "silent", "lost", "drained", "stopped"]
 Client = Literal["ginnel", "official", "official-daemon"]
 
 
@@ -47,7 +48,8 @@ class Blocked:
 class Scenario:
     """watch_relay: capture at the relay while a known payload crosses. restarts: our daemon is killed and comes back,
     then the server is started anew; traffic must go on without anybody logging in. one_way: seconds that a packet takes
-    between each member's site and the internet."""
+    between each member's site and the internet. relays: machines on the internet that each run a relay of the server's
+    fleet, in one region that is the members' home. relay_event: what becomes of the first of them, or of the region."""
 
     name: str
     about: str
@@ -57,9 +59,12 @@ class Scenario:
     watch_relay: bool = False
     restarts: bool = False
     one_way: float = 0.0
+    relays: tuple[str, ...] = ()
+    relay_event: RelayEvent = ""
 
     def topology(self) -> Topology:
-        return network(**{member.name: member.kind for member in self.members})
+        whole = network(**{member.name: member.kind for member in self.members})
+        return Topology(whole.routers, (*whole.hosts, *(Host(name) for name in self.relays)))
 
     def lengths(self) -> dict[str, Impairment]:
         """What the link of each site to the internet does, where it is no plain cable."""

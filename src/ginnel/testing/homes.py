@@ -126,6 +126,8 @@ class Client:
                 self.fleet.stun_asked(self, to, packet)
             case act.RelayOpen(region):
                 self.fleet.dialed(self, region)
+            case act.RelayMove(region):
+                self.fleet.moved(self, region)
             case act.RelayClose(region):
                 self.fleet.left(self, region)
             case act.RelayPrefer(region):
@@ -210,11 +212,27 @@ class Fleet:
         self.clock.after(trip, client.input, client.mesh.stun_received, to, answer)
 
     def dialed(self, client: Client, number: RegionId) -> None:
+        self.clock.after(self._login_time(client, number), self._answered, client, number)
+
+    def moved(self, client: Client, number: RegionId) -> None:
+        """Another connection to a region that is connected."""
+        self.clock.after(self._login_time(client, number), self._settled, client, number)
+
+    def _login_time(self, client: Client, number: RegionId) -> float:
         region = self.regions.get(number)
-        silent = region is None or region.silent
-        trips = LOGIN_TRIPS if region is not None and region.alive else 1
-        after = DIAL_LIMIT if silent else trips * self.trip(client, number)
-        self.clock.after(after, self._answered, client, number)
+        if region is None or region.silent:
+            return DIAL_LIMIT
+        return (LOGIN_TRIPS if region.alive else 1) * self.trip(client, number)
+
+    def _settled(self, client: Client, number: RegionId) -> None:
+        region = self.regions.get(number)
+        if number not in client.open:
+            return
+        if region is None or not region.alive:
+            client.input(client.mesh.relay_stayed, number)
+            return
+        region.logins[int(self.clock.now)] += 1
+        client.input(client.mesh.relay_up, number)
 
     def _answered(self, client: Client, number: RegionId) -> None:
         region = self.regions.get(number)

@@ -200,6 +200,10 @@ class SimMesh:
         self.watch.stir(f"the relay of region {region} dies")
         self.relays.kill(RegionId(region))
 
+    def region_restarts(self, region: int, reconnect_in: float = 0.0) -> None:
+        """Its relay says that it goes away, and carries on until its clients have another connection."""
+        self.relays.restarts(RegionId(region), reconnect_in)
+
     def revive_region(self, region: int) -> None:
         self.watch.stir(f"the relay of region {region} is back")
         self.relays.revive(RegionId(region))

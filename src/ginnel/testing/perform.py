@@ -56,6 +56,8 @@ def _ask_outside(node: SimNode, action: act.Action) -> None:
     match action:
         case act.RelayOpen(region):
             relays.dial(node, region)
+        case act.RelayMove(region):
+            relays.move(node, region)
         case act.RelayClose(region):
             node.open_relays.discard(region)
         case act.ReportToControl():

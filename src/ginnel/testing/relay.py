@@ -71,6 +71,16 @@ class RelayNet:
             for to, packet in node.relay_queues.pop(region, ()):
                 self.send(node, region, to, packet)
 
+    def move(self, node: SimNode, region: RegionId) -> None:
+        """To the region's relay again; the old connection carries meanwhile."""
+        silent = node.name in self.blocked
+        node.later(DIAL_TIMEOUT if silent else ESTABLISHED_IN * self.way(node, region), self._moved, node, region)
+
+    def _moved(self, node: SimNode, region: RegionId) -> None:
+        if region in node.open_relays:
+            what = node.mesh.relay_up if self.reachable(node, region) else node.mesh.relay_stayed
+            node.input(what, region)
+
     def send(self, node: SimNode, region: RegionId, to: NodeKey, packet: bytes) -> bool:
         """False: not connected, so the packet waits."""
         if region not in node.open_relays:
@@ -103,6 +113,12 @@ class RelayNet:
         self.dead.add(region)
         for node in self.by_key.values():
             self.cut(node, region)
+
+    def restarts(self, region: RegionId, reconnect_in: float) -> None:
+        """It asks its clients to come back."""
+        for node in self.by_key.values():
+            if region in node.open_relays:
+                node.input(node.mesh.relay_restarting, region, reconnect_in)
 
     def revive(self, region: RegionId) -> None:
         self.dead.discard(region)

@@ -9,15 +9,10 @@ Room: wire. Bytes become messages and back. No sockets, clocks, randomness or lo
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 
 from ginnel.wire.read import Malformed
-
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
+from ginnel.wire.zstdframe import unfold, zstd
 
 ZSTD = "zstd"
 LEVEL = 1  # for maps it is both the fastest and the smallest: 2 MB of peers give 265 kB, level 3 gives 306 kB
@@ -89,13 +84,4 @@ class MapDecoder:
 
 def decompress(body: bytes, limit: int) -> bytes:
     """Exactly one zstd frame, whatever size it declares. Raises Malformed, also when more than `limit` would come."""
-    decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: WINDOW_LOG})
-    try:
-        message = decompressor.decompress(body, max_length=limit)
-    except zstd.ZstdError as error:
-        raise Malformed(f"map frame: {error}") from None
-    if not decompressor.eof:
-        raise Malformed(f"the map frame ends early or holds more than {limit} bytes")
-    if decompressor.unused_data:
-        raise Malformed("something follows the zstd frame")
-    return message
+    return unfold(body, limit, WINDOW_LOG)

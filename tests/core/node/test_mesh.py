@@ -471,3 +471,21 @@ def test_each_new_peer_is_steered_as_the_tunnel_answers_nobody_by_a_relay_before
     member = alice(BOB.node(home_derp=0), EVE.node())
     new = [action.peer for action in member.first if isinstance(action, act.SetPeer)]
     assert len(new) == 2 and {steer.peer for steer in steers(member.first)} == set(new)
+
+
+def test_a_relay_s_problem_is_told_until_it_is_over_or_its_connection_is() -> None:
+    member = alice()
+
+    def told(actions: list[act.Action]) -> list[str | None]:
+        return [a.text for a in actions if isinstance(a, act.Health) and a.code is act.HealthCode.DERP_PROBLEM]
+
+    member.mesh.relay_up(REGION, T0)
+    text = "the relay 'nyc' reports: the disk is full"
+    for over in (
+        lambda: member.mesh.relay_health(REGION, "", T0),
+        lambda: member.mesh.relay_down(REGION, "closed", T0),
+        lambda: member.mesh.relay_up(REGION, T0),
+    ):
+        assert told(member.mesh.relay_health(REGION, "the disk is full", T0)) == [text]
+        assert told(member.mesh.relay_up(RegionId(2), T0)) == []
+        assert told(over()) == [None]

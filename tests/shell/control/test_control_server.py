@@ -14,10 +14,11 @@ from sqlalchemy import text
 from ginnel.core.control import limits
 from ginnel.core.control.login import Hold
 from ginnel.core.control.registry import Refused
-from ginnel.shell.control import connection, coordinator, front
+from ginnel.shell.control import channel_connection, coordinator, front
 from ginnel.shell.control.admin import Approve, CreateKey, NodeName, Nothing
+from ginnel.shell.control.beside import StartError
 from ginnel.shell.control.front import source_of
-from ginnel.shell.control.run import ControlServer, StartError
+from ginnel.shell.control.run import ControlServer
 from ginnel.shell.control.store import StoreUnavailable
 from ginnel.wire.invite import parse_invite
 from ginnel.wire.proxyv2 import encode_preamble
@@ -491,8 +492,8 @@ async def test_a_stream_whose_first_frame_does_not_fit_leaves_nobody_online(
     async with running(tmp_path) as server:
         client = await joined(server, "a")
         await client.hang_up()
-        narrow = dataclasses.replace(connection.CHANNEL_LIMITS, queue=100)
-        monkeypatch.setattr(connection, "CHANNEL_LIMITS", narrow)
+        narrow = dataclasses.replace(channel_connection.CHANNEL_LIMITS, queue=100)
+        monkeypatch.setattr(channel_connection, "CHANNEL_LIMITS", narrow)
         await client.connect()
         with pytest.raises(Lost):
             await client.post("/machine/map", client.map_request())  # once and whole: it cannot be said either

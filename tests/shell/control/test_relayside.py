@@ -2,16 +2,22 @@
 
 import asyncio
 import hashlib
+import socket
 import ssl
+import time
 from pathlib import Path
 
 import pytest
 
-from ginnel.shell.control.config import read_config
+from ginnel.core.relay.identity import SelfSigned
+from ginnel.shell.control.beside import StartError
+from ginnel.shell.control.config import ConfigError, read_config
 from ginnel.shell.control.relayside import start_relay
-from ginnel.shell.control.run import ControlServer, StartError
+from ginnel.shell.control.run import ControlServer
 from ginnel.wire.invite import parse_invite
+from ginnel.words import WallTime
 from tests.shell.control.control_client import PATIENCE, Client, auth_key
+from tests.shell.control.fleet_world import eventually
 
 ANY = ("127.0.0.1:0",)
 
@@ -71,3 +77,47 @@ async def test_a_taken_port_is_said_in_one_line_and_nothing_is_left_behind(tmp_p
                 pass
     async with server_at(tmp_path / "second"):
         pass
+
+
+async def test_a_new_certificate_in_the_given_files_reaches_clients_map_and_invites(tmp_path: Path) -> None:
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+
+    def write(entropy: bytes) -> None:
+        made = SelfSigned.make("127.0.0.1", entropy, WallTime(time.time()))
+        chain.write_bytes(made.certificate)
+        key.write_bytes(made.key)
+
+    write(bytes(64))
+    async with server_at(tmp_path / "state", certificate=str(chain), certificate_key=str(key)) as server:
+        before = server.derp_map.regions
+        write(bytes(range(64)))
+        server.look_again()
+        _, shown = await ask(bound(server, "tls"), b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        await eventually(lambda: server.derp_map.regions != before, "the map with another pin")
+        region = (server.derp_map.regions or {})[900]
+        assert region is not None
+        assert (region.nodes or [])[0].cert_name == "sha256-raw:" + shown.hex()
+        assert parse_invite(await server.new_invite()).pin == shown
+        key.write_text("nonsense")
+        server.look_again()
+        assert (await ask(bound(server, "tls"), b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"))[1] == shown
+
+
+async def test_the_server_s_relay_has_numbers_where_they_are_asked_for(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        at = taken.getsockname()[1]
+        with pytest.raises(StartError, match=rf"^cannot listen on 127\.0\.0\.1:{at} for metrics: "):
+            async with server_at(tmp_path / "a", metrics=f"127.0.0.1:{at}"):
+                pass
+    async with server_at(tmp_path / "b", metrics=f"127.0.0.1:{at}"), asyncio.timeout(PATIENCE):
+        reader, writer = await asyncio.open_connection("127.0.0.1", at)
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        assert b"ginnel_relay_door_accepted_total" in await reader.read()
+        writer.close()
+
+
+@pytest.mark.parametrize("settings", [{"certificate": "a", "certificate_key": "b"}, {"url": "http://relay.example"}])
+def test_acme_and_what_contradicts_it_are_refused_together(settings: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"^\[acme\] obtains the certificate"):
+        read_config(None, {"state": "x", "url": "https://relay.example", "acme": {}, **settings})
+    assert read_config(None, {"state": "x", "url": "https://relay.example", "acme": {}}).acme is not None

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ginnel.shell.control.admin import NodeName, OfUser
+from ginnel.shell.control.beside import StartError
 from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
-from ginnel.shell.control.run import StartError
 from ginnel.shell.control.store import Store
 from tests.shell.control.control_client import Client, auth_key, running, until
 

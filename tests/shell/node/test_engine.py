@@ -97,6 +97,10 @@ class Told:
             act.RelayOpen(RegionId(9), "r.example", (Endpoint.parse("192.0.2.1:443"),), "insecure"),
             ("relay_open", 9, "r.example", [("192.0.2.1", 443)], "insecure"),
         ),
+        (
+            act.RelayMove(RegionId(9), "r.example", (Endpoint.parse("192.0.2.1:443"),), "insecure"),
+            ("relay_move", 9, "r.example", [("192.0.2.1", 443)], "insecure"),
+        ),
         (act.RelayClose(RegionId(9)), ("relay_close", 9)),
         (act.RelayPrefer(RegionId(9)), ("relay_prefer", 9)),
     ],
@@ -168,6 +172,24 @@ async def test_a_relay_for_which_no_thread_is_left_counts_as_one_that_cannot_be_
     told.engine.close()
 
 
+@pytest.mark.parametrize("fault", [OSError(errno.EAGAIN, "no thread"), ValueError("bad name")])
+async def test_a_move_that_cannot_even_begin_counts_as_one_that_failed(fault: Exception) -> None:
+    pump = Pump()
+    told = Told(pump)
+    told.engine.start(0)
+    stayed: list[RegionId] = []
+    told.engine.mesh.relay_stayed = lambda region, now: stayed.append(region) or []
+
+    def refuse(*_: object) -> None:
+        raise fault
+
+    pump.relay_move = refuse
+    told.engine.input(lambda mesh, now: [act.RelayMove(RegionId(9), "r.example", (), "insecure")])
+    await asyncio.sleep(0)
+    assert stayed == [9]
+    told.engine.close()
+
+
 async def test_a_port_that_is_taken_is_replaced_and_told_until_it_is_had() -> None:
     pump = Pump(taken=(41641,))
     told = Told(pump)
@@ -223,7 +245,8 @@ ASIDES = [
     ("unsendable", ("192.0.2.9", 9), 113),
     ("relay-wanted", 9),
     ("relay-up", 9, KEY.raw, ("192.0.2.9", 443)),
-    ("relay-down", 9, "gone"),
+    ("relay-down", 9, "gone", True),
+    ("relay-stayed", 9, "refused"),
     ("relay-gone", 9, KEY.raw, 0),
     ("relay-health", 9, ""),
     ("relay-restarting", 9, 1000, 2000),

@@ -23,10 +23,12 @@ from ginnel.shell.node import home_router, host_network, node_core
 from ginnel.shell.node.backend import NodeBackend
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
+from ginnel.shell.node.log_upload import LogUpload
 from ginnel.shell.node.node import MeshNode
 from ginnel.shell.node.portmap import Wish
 from ginnel.shell.node.state import Prefs, StateFile
 from ginnel.wire.tailcfg import (
+    Debug,
     DERPMap,
     DERPNode,
     DERPRegion,
@@ -532,3 +534,21 @@ async def test_prefs_that_no_start_could_live_with_are_never_kept(world: World, 
         with pytest.raises(Refusal):
             node.set_prefs(prefs)
         assert node.state.prefs == Prefs()
+
+
+async def test_the_servers_word_ends_log_uploads_and_the_log_is_named_until_then(world: World) -> None:
+    logs = LogUpload("https://log.example.com", bytes(32))
+    async with world.running() as node:
+        assert "BackendLogID" not in node._report_now().hostinfo
+        node._logs = logs
+        world.up()
+        await settled()
+        assert (node._report_now().hostinfo["BackendLogID"], node._report_now().hostinfo["NoLogsNoSupport"]) == (
+            logs.public_id,
+            False,
+        )
+        assert not logs.disabled
+        world.server.tell(MapResponse(debug=Debug(disable_log_tail=True)))
+        await settled()
+        assert logs.disabled
+        assert node._report_now().hostinfo["NoLogsNoSupport"] is True

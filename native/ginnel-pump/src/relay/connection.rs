@@ -4,17 +4,21 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use ginnel_derp::{Client, ClientInfo, Config, Event, NONCE_SIZE, ServerInfo, is_disco, kind};
+use ginnel_derp::{
+    Client, ClientInfo, Config, Event, Frame, NONCE_SIZE, ServerInfo, is_disco, kind,
+};
 use parking_lot::Mutex;
 use rustls::ClientConnection;
 
 use super::dial::{self, TOTAL_TIMEOUT};
+use super::pulse::{Due, Pulse};
 use super::queue::Next;
-use super::{Relay, preferred_frame};
+use super::{Ended, Relay, control_frame, preferred_frame};
 use crate::Key;
 use crate::arena::Arena;
 use crate::asides::{Aside, Origin};
@@ -33,7 +37,9 @@ const HTTPS: u16 = 443;
 /// The thread of one connection.
 pub fn run(shared: &Arc<Shared>, relay: &Arc<Relay>) {
     let outcome = catch_unwind(AssertUnwindSafe(|| converse(shared, relay)));
+    let silent = relay.silent.load(Ordering::Acquire);
     let why = match outcome {
+        _ if silent => "it does not answer any more".to_owned(),
         Ok(Err(why)) => why,
         Ok(Ok(())) => "the relay closed the connection".to_owned(),
         Err(_) => {
@@ -42,8 +48,10 @@ pub fn run(shared: &Arc<Shared>, relay: &Arc<Relay>) {
         }
     };
     relay.close();
-    if shared.relays.ended(relay) {
-        shared.aside(Aside::RelayDown(relay.region, why));
+    match shared.relays.ended(relay) {
+        Some(Ended::InUse) => shared.aside(Aside::RelayDown(relay.region, why, silent)),
+        Some(Ended::Coming) => shared.aside(Aside::RelayStayed(relay.region, why)),
+        None => {}
     }
 }
 
@@ -84,6 +92,7 @@ fn converse(shared: &Arc<Shared>, relay: &Arc<Relay>) -> Result<(), String> {
         tls: Arc::clone(&reading.tls),
         budget: Arc::clone(&reading.budget),
         stream: stream.try_clone().map_err(|e| e.to_string())?,
+        pulse: Pulse::default(),
     };
     let writer = thread::Builder::new()
         .name(format!("pump-relay{}w", relay.region))
@@ -160,13 +169,16 @@ impl Reading<'_> {
     fn read_all(&mut self, stream: &mut TcpStream) -> Result<(), String> {
         let mut raw = vec![0; READ_SIZE];
         while !self.ended {
-            let got = stream.read(&mut raw).map_err(|e| match e.kind() {
-                ErrorKind::WouldBlock => format!("silent for {} s", SILENCE_MAX.as_secs()),
-                _ => e.to_string(),
+            let got = stream.read(&mut raw).map_err(|e| {
+                if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
+                    self.relay.silent.store(true, Ordering::Release);
+                }
+                e.to_string()
             })?;
             if got == 0 {
                 return Ok(());
             }
+            self.relay.heard.fetch_add(1, Ordering::Relaxed);
             self.take_bytes(&raw[..got])?;
             if !self.answers.is_empty() {
                 let answers = std::mem::take(&mut self.answers);
@@ -239,25 +251,31 @@ impl Reading<'_> {
                 }
                 Some(Event::Ready { server, info }) => {
                     *self.budget.lock() = Budget::new(info, now);
+                    shared.relays.arrived(self.relay);
                     let home = shared.relays.is_preferred(region);
                     self.relay.queue.open(home.then(|| preferred_frame(true)));
                     shared.timers.relay_came_up();
                     shared.aside(Aside::RelayUp(region, server, self.address));
                 }
-                Some(Event::PeerGone { peer, reason }) => {
-                    shared.aside(Aside::RelayGone(region, *peer, reason));
-                }
-                Some(Event::Health(problem)) => {
-                    shared.aside(Aside::RelayHealth(region, problem.to_owned()));
-                }
-                Some(Event::Restarting {
-                    reconnect_in,
-                    try_for,
-                }) => shared.aside(Aside::RelayRestarting(region, reconnect_in, try_for)),
-                Some(Event::Alive | Event::Pong(_)) => {}
+                Some(event) if !self.relay.queue.is_closed() => tell(shared, region, &event),
+                // It has been moved away from: what it says of itself does not concern its successor.
+                Some(_) => {}
             }
         }
     }
+}
+
+/// What a relay says of itself and of peers.
+fn tell(shared: &Shared, region: u32, event: &Event<'_>) {
+    shared.aside(match *event {
+        Event::PeerGone { peer, reason } => Aside::RelayGone(region, *peer, reason),
+        Event::Health(problem) => Aside::RelayHealth(region, problem.to_owned()),
+        Event::Restarting {
+            reconnect_in,
+            try_for,
+        } => Aside::RelayRestarting(region, reconnect_in, try_for),
+        _ => return,
+    });
 }
 
 /// The writer's state.
@@ -267,31 +285,82 @@ struct Writing {
     tls: Arc<Mutex<ClientConnection>>,
     budget: Arc<Mutex<Budget>>,
     stream: TcpStream,
+    pulse: Pulse,
 }
 
 impl Writing {
     fn run(mut self) {
         let (mut frames, mut plain, mut wire) = (Vec::new(), Vec::new(), Vec::new());
-        while matches!(self.relay.queue.take(WRITE_SIZE, &mut frames), Next::Write) {
-            plain.clear();
-            wire.clear();
-            let mut packets = 0;
-            for frame in frames.drain(..) {
-                if frame[0] == kind::SEND_PACKET {
-                    if !self.budget.lock().allows(frame.len(), Instant::now()) {
-                        self.shared.counters.one(Count::RelayOverBudget);
-                        continue;
-                    }
-                    packets += 1;
-                }
-                plain.extend_from_slice(&frame);
-            }
-            self.shared.counters.many(Count::RelayOut, packets);
-            if self.encrypt(&plain, &mut wire).is_err() || self.stream.write_all(&wire).is_err() {
+        loop {
+            let until = self.pulse.next_timeout();
+            let next = self.relay.queue.take(WRITE_SIZE, &mut frames, until);
+            let there = match next {
+                Next::Closed => return,
+                Next::Time => true,
+                Next::Write => self.write(&mut frames, &mut plain, &mut wire),
+            };
+            if !there || !self.feel_pulse() {
                 // The reader finds the connection closed and tells.
                 return self.relay.close();
             }
         }
+    }
+
+    /// False: the connection is over.
+    fn write(
+        &mut self,
+        frames: &mut Vec<BytesMut>,
+        plain: &mut Vec<u8>,
+        wire: &mut Vec<u8>,
+    ) -> bool {
+        plain.clear();
+        wire.clear();
+        let mut packets = 0;
+        for frame in frames.drain(..) {
+            if frame[0] == kind::SEND_PACKET {
+                if !self.budget.lock().allows(frame.len(), Instant::now()) {
+                    self.shared.counters.one(Count::RelayOverBudget);
+                    continue;
+                }
+                packets += 1;
+            }
+            plain.extend_from_slice(&frame);
+        }
+        self.shared.counters.many(Count::RelayOut, packets);
+        if packets > 0 {
+            self.pulse.wrote(self.heard(), Instant::now());
+        }
+        let written = self
+            .encrypt(plain, wire)
+            .and_then(|()| self.stream.write_all(wire));
+        if let Err(error) = &written
+            && error.kind() == ErrorKind::TimedOut
+        {
+            self.relay.silent.store(true, Ordering::Release);
+        }
+        written.is_ok()
+    }
+
+    /// False: the relay does not answer.
+    fn feel_pulse(&mut self) -> bool {
+        let heard = self.heard();
+        let due = self
+            .pulse
+            .tick(heard, Instant::now(), || dial::on_the_way(&self.stream));
+        match due {
+            Due::Nothing => {}
+            Due::Ask => {
+                self.relay
+                    .queue
+                    .push_control(control_frame(&Frame::Ping(u64::from(heard).to_be_bytes())));
+            }
+            Due::GiveUp => self.relay.silent.store(true, Ordering::Release),
+        }
+        due != Due::GiveUp
+    }
+
+    fn heard(&self) -> u32 {
+        self.relay.heard.load(Ordering::Relaxed)
     }
 
     fn encrypt(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> std::io::Result<()> {

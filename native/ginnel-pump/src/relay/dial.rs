@@ -2,16 +2,15 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ginnel_derp::server_key_in_certificate;
-use rustls::crypto::aws_lc_rs;
+use ginnel_tls::Verify;
+use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, ProtocolVersion};
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::verify::Verify;
 use crate::Key;
 use crate::udp::set_mark;
 
@@ -19,6 +18,8 @@ use crate::udp::set_mark;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1500);
 /// For connecting, TLS and login together.
 pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The connection is dead when nothing of what was sent is acknowledged for so long: its machine is gone.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(4);
 /// Unsent bytes that the kernel may hold: more would only wait there, out of reach of the queue's drop-oldest.
 const NOT_SENT_MAX: u32 = 128 * 1024;
 
@@ -62,7 +63,7 @@ fn connect_one(address: SocketAddr, mark: u32) -> io::Result<TcpStream> {
     socket.connect_timeout(&SockAddr::from(address), CONNECT_TIMEOUT)?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_notsent_lowat(NOT_SENT_MAX)?;
-    socket.set_tcp_user_timeout(Some(Duration::from_secs(15)))?;
+    socket.set_tcp_user_timeout(Some(ACKNOWLEDGED_WITHIN))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(600)))?;
     Ok(socket.into())
 }
@@ -73,13 +74,7 @@ pub fn secure(
     stream: &mut TcpStream,
     deadline: Instant,
 ) -> Result<(ClientConnection, Option<Key>), String> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|e| e.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(target.verify.verifier(&provider)?)
-        .with_no_client_auth();
+    let config = ginnel_tls::client_config(&target.verify)?;
     let name = ServerName::try_from(target.server_name.clone())
         .map_err(|_| format!("{:?} is no host name", target.server_name))?;
     let mut tls = ClientConnection::new(Arc::new(config), name).map_err(|e| e.to_string())?;
@@ -87,13 +82,16 @@ pub fn secure(
         limit_waiting(stream, deadline).map_err(|e| e.to_string())?;
         tls.complete_io(stream).map_err(|e| format!("TLS: {e}"))?;
     }
-    let relay_key = match tls.protocol_version() {
-        Some(ProtocolVersion::TLSv1_3) => tls
-            .peer_certificates()
-            .and_then(|chain| chain.iter().find_map(|der| server_key_in_certificate(der))),
-        _ => None,
-    };
+    let relay_key = ginnel_tls::fast_start_key(&tls);
     Ok((tls, relay_key))
+}
+
+/// Whether the kernel has bytes that the other end has not acknowledged.
+pub fn on_the_way(stream: &TcpStream) -> bool {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the descriptor is open as long as `stream` is, and TIOCOUTQ writes one int.
+    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    result == 0 && bytes > 0
 }
 
 /// Reads and writes fail once the deadline is over.

@@ -9,15 +9,15 @@
 
 mod connection;
 mod dial;
+mod moving;
+mod pulse;
 mod queue;
-mod validity;
-mod verify;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,9 @@ use crate::counters::Count;
 use crate::shared::Shared;
 
 pub use dial::Target;
+pub use ginnel_tls::Verify;
+use moving::Moves;
 use queue::Queue;
-pub use verify::Verify;
 
 /// Packets kept for a region that is not connected, and how often Python is told of them.
 const WAITING_MAX: usize = 32;
@@ -45,6 +46,7 @@ pub struct Relays {
     /// Of regions that are not connected.
     waiting: Mutex<HashMap<u32, Waiting>>,
     preferred: AtomicU32,
+    moves: Moves,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -60,6 +62,10 @@ pub struct Relay {
     target: Target,
     queue: Queue,
     stream: Mutex<Option<TcpStream>>,
+    /// How often something was read from it.
+    heard: AtomicU32,
+    /// It ended because nothing came any more.
+    silent: AtomicBool,
 }
 
 impl Relays {
@@ -72,33 +78,35 @@ impl Relays {
         {
             return Ok(());
         }
-        let relay = Arc::new(Relay {
-            region,
-            target,
-            queue: Queue::default(),
-            stream: Mutex::new(None),
-        });
+        let relay = Relay::new(region, target);
         let waiting = self.waiting.lock().remove(&region).unwrap_or_default();
         for frame in waiting.frames {
             relay.queue.push_packet(frame);
         }
-        let thread = {
-            let (shared, relay) = (Arc::clone(shared), Arc::clone(&relay));
-            Builder::new()
-                .name(format!("pump-relay{region}"))
-                .spawn(move || connection::run(&shared, &relay))?
-        };
-        let mut threads = self.threads.lock();
-        threads.retain(|thread| !thread.is_finished());
-        threads.push(thread);
+        self.start(shared, &relay)?;
+        self.moves.stop(region);
         if let Some(old) = open.insert(region, relay) {
             old.close();
         }
         Ok(())
     }
 
+    fn start(&self, shared: &Arc<Shared>, relay: &Arc<Relay>) -> io::Result<()> {
+        let thread = {
+            let (shared, relay) = (Arc::clone(shared), Arc::clone(relay));
+            Builder::new()
+                .name(format!("pump-relay{}", relay.region))
+                .spawn(move || connection::run(&shared, &relay))?
+        };
+        let mut threads = self.threads.lock();
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+        Ok(())
+    }
+
     /// Close one connection.
     pub fn close(&self, region: u32) {
+        self.moves.stop(region);
         if let Some(relay) = self.open.write().remove(&region) {
             relay.close();
         }
@@ -109,6 +117,7 @@ impl Relays {
         for (_, relay) in self.open.write().drain() {
             relay.close();
         }
+        self.moves.stop_all();
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             // What a panic there was is counted; the thread has nothing more to say.
@@ -177,8 +186,11 @@ impl Relays {
         self.preferred.load(Ordering::Acquire) == region
     }
 
-    /// Its thread has ended. True unless it was closed or replaced by our own side.
-    fn ended(&self, relay: &Arc<Relay>) -> bool {
+    /// Its thread has ended. None if it was closed or replaced by our own side.
+    fn ended(&self, relay: &Arc<Relay>) -> Option<Ended> {
+        if self.moves.ended(relay) {
+            return Some(Ended::Coming);
+        }
         let mut open = self.open.write();
         let current = open
             .get(&relay.region)
@@ -186,11 +198,29 @@ impl Relays {
         if current {
             open.remove(&relay.region);
         }
-        current
+        current.then_some(Ended::InUse)
     }
 }
 
+/// What a connection was that ended by itself.
+enum Ended {
+    InUse,
+    /// It never took over.
+    Coming,
+}
+
 impl Relay {
+    fn new(region: u32, target: Target) -> Arc<Self> {
+        Arc::new(Self {
+            region,
+            target,
+            queue: Queue::default(),
+            stream: Mutex::new(None),
+            heard: AtomicU32::new(0),
+            silent: AtomicBool::new(false),
+        })
+    }
+
     fn close(&self) {
         self.queue.close();
         if let Some(stream) = &*self.stream.lock() {
@@ -209,9 +239,14 @@ fn frame(to: &Key, packet: &[u8]) -> BytesMut {
 }
 
 fn preferred_frame(home: bool) -> BytesMut {
+    control_frame(&Frame::NotePreferred(home))
+}
+
+/// A frame of a few bytes.
+fn control_frame(frame: &Frame<'_>) -> BytesMut {
     let mut bytes = Vec::new();
-    Frame::NotePreferred(home)
+    frame
         .encode(&mut bytes)
-        .expect("six bytes are below every limit");
+        .expect("a few bytes are below every limit");
     BytesMut::from(&bytes[..])
 }

@@ -1,6 +1,7 @@
 //! What waits to be written to one relay: bounded, the oldest gives way.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::BytesMut;
 use parking_lot::{Condvar, Mutex};
@@ -32,6 +33,8 @@ struct State {
 pub enum Next {
     /// Write these frames, and whatever TLS has of its own.
     Write,
+    /// The time has come.
+    Time,
     /// The connection is closed.
     Closed,
 }
@@ -81,6 +84,16 @@ impl Queue {
         self.changed.notify_all();
     }
 
+    /// Nothing more is written here; gives the frames that wait.
+    pub fn retire(&self) -> VecDeque<BytesMut> {
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.changed.notify_all();
+        let mut frames = std::mem::take(&mut state.control);
+        frames.append(&mut state.packets);
+        frames
+    }
+
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
         self.state.lock().closed
@@ -93,8 +106,9 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Wait for something to write, and take up to about `limit` bytes of whole frames into `out`.
-    pub fn take(&self, limit: usize, out: &mut Vec<BytesMut>) -> Next {
+    /// Wait for something to write, not longer than `until`, and take up to about `limit` bytes of whole frames into
+    /// `out`.
+    pub fn take(&self, limit: usize, out: &mut Vec<BytesMut>, until: Option<Instant>) -> Next {
         let mut state = self.state.lock();
         loop {
             if state.closed {
@@ -104,7 +118,13 @@ impl Queue {
             if state.open && (waiting || state.nudged) {
                 break;
             }
-            self.changed.wait(&mut state);
+            match until {
+                None => self.changed.wait(&mut state),
+                Some(at) if self.changed.wait_until(&mut state, at).timed_out() => {
+                    return Next::Time;
+                }
+                Some(_) => {}
+            }
         }
         state.nudged = false;
         out.extend(state.control.drain(..));
@@ -135,7 +155,7 @@ mod tests {
 
     fn taken(queue: &Queue, limit: usize) -> Vec<BytesMut> {
         let mut out = Vec::new();
-        assert!(matches!(queue.take(limit, &mut out), Next::Write));
+        assert!(matches!(queue.take(limit, &mut out, None), Next::Write));
         out
     }
 
@@ -172,9 +192,17 @@ mod tests {
     }
 
     #[test]
+    fn a_writer_that_has_nothing_to_write_wakes_at_its_time() {
+        let queue = Queue::default();
+        queue.open(None);
+        let next = queue.take(1, &mut Vec::new(), Some(Instant::now()));
+        assert!(matches!(next, Next::Time));
+    }
+
+    #[test]
     fn a_closed_queue_ends_its_writer() {
         let queue = Queue::default();
         queue.close();
-        assert!(matches!(queue.take(1, &mut Vec::new()), Next::Closed));
+        assert!(matches!(queue.take(1, &mut Vec::new(), None), Next::Closed));
     }
 }

@@ -5,50 +5,46 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use ginnel_derp::{HEADER_SIZE, Key, is_disco};
+use ginnel_derp::Key;
 use parking_lot::Mutex;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
+use super::outward::{Outward, write_some};
 use super::queue::Queue;
 use crate::config::CONTROL_SIZE;
-use crate::counters::Counters;
+use crate::counters::{Counters, Packets};
 use crate::tls::{Progress, Tls, Wire};
 
 /// One batch fits, and a few words of TLS itself.
 const MAX_UNSENT: usize = 1 << 20;
-/// A RecvPacket frame up to its packet.
-const PACKET_AT: usize = HEADER_SIZE + 32;
+
+/// What a login may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A node; what watchers are told of it (tailscale: derp/derp.go, PeerPresentFlags).
+    Node { flags: u8 },
+    /// A relay of the same region: it may watch, forward and close.
+    Mesh,
+}
 
 pub(crate) struct Client {
     pub(crate) id: u64,
     pub(crate) key: Key,
     pub(crate) source: SocketAddr,
+    pub(crate) role: Role,
     /// The writing end; the reading end is its task's.
     pub(crate) socket: OwnedWriteHalf,
     /// Its task has to look: the socket got full, or it has to go.
     pub(crate) changed: Notify,
     /// Another connection has the same key.
     pub(crate) duplicate: AtomicBool,
+    /// It says that this relay is its home.
+    pub(crate) home: AtomicBool,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     closing: AtomicBool,
     outward: Mutex<Outward>,
-}
-
-/// Lock order: a thread holds at most one client's lock, and looks into the registry meanwhile only for the newcomer
-/// whose lock it is.
-struct Outward {
-    tls: Tls,
-    /// Records that the socket did not take, from `sent` on.
-    unsent: Vec<u8>,
-    sent: usize,
-    /// When the socket last took something, if it is full.
-    stuck_since: Option<Instant>,
-    control: Vec<u8>,
-    disco: Queue,
-    data: Queue,
-    dead: bool,
 }
 
 impl Client {
@@ -56,6 +52,7 @@ impl Client {
         id: u64,
         key: Key,
         source: SocketAddr,
+        role: Role,
         socket: OwnedWriteHalf,
         tls: Tls,
     ) -> Self {
@@ -63,22 +60,15 @@ impl Client {
             id,
             key,
             source,
+            role,
             socket,
             changed: Notify::new(),
             duplicate: AtomicBool::new(false),
+            home: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             closing: AtomicBool::new(false),
-            outward: Mutex::new(Outward {
-                tls,
-                unsent: Vec::new(),
-                sent: 0,
-                stuck_since: None,
-                control: Vec::new(),
-                disco: Queue::default(),
-                data: Queue::default(),
-                dead: false,
-            }),
+            outward: Mutex::new(Outward::new(tls)),
         }
     }
 
@@ -118,7 +108,7 @@ impl Client {
     pub(crate) fn deliver(
         &self,
         frames: &[u8],
-        packets: u64,
+        packets: Packets,
         wire: &mut Wire,
         counters: &Counters,
     ) {
@@ -130,9 +120,9 @@ impl Client {
             return outward.hold_back(frames, counters);
         }
         match self.seal(&mut outward, frames, wire) {
-            Ok(()) => counters.packets_out.add(packets),
+            Ok(()) => counters.packets_out.add(packets.all),
             Err(_) => {
-                counters.gone.add(packets);
+                counters.write_error.add(packets);
                 self.die(&mut outward);
             }
         }
@@ -141,17 +131,23 @@ impl Client {
     /// Send frames that are not packets.
     pub(crate) fn tell(&self, frames: &[u8], wire: &mut Wire, counters: &Counters) {
         let mut outward = self.outward.lock();
-        if outward.dead {
-            return;
+        if outward.stuck_since.is_none() {
+            self.seal_or_die(&mut outward, frames, wire);
+        } else if outward.control.len() + frames.len() > CONTROL_SIZE {
+            counters.control_full.one();
+        } else {
+            outward.control.extend_from_slice(frames);
         }
-        if outward.stuck_since.is_some() {
-            match outward.control.len() + frames.len() > CONTROL_SIZE {
-                true => counters.control_full.one(),
-                false => outward.control.extend_from_slice(frames),
-            }
-        } else if self.seal(&mut outward, frames, wire).is_err() {
-            self.die(&mut outward);
+    }
+
+    /// The same, if the socket takes them; false if they would have to wait.
+    pub(crate) fn tell_at_once(&self, frames: &[u8], wire: &mut Wire) -> bool {
+        let mut outward = self.outward.lock();
+        let free = outward.stuck_since.is_none();
+        if free {
+            self.seal_or_die(&mut outward, frames, wire);
         }
+        free
     }
 
     /// The socket takes bytes again: first what was sealed already, then what waited.
@@ -169,10 +165,13 @@ impl Client {
             outward.stuck_since = None;
             plain.clear();
             plain.append(&mut outward.control);
-            let packets = outward.disco.drain_into(plain) + outward.data.drain_into(plain);
+            let packets = outward.waiting();
+            outward.disco.drain_into(plain);
+            outward.data.drain_into(plain);
             if !plain.is_empty() {
-                self.seal(&mut outward, plain, wire)?;
-                counters.packets_out.add(packets);
+                self.seal(&mut outward, plain, wire)
+                    .inspect_err(|_| counters.write_error.add(packets))?;
+                counters.packets_out.add(packets.all);
             }
         }
         outward.control = Vec::new();
@@ -197,7 +196,7 @@ impl Client {
     /// The task ends: nothing is sent from here on, what waited is dropped.
     pub(crate) fn bury(&self, wire: &mut Wire, counters: &Counters) {
         let mut outward = self.outward.lock();
-        counters.gone.add(outward.disco.len() + outward.data.len());
+        counters.gone.add(outward.waiting());
         wire.clear();
         if !outward.dead && outward.stuck_since.is_none() && outward.tls.close(wire).is_ok() {
             // The goodbye is a courtesy: whoever doesn't take it at once learns it from the socket.
@@ -211,6 +210,12 @@ impl Client {
     fn die(&self, outward: &mut Outward) {
         outward.dead = true;
         self.close();
+    }
+
+    fn seal_or_die(&self, outward: &mut Outward, frames: &[u8], wire: &mut Wire) {
+        if !outward.dead && self.seal(outward, frames, wire).is_err() {
+            self.die(outward);
+        }
     }
 
     fn seal(&self, outward: &mut Outward, frames: &[u8], wire: &mut Wire) -> io::Result<()> {
@@ -257,34 +262,4 @@ impl Client {
         }
         Ok(false)
     }
-}
-
-impl Outward {
-    fn hold_back(&mut self, frames: &[u8], counters: &Counters) {
-        let mut rest = frames;
-        while let Some(head) = rest.first_chunk::<HEADER_SIZE>() {
-            let size =
-                HEADER_SIZE + u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
-            let Some((frame, behind)) = rest.split_at_checked(size) else {
-                return;
-            };
-            match frame.get(PACKET_AT..).is_some_and(is_disco) {
-                true => counters.queue_head_disco.add(self.disco.push(frame)),
-                false => counters.queue_head.add(self.data.push(frame)),
-            }
-            rest = behind;
-        }
-    }
-}
-
-fn write_some(socket: &OwnedWriteHalf, bytes: &[u8]) -> io::Result<usize> {
-    let mut sent = 0;
-    while sent < bytes.len() {
-        match socket.try_write(&bytes[sent..]) {
-            Ok(size) => sent += size,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(sent)
 }

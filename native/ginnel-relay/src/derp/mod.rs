@@ -1,18 +1,25 @@
 //! DERP: who is connected here, where a packet goes next, who must wait (tailscale: derp/derpserver/derpserver.go).
 
 mod client;
+mod deliver;
+mod frames;
 mod login;
+mod logins;
+mod notes;
+mod outward;
 mod pace;
 mod queue;
 mod reader;
 mod registry;
 mod serve;
+mod watch;
 
 use std::cell::RefCell;
 
 pub(crate) use client::Client;
 pub(crate) use login::log_in;
-pub(crate) use registry::Registry;
+pub(crate) use notes::{tell, tell_gone};
+pub(crate) use registry::{Correspondents, Registry};
 pub(crate) use serve::serve;
 
 use crate::config::READ_SIZE;

@@ -6,48 +6,70 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::Rate;
+use crate::rates::Rates;
 
-/// A bucket that fills with time. Reading may overdraw it by one read; then it waits until the debt is paid.
+/// A bucket that fills with time. Reading may overdraw it by one read; then it waits until the debt is paid, and until
+/// its turn has come among all who share the relay's rate.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    rate: Option<Rate>,
+    each: Option<Rate>,
+    total: Option<Rate>,
+    /// Of the rates that these are.
+    number: u64,
     level: f64,
     at: Instant,
+    turn: Option<Instant>,
 }
 
 impl Pace {
-    /// None: as fast as it can.
-    pub(crate) fn new(rate: Option<Rate>, now: Instant) -> Self {
+    /// With a full bucket.
+    pub(crate) fn new(rates: &Rates, now: Instant) -> Self {
+        let each = rates.each();
         Self {
-            rate,
-            level: rate.map_or(0.0, |rate| rate.burst as f64),
+            each,
+            total: rates.total(),
+            number: rates.number(),
+            level: each.map_or(0.0, |rate| rate.burst as f64),
             at: now,
+            turn: None,
         }
     }
 
     /// So many bytes were read.
-    pub(crate) fn spend(&mut self, bytes: usize, now: Instant) {
-        if let Some(rate) = self.rate {
+    pub(crate) fn spend(&mut self, rates: &Rates, bytes: usize, now: Instant) {
+        if self.number != rates.number() {
+            *self = Self::new(rates, now);
+        }
+        if let Some(rate) = self.each {
             let earned = now.duration_since(self.at).as_secs_f64() * rate.bytes_per_second as f64;
             self.level = (self.level + earned).min(rate.burst as f64) - bytes as f64;
             self.at = now;
+        }
+        if let Some(rate) = self.total {
+            let turn = rates.spend(rate, bytes, now.into_std());
+            self.turn = turn.map(Instant::from_std);
         }
     }
 
     /// When reading may go on; None: now.
     pub(crate) fn paused_until(&self, now: Instant) -> Option<Instant> {
-        let rate = self.rate.filter(|_| self.level < 0.0)?;
-        let debt = -self.level / rate.bytes_per_second as f64;
-        let paid = Duration::try_from_secs_f64(debt)
-            .ok()
-            .and_then(|debt| self.at.checked_add(debt))?;
-        (paid > now).then_some(paid)
+        let paid = self.debt().and_then(|debt| self.at.checked_add(debt));
+        paid.max(self.turn).filter(|until| *until > now)
+    }
+
+    fn debt(&self) -> Option<Duration> {
+        let rate = self.each.filter(|_| self.level < 0.0)?;
+        Duration::try_from_secs_f64(-self.level / rate.bytes_per_second as f64).ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn rates(each: Option<Rate>) -> Rates {
+        Rates::new(each, None, std::time::Instant::now())
+    }
 
     const RATE: Rate = Rate {
         bytes_per_second: 1000,
@@ -57,10 +79,11 @@ mod tests {
     #[test]
     fn a_burst_passes_and_a_debt_is_waited_for() {
         let start = Instant::now();
-        let mut pace = Pace::new(Some(RATE), start);
-        pace.spend(500, start);
+        let rates = rates(Some(RATE));
+        let mut pace = Pace::new(&rates, start);
+        pace.spend(&rates, 500, start);
         assert_eq!(pace.paused_until(start), None);
-        pace.spend(2000, start);
+        pace.spend(&rates, 2000, start);
         let paid = start + Duration::from_secs(2);
         assert_eq!(pace.paused_until(start), Some(paid));
         assert_eq!(pace.paused_until(paid), None);
@@ -69,9 +92,10 @@ mod tests {
     #[test]
     fn silence_earns_no_more_than_a_burst() {
         let start = Instant::now();
-        let mut pace = Pace::new(Some(RATE), start);
+        let rates = rates(Some(RATE));
+        let mut pace = Pace::new(&rates, start);
         let later = start + Duration::from_secs(3600);
-        pace.spend(1500, later);
+        pace.spend(&rates, 1500, later);
         assert_eq!(
             pace.paused_until(later),
             Some(later + Duration::from_secs(1))
@@ -81,8 +105,26 @@ mod tests {
     #[test]
     fn without_a_rate_nothing_waits() {
         let start = Instant::now();
-        let mut pace = Pace::new(None, start);
-        pace.spend(usize::MAX, start);
+        let rates = rates(None);
+        let mut pace = Pace::new(&rates, start);
+        pace.spend(&rates, usize::MAX, start);
+        assert_eq!(pace.paused_until(start), None);
+    }
+
+    #[test]
+    fn another_rate_holds_from_the_next_read_on() {
+        let start = Instant::now();
+        let rates = rates(None);
+        let mut pace = Pace::new(&rates, start);
+        pace.spend(&rates, 5000, start);
+        rates.set(Some(RATE), None);
+        pace.spend(&rates, 1500, start);
+        assert_eq!(
+            pace.paused_until(start),
+            Some(start + Duration::from_secs(1))
+        );
+        rates.set(None, None);
+        pace.spend(&rates, 5000, start);
         assert_eq!(pace.paused_until(start), None);
     }
 }

@@ -26,14 +26,12 @@ impl Queue {
         dropped
     }
 
-    /// Move everything to `out`; returns how many frames that were.
-    pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) -> u64 {
-        let count = self.frames.len() as u64;
+    /// Move everything to `out`.
+    pub(crate) fn drain_into(&mut self, out: &mut Vec<u8>) {
         self.frames
             .iter()
             .for_each(|frame| out.extend_from_slice(frame));
         *self = Self::default();
-        count
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -57,7 +55,8 @@ mod tests {
         let dropped: u64 = (0..40u8).map(|number| queue.push(&[number])).sum();
         assert_eq!(dropped, 8);
         let mut out = Vec::new();
-        assert_eq!(queue.drain_into(&mut out), 32);
+        assert_eq!(queue.len(), 32);
+        queue.drain_into(&mut out);
         assert_eq!(out, (8..40).collect::<Vec<u8>>());
         assert_eq!((queue.len(), queue.size), (0, 0));
     }

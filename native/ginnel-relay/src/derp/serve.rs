@@ -3,23 +3,27 @@
 use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ginnel_derp::Frame;
 use tokio::time::{Instant, sleep_until};
 
-use super::client::Client;
+use super::client::{Client, Role};
 use super::login::Newcomer;
+use super::notes::tell;
 use super::pace::Pace;
-use super::reader::{End, Reader, tell};
+use super::reader::{End, Reader};
 use super::registry::Correspondents;
+use super::watch::Watch;
 use super::{Scratch, with_scratch};
 use crate::admission::Permit;
 use crate::door::Ends;
 use crate::relay::Shared;
 use crate::stream::Stream;
 
-const DISCONNECTED: u8 = 0;
+/// tailscale: derp/derpserver/derpserver.go, the write deadline of mesh peers.
+const MESH_WRITE: Duration = Duration::from_secs(30);
 
 /// Register the newcomer and carry its packets until it leaves.
 pub(crate) async fn serve(
@@ -37,22 +41,20 @@ pub(crate) async fn serve(
         shared.registry.next_id(),
         newcomer.key,
         ends.source,
+        newcomer.role,
         write,
         tls,
     ));
-    let enter = || shared.registry.insert(&client);
+    let enter = || match (newcomer.role, &newcomer.mesh_key) {
+        (Role::Node { .. }, _) => shared.registry.insert(&client),
+        (Role::Mesh, claimed) => claimed.is_some_and(|key| shared.mesh.enter(&client, &key)),
+    };
     if !with_scratch(|scratch| client.welcome(&newcomer.answer, enter, &mut scratch.wire)) {
         return shared.counters.not_member.one();
     }
-    shared.counters.login.one();
-    if client.duplicate.load(std::sync::atomic::Ordering::Relaxed) {
-        shared.counters.duplicate.one();
-    }
-    let mut login = Login {
-        reader: Reader::new(shared.clone(), client.clone(), read, incoming),
-        shared,
-        client,
-    };
+    let mut login = Login::new(shared.clone(), client.clone(), |shared, client| {
+        Reader::new(shared, client, read, incoming)
+    });
     let end = match with_scratch(|scratch| login.reader.begin(&newcomer.early, scratch)) {
         Ok(()) => {
             drop(newcomer);
@@ -72,22 +74,70 @@ struct Login {
     client: Arc<Client>,
 }
 
+impl Login {
+    fn new(
+        shared: Arc<Shared>,
+        client: Arc<Client>,
+        reader: impl FnOnce(Arc<Shared>, Arc<Client>) -> Reader,
+    ) -> Self {
+        let counters = &shared.counters;
+        match client.role {
+            Role::Mesh => {
+                counters.mesh_login.one();
+                counters.mesh_peers.up();
+            }
+            Role::Node { .. } => {
+                counters.login.one();
+                counters.clients.up();
+                if client.duplicate.load(Ordering::Relaxed) {
+                    counters.duplicate.one();
+                }
+                shared.notices.greet(&shared, &client);
+            }
+        }
+        Self {
+            reader: reader(shared.clone(), client.clone()),
+            shared,
+            client,
+        }
+    }
+}
+
 impl Drop for Login {
     fn drop(&mut self) {
-        let correspondents = std::mem::take(&mut self.reader.correspondents);
-        leave(&self.shared, &self.client, correspondents);
+        let (shared, client) = (&self.shared, &self.client);
+        if client.role == Role::Mesh {
+            leave_mesh(shared, client, self.reader.watch.take());
+        } else {
+            let correspondents = std::mem::take(&mut self.reader.correspondents);
+            leave(shared, client, correspondents);
+        }
+    }
+}
+
+/// How long the socket may take nothing. Another relay has more to take, and all its clients suffer if it is closed.
+fn patience(shared: &Shared, client: &Client) -> Duration {
+    match client.role {
+        Role::Node { .. } => shared.limits.write,
+        Role::Mesh => MESH_WRITE.max(shared.limits.write),
     }
 }
 
 async fn carry(shared: &Shared, client: &Client, reader: &mut Reader) -> End {
-    let mut pace = Pace::new(shared.limits.receive, Instant::now());
+    let patience = patience(shared, client);
+    let mut pace = Pace::new(&shared.rates, Instant::now());
     let mut keep_alive = next_keep_alive(shared);
     let timer = sleep_until(keep_alive);
     tokio::pin!(timer);
     loop {
+        if let Some(watch) = &reader.watch
+            && with_scratch(|scratch| watch.tell(shared, scratch))
+        {
+            client.changed.notify_one();
+        }
         let stuck = client
             .stuck_since()
-            .map(|since| Instant::from_std(since) + shared.limits.write);
+            .map(|since| Instant::from_std(since) + patience);
         let paused = pace.paused_until(Instant::now());
         let deadline = [stuck, paused]
             .into_iter()
@@ -100,7 +150,8 @@ async fn carry(shared: &Shared, client: &Client, reader: &mut Reader) -> End {
             turn = poll_fn(|cx| with_scratch(|scratch| reader.poll_turn(cx, scratch))), if paused.is_none() => {
                 match turn {
                     Err(end) => return end,
-                    Ok(size) => pace.spend(size, Instant::now()),
+                    Ok(_) if client.role == Role::Mesh => {}
+                    Ok(size) => pace.spend(&shared.rates, size, Instant::now()),
                 }
                 if reader.slice_is_over() {
                     tokio::task::yield_now().await;
@@ -121,7 +172,7 @@ async fn carry(shared: &Shared, client: &Client, reader: &mut Reader) -> End {
             }
             () = &mut timer => {
                 let now = Instant::now();
-                if client.stuck_since().is_some_and(|since| Instant::from_std(since) + shared.limits.write <= now) {
+                if client.stuck_since().is_some_and(|since| Instant::from_std(since) + patience <= now) {
                     shared.counters.write_timeout.one();
                     return End::Stream;
                 }
@@ -149,19 +200,39 @@ fn count(shared: &Shared, end: &End) {
     }
 }
 
-/// Those who had packets from this key learn that it is gone, and nobody else does.
+/// Those who had packets from this key learn that it is gone from the region, and nobody else does.
 fn leave(shared: &Shared, client: &Client, correspondents: Correspondents) {
-    let told = shared.registry.remove(client, correspondents);
-    with_scratch(|scratch| {
-        client.bury(&mut scratch.wire, &shared.counters);
-        let gone = Frame::PeerGone {
-            peer: &client.key,
-            reason: DISCONNECTED,
-        };
-        for (peer, id) in told.unwrap_or_default() {
-            if let Some(receiver) = shared.registry.connection(&peer, id) {
-                tell(&receiver, &gone, &mut scratch.wire, shared);
-            }
+    shared.counters.clients.down();
+    if client.home.load(Ordering::Relaxed) {
+        shared.counters.homes.down();
+    }
+    let left = shared.registry.remove(client, correspondents);
+    with_scratch(|scratch| client.bury(&mut scratch.wire, &shared.counters));
+    if let Some(released) = left.released {
+        let health = shared.notices.health();
+        with_scratch(|scratch| {
+            tell(
+                &released,
+                &Frame::Health(&health),
+                &mut scratch.wire,
+                shared,
+            );
+        });
+    }
+    if let Some(correspondents) = left.last {
+        shared.mesh.left_here(shared, &client.key, correspondents);
+    }
+}
+
+fn leave_mesh(shared: &Shared, client: &Client, watch: Option<Arc<Watch>>) {
+    shared.counters.mesh_peers.down();
+    shared.mesh.leave(client);
+    if let Some(watch) = watch {
+        shared.registry.unwatch(&watch);
+        shared.counters.watchers.down();
+        if watch.overflowed() {
+            shared.counters.mesh_watch_overflow.one();
         }
-    });
+    }
+    with_scratch(|scratch| client.bury(&mut scratch.wire, &shared.counters));
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -13,7 +13,10 @@ use super::batch::{Batch, Turn};
 use super::share::Shares;
 use crate::config::RelayError;
 use crate::counters::Counters;
-use crate::relay::{Shared, takes_both};
+use crate::inherited;
+use crate::listen::takes_both;
+use crate::relay::Shared;
+use crate::wake::{event, ring};
 
 /// Room for a burst of a few thousand requests while the thread waits for the processor.
 const RECEIVE_BUFFER: usize = 4 << 20;
@@ -29,12 +32,15 @@ impl StunServer {
     pub(crate) fn start(
         at: &[SocketAddr],
         shared: Arc<Shared>,
+        inherited: &mut Vec<OwnedFd>,
     ) -> Result<Option<Self>, RelayError> {
         if at.is_empty() {
             return Ok(None);
         }
         let bind_one = |&address: &SocketAddr| {
-            bind(address, takes_both(address, at)).map_err(|source| RelayError::Listen {
+            let given = inherited::take(inherited, address, Type::DGRAM);
+            let bound = given.and_then(|given| bind(address, takes_both(address, at), given));
+            bound.map_err(|source| RelayError::Listen {
                 what: "stun",
                 address,
                 source,
@@ -64,42 +70,39 @@ impl StunServer {
 
 impl Drop for StunServer {
     fn drop(&mut self) {
-        let one = 1u64.to_ne_bytes();
-        // SAFETY: the descriptor is an eventfd that we hold, and eight bytes are what it takes.
-        unsafe { libc::write(self.stop.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        ring(&self.stop);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }
 }
 
-fn event() -> io::Result<OwnedFd> {
-    // SAFETY: no pointers; the result is checked.
-    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-fn bind(address: SocketAddr, both: bool) -> io::Result<UdpSocket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
+/// `given`: a socket that is bound already.
+fn bind(address: SocketAddr, both: bool, given: Option<Socket>) -> io::Result<UdpSocket> {
+    let bound = given.is_some();
+    let socket = match given {
+        Some(socket) => socket,
+        None => Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?,
+    };
     socket.set_nonblocking(true)?;
     match address {
         SocketAddr::V4(_) => set_option(&socket, libc::IPPROTO_IP, libc::IP_PKTINFO)?,
         SocketAddr::V6(_) => {
-            socket.set_only_v6(!both)?;
+            if !bound {
+                socket.set_only_v6(!both)?;
+            }
             set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?;
         }
     }
     // As much as the system allows; less is no reason not to serve.
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-    socket.bind(&address.into())?;
+    if !bound {
+        socket.bind(&address.into())?;
+    }
     Ok(socket.into())
 }
 
@@ -186,7 +189,7 @@ mod tests {
     #[test]
     fn a_request_from_our_own_address_is_not_answered() {
         for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
-            let socket = bind(address.parse().unwrap(), true).unwrap();
+            let socket = bind(address.parse().unwrap(), true, None).unwrap();
             let port = socket.local_addr().unwrap().port();
             let host = if address.starts_with("127") {
                 "127.0.0.1"

@@ -35,6 +35,8 @@ MAX_TEXT = 256  # characters of any other text a node says about itself
 MAX_TAGS = 64
 MAX_ROUTES = 256
 MAX_NODES_PER_MACHINE = 16  # user switching makes a few; a machine key that makes more is refused
+MAX_RELAYS = 1_024  # of the fleet
+DRAIN_TIME = 600.0  # seconds that a relay's clients have to leave it, unless an admin says otherwise
 
 # --- time ------------------------------------------------------------------------------------------------------
 MIN_CAPABILITY = 113  # Tailscale 1.80

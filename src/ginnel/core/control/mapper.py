@@ -7,7 +7,7 @@ batched: at once when all was quiet, at a slower beat while changes keep coming.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -16,57 +16,20 @@ from ginnel.core.control import limits
 from ginnel.core.control.access import Access
 from ginnel.core.control.cohort import Cohort, Difference, difference, rename_users
 from ginnel.core.control.frames import Frames, array_of, object_of
+from ginnel.core.control.mapstreams import Action, End, Send, Stream, Surroundings
 from ginnel.core.control.peerview import Changes, PeerView
 from ginnel.core.control.policy import Policy, Touched
 from ginnel.core.control.presence import Presence
 from ginnel.core.control.registry import Registry
-from ginnel.core.control.selfview import SelfView
 from ginnel.core.control.views import Views
 from ginnel.wire.mapstream import KEEP_ALIVE
 from ginnel.wire.tailcfg import stamp
 from ginnel.words import Instant, NodeId, UserId, WallTime
 
+__all__ = ["Action", "End", "Mapper", "Send", "Stream", "Surroundings"]
+
+QUIET = b'{"DisableLogTail":true}'
 LONG_AGO = Instant(float("-inf"))
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every node is told alike, as JSON. `base_domain` has no trailing dot."""
-
-    base_domain: str
-    domain: str
-    dns_config: bytes
-    derp_map: bytes
-
-
-@dataclass(slots=True, eq=False)
-class Stream:
-    """One open map stream. `quiet_since` is when it was last sent something."""
-
-    generation: int
-    node_id: NodeId
-    compress: str
-    keep_alive_after: float
-    cohort: Cohort
-    own: SelfView
-    filter: bytes
-    quiet_since: Instant
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    stream: Stream
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Close this stream; the node's identity changed, it was deleted, or a newer stream took its place."""
-
-    stream: Stream
-
-
-Action = Send | End
 
 
 @dataclass(slots=True)
@@ -79,6 +42,7 @@ class Mapper:
     surroundings: Surroundings
     streams: dict[NodeId, Stream] = field(default_factory=dict)
     views: Views = field(init=False)
+    may_upload: Callable[[NodeId], bool] = lambda _: False  # its own logs; all others are told to send none
     _generation: int = 0
     _cohorts: dict[Hashable, tuple[int, Cohort]] = field(default_factory=dict)  # class -> (version, cohort)
     _dirty: set[NodeId] = field(default_factory=set)
@@ -86,6 +50,7 @@ class Mapper:
     _refilter: set[NodeId] = field(default_factory=set)
     _renamed: set[UserId] = field(default_factory=set)
     _everything: bool = False
+    _remap: bool = False  # the DERP map may be another for everybody
     _news: list[bytes] = field(default_factory=list)  # objects that every stream is sent
     _due: Instant | None = None
     _last_round: Instant = LONG_AGO
@@ -134,11 +99,10 @@ class Mapper:
     def surroundings_replaced(self, surroundings: Surroundings, now: Instant) -> None:
         old, self.surroundings = self.surroundings, surroundings
         self.views.base_domain = surroundings.base_domain
-        members = [("DERPMap", surroundings.derp_map if surroundings.derp_map != old.derp_map else b"")]
-        members += [("DNSConfig", surroundings.dns_config if surroundings.dns_config != old.dns_config else b"")]
-        if any(value for _, value in members):
-            self._news.append(object_of(members))
-            self._soon(now)
+        if surroundings.dns_config != old.dns_config:
+            self._news.append(object_of([("DNSConfig", surroundings.dns_config)]))
+        self._remap = True
+        self._soon(now)
 
     def _note(self, touched: Touched) -> None:
         self._refilter |= touched.refiltered
@@ -165,7 +129,10 @@ class Mapper:
         own = self.views.own(node_id)
         keep_alive_after = limits.KEEP_ALIVE + spread * limits.KEEP_ALIVE_SPREAD
         packet_filter = self.views.filter(node_id)
-        stream = Stream(self._generation, node_id, compress, keep_alive_after, cohort, own, packet_filter, now)
+        derp_map = self._derp_map(node_id)
+        stream = Stream(
+            self._generation, node_id, compress, keep_alive_after, cohort, own, packet_filter, derp_map, now
+        )
         self.streams[node_id] = stream
         first = Frames([self._first_object(stream, wall)])
         if self.presence.opened(node_id, stream.generation):
@@ -181,7 +148,8 @@ class Mapper:
     def snapshot(self, node_id: NodeId, wall: WallTime) -> bytes:
         """The whole map as JSON, for who asks once: worked out from scratch."""
         cohort = self._fresh_cohort(self.access.class_of(node_id))
-        stream = Stream(0, node_id, "", 0.0, cohort, self.views.own(node_id), self.views.filter(node_id), Instant(0))
+        own, packet_filter = self.views.own(node_id), self.views.filter(node_id)
+        stream = Stream(0, node_id, "", 0.0, cohort, own, packet_filter, self._derp_map(node_id), Instant(0))
         return self._first_object(stream, wall)
 
     def _first_object(self, stream: Stream, wall: WallTime) -> bytes:
@@ -191,7 +159,7 @@ class Mapper:
         return object_of(
             (
                 ("Node", stream.own.json),
-                ("DERPMap", self.surroundings.derp_map),
+                ("DERPMap", stream.derp_map),
                 ("Peers", array_of(view.entry for view in peers)),
                 ("DNSConfig", self.surroundings.dns_config),
                 ("Domain", msgspec.json.encode(self.surroundings.domain)),
@@ -199,7 +167,7 @@ class Mapper:
                 ("PacketFilters", b'{"base":' + stream.filter + b"}"),
                 ("UserProfiles", array_of(map(self.views.profile, sorted(users)))),
                 ("ControlTime", msgspec.json.encode(stamp(wall))),
-                ("Debug", b'{"DisableLogTail":true}'),
+                ("Debug", b"" if self.may_upload(stream.node_id) else QUIET),
             )
         )
 
@@ -231,12 +199,15 @@ class Mapper:
         news = Frames(self._news)
         sent = self._peer_frames()
         filters = self._filter_frames()
+        relays = self._derp_frames()
         actions: list[Action] = []
         for stream in self.streams.values():
             parts = [news.bytes_for(stream.compress)] if news else []
             own = self._own_frame(stream)
             parts += [
-                frames.bytes_for(stream.compress) for frames in (own, sent.get(stream), filters.get(stream)) if frames
+                frames.bytes_for(stream.compress)
+                for frames in (own, sent.get(stream), filters.get(stream), relays.get(stream))
+                if frames
             ]
             if parts:
                 stream.quiet_since = now
@@ -249,7 +220,7 @@ class Mapper:
         self._gone.clear()
         self._refilter.clear()
         self._renamed.clear()
-        self._everything = False
+        self._everything = self._remap = False
         self._news = []
 
     def _peer_frames(self) -> dict[Stream, Frames]:
@@ -337,6 +308,24 @@ class Mapper:
                 if packet_filter not in made:
                     made[packet_filter] = Frames([b'{"PacketFilters":{"base":' + packet_filter + b"}}"])
                 frames[stream] = made[packet_filter]
+        return frames
+
+    def _derp_map(self, node_id: NodeId) -> bytes:
+        node = self.registry.nodes[node_id]
+        user = self.registry.users.get(node.user)
+        return self.surroundings.derp_map_for(node, user.name if user is not None else "")
+
+    def _derp_frames(self) -> dict[Stream, Frames]:
+        """A map is told again only where it is another: each makes its client measure all relays anew."""
+        frames: dict[Stream, Frames] = {}
+        made: dict[bytes, Frames] = {}
+        for node_id in self.streams if self._remap or self._renamed else self._dirty & self.streams.keys():
+            stream, derp_map = self.streams[node_id], self._derp_map(node_id)
+            if derp_map and derp_map != stream.derp_map:
+                stream.derp_map = derp_map
+                if derp_map not in made:
+                    made[derp_map] = Frames([object_of([("DERPMap", derp_map)])])
+                frames[stream] = made[derp_map]
         return frames
 
     # --- cohorts -----------------------------------------------------------------------------------------------

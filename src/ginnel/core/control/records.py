@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ginnel.core.control.fleet_records import FleetRow
 from ginnel.words import DiscoKey, MachineKey, NodeId, NodeKey, UserId, WallTime
 
 TAGGED_USER = UserId(2147455555)
@@ -133,4 +134,4 @@ class Audit:
     detail: str = ""
 
 
-Row = User | Node | Status | PreauthKey | KeyBinding | Released | PolicyText | Spend | Drop | Audit
+Row = User | Node | Status | PreauthKey | KeyBinding | Released | PolicyText | Spend | Drop | Audit | FleetRow

@@ -17,6 +17,15 @@ from typing import ClassVar
 
 from ginnel.core.control import limits
 from ginnel.core.control.addresses import COOL_DOWN, AddressPool, NoAddressLeft
+from ginnel.core.control.fleet_book import FleetBook
+from ginnel.core.control.fleet_records import (
+    DropRelay,
+    FleetRegion,
+    FleetRow,
+    RelayRecord,
+    RelayTokenRecord,
+    SpendToken,
+)
 from ginnel.core.control.names import NameRefused, Names
 from ginnel.core.control.records import (
     TAGGED_USER,
@@ -32,12 +41,11 @@ from ginnel.core.control.records import (
     Status,
     User,
 )
+from ginnel.core.control.refused import Refused
 from ginnel.core.control.statement import hostname_of
 from ginnel.words import MachineKey, NodeId, NodeKey, UserId, WallTime
 
-
-class Refused(Exception):
-    """What was asked for is against a rule; the text is one line for the person who asked."""
+__all__ = ["Effects", "Refused", "Registry", "digest_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,7 @@ class Registry:
         self.policy: PolicyText | None = None
         self.pool = AddressPool()
         self.names = Names()
+        self.fleet = FleetBook()
         self._by_key: dict[NodeKey, NodeId] = {}
         self._by_machine: dict[MachineKey, set[NodeId]] = {}
         self._by_address: dict[str, NodeId] = {}
@@ -204,6 +213,9 @@ class Registry:
         self.names.release(node.id)
         told.removed.add(node.id)
         told.keys_dropped.add(node.key)
+
+    def _put_fleet(self, row: FleetRow, told: _Told) -> None:  # noqa: ARG002
+        self.fleet.apply(row)
 
     def _note(self, row: Row, told: _Told) -> None:
         """Audit rows live in the database alone."""
@@ -377,6 +389,7 @@ Registry._APPLY = {
     Spend: Registry._spend,
     Drop: Registry._drop,
     Audit: Registry._note,
+    **dict.fromkeys((FleetRegion, RelayRecord, RelayTokenRecord, SpendToken, DropRelay), Registry._put_fleet),
 }
 
 

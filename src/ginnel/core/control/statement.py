@@ -27,6 +27,7 @@ class Stated(Message, frozen=True):
     """The members of Hostinfo that are kept; a subset of them goes to peers."""
 
     ipn_version: str = ""
+    backend_log_id: str = ""
     os: str = ""
     os_version: str = ""
     hostname: str = ""

@@ -130,6 +130,16 @@ class RelayOpen:
 
 
 @dataclass(frozen=True, slots=True)
+class RelayMove:
+    """The same for a region that is connected, which carries on until this one is logged in: `Pump.relay_move`."""
+
+    region: RegionId
+    server_name: str
+    addresses: tuple[Endpoint, ...]
+    verify: str
+
+
+@dataclass(frozen=True, slots=True)
 class RelayClose:
     region: RegionId
 
@@ -269,6 +279,7 @@ Action = (
     | CloseSides
     | SendRelay
     | RelayOpen
+    | RelayMove
     | RelayClose
     | RelayPrefer
     | ReportToControl

@@ -219,18 +219,23 @@ class Mesh(MeshParts):
         self._relays.went_up(region)
         self._discovery.relay_came_up(region, now)
         actions = self._health(HealthCode.NO_DERP_CONNECTION, None) if region == self._relays.home else []
-        return self._settle([*actions, *self._reroute_all(region, now)], now)
+        return self._settle([*actions, *self._forget_problem(region), *self._reroute_all(region, now)], now)
 
-    def relay_down(self, region: RegionId, why: str, now: Instant) -> list[Action]:
-        """The connection ended, or could not be made. A check follows while home is away: another may be better."""
-        self._relays.went_down(region, why, now)
-        actions = self._reroute_all(region, now)
+    def relay_down(self, region: RegionId, why: str, now: Instant, *, silent: bool = False) -> list[Action]:
+        """The connection ended, or could not be made; `silent`: nothing came any more. A check follows
+        while home is away: another may be better."""
+        self._relays.went_down(region, why, now, silent=silent)
+        actions = [*self._forget_problem(region), *self._reroute_all(region, now)]
         if region == self._relays.home:
             self._own.home_lost(now)
         if region == self._relays.home and self._relays.failures(region) >= DIALS_UNTIL_TOLD:
             text = f"the relay {self._relays.code(region)!r} cannot be reached: {why}; trying again"
             actions += [*self._health(HealthCode.NO_DERP_CONNECTION, text), *self._own.check(now)]
         return self._settle(actions, now)
+
+    def relay_stayed(self, region: RegionId, now: Instant) -> list[Action]:
+        """A `RelayMove` failed; the connection that was there carries on."""
+        return self._settle(self._relays.stayed(region, now), now)
 
     def relay_gone(self, region: RegionId, key: NodeKey, reason: int, now: Instant) -> list[Action]:
         """The relay says that the peer is not connected there: only the way back by that relay is forgotten."""
@@ -243,12 +248,20 @@ class Mesh(MeshParts):
 
     def relay_health(self, region: RegionId, problem: str, now: Instant) -> list[Action]:
         """The relay says that it has a problem; "": no more."""
-        text = f"the relay {self._relays.code(region)!r} reports: {problem[:200]}" if problem else None
+        if not problem:
+            return self._settle(self._forget_problem(region), now)
+        self._ailing = region
+        text = f"the relay {self._relays.code(region)!r} reports: {problem[:200]}"
         return self._settle(self._health(HealthCode.DERP_PROBLEM, text), now)
 
-    def relay_restarting(self, region: RegionId, reconnect_in: float, try_for: float, now: Instant) -> list[Action]:
-        """The relay will restart: seconds until to reconnect, seconds to keep trying."""
-        self._relays.restarting(region, min(reconnect_in, try_for), now)
+    def _forget_problem(self, region: RegionId) -> list[Action]:
+        """It is over, or was said on a connection that is no more."""
+        return self._health(HealthCode.DERP_PROBLEM, None) if region == self._ailing else []
+
+    def relay_restarting(self, region: RegionId, reconnect_in: float, now: Instant) -> list[Action]:
+        """The relay will restart: seconds until to reconnect. How long to try before the usual pauses, which it says
+        too, needs no rule of its own: those begin short enough."""
+        self._relays.restarting(region, reconnect_in, now)
         return self._settle([], now)
 
     # --- what people ask ---

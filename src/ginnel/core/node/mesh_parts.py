@@ -25,6 +25,7 @@ from ginnel.core.node.actions import (
 from ginnel.core.node.deadlines import Deadlines
 from ginnel.core.node.discovery import Discovery
 from ginnel.core.node.filter import filter_rows
+from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.names import Names
 from ginnel.core.node.netmap import NetMap
 from ginnel.core.node.own_network import OwnNetwork
@@ -70,6 +71,7 @@ class MeshParts:
         self._rebound_at: Instant = NEVER
         self._configured_port = 0
         self._unhealthy: dict[HealthCode, str] = {}
+        self._ailing = NO_REGION  # whose relay reported the problem that is told
 
     # --- inside ---
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ginnel.core.node.actions import Action, RelayClose, RelayOpen, RelayPrefer
+from ginnel.core.node.actions import Action, RelayClose, RelayMove, RelayOpen, RelayPrefer
 from ginnel.core.node.constants import DERP_BACKOFF_MAX, DERP_CLEANUP_INTERVAL, DERP_INACTIVE_CLEANUP
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.names import Names, verify_of
@@ -19,6 +19,8 @@ from ginnel.words import Instant, RegionId
 
 NEVER = Instant(float("-inf"))
 FIRST_BACKOFF = 0.25
+SHORTEST_SMEAR, LONGEST_SMEAR = 0.25, 60.0  # seconds that a relay which restarts may have its clients come back in
+MOVES_MAX = 6  # tries in a row to get away from a relay that says it restarts, and still carries
 FAILURES_UNTIL_AVOIDED = 3  # dials of a region in a row that fail: somewhere else may be a better home
 
 
@@ -28,9 +30,12 @@ class _Link:
 
     up: bool = False
     opened: RelayOpen | None = None
-    node: DERPNode | None = None  # the one dialed last
+    node: DERPNode | None = None  # the one dialed last, and in use while the link is up
+    moving: tuple[DERPNode, RelayOpen] | None = None  # what is to take over
+    stays: int = 0  # moves in a row that failed
     failures: int = 0
-    again_at: Instant | None = None  # None: up, or dialing
+    again_at: Instant | None = None  # None: up, or dialing. With a connection that is up: when to make another
+    skipped: int = 0  # nodes of the region that said they were going away
     wrote_at: Instant = NEVER
     last_up: Instant = NEVER
 
@@ -84,13 +89,18 @@ class Relays:
     # --- inputs ---
 
     def map_changed(self, derp_map: DERPMap, now: Instant) -> list[Action]:
-        """A region whose relay in use is gone, is another, or stands further down its list, is dialed anew; one that is
-        gone itself is closed."""
+        """A region whose relay in use is gone, is another, or stands further down its list, is dialed anew, where it is
+        connected without a gap; one that is gone itself is closed."""
         before, self._map = self._map, derp_map
         actions: list[Action] = []
         for region, link in list(self._links.items()):
             after = self._region(region)
-            if after is not None and _rank(link.node, after) <= _rank(link.node, (before.regions or {}).get(region)):
+            node = link.moving[0] if link.moving is not None else link.node
+            if after is not None and _rank(node, after) <= _rank(node, (before.regions or {}).get(region)):
+                continue
+            if after is not None and link.up and relay_nodes(after):
+                link.skipped, link.again_at, link.stays = 0, None, 0
+                actions += self._dial(region, now)
                 continue
             actions += self._close(region)
             if after is not None:
@@ -133,25 +143,51 @@ class Relays:
 
     def went_up(self, region: RegionId) -> None:
         if (link := self._links.get(region)) is not None:
-            link.up, link.failures, link.again_at = True, 0, None
+            if link.moving is not None:
+                link.node, link.opened = link.moving
+            link.up, link.moving, link.stays, link.failures, link.again_at = True, None, 0, 0, None
             self.problems.pop(region, None)
 
-    def went_down(self, region: RegionId, why: str, now: Instant) -> None:
-        """Home is dialed again by itself, another region when something is to go there."""
+    def went_down(self, region: RegionId, why: str, now: Instant, *, silent: bool = False) -> None:
+        """Home is dialed again by itself, another region when something is to go there. A relay that fell silent would
+        be so again: the next node's turn comes first."""
         link = self._links.get(region)
         if link is None:
             return
         was_up, link.up = link.up, False
         link.last_up = now if was_up else link.last_up
         link.failures = 0 if was_up else link.failures + 1
+        link.skipped += was_up and silent
         self.problems[region] = why
-        link.opened = None
-        link.again_at = Instant(now + self._backoff(link.failures))
+        link.opened = link.moving = None
+        again_at = Instant(now + self._backoff(link.failures))
+        if was_up and link.again_at is not None:  # it had said when to come back
+            link.skipped += 1
+            again_at = max(again_at, min(link.again_at, Instant(now + DERP_BACKOFF_MAX)))
+        link.again_at = again_at
+
+    def stayed(self, region: RegionId, now: Instant) -> list[Action]:
+        """A move failed: the connection is still the old one. The next node is tried soon, and a few times; a relay
+        that the map does not name any more is left all the same."""
+        link = self._links.get(region)
+        if link is None or not link.up or link.moving is None:
+            return []
+        link.moving = None
+        link.stays += 1
+        known = self._region(region)
+        if _rank(link.node, known) == float("inf"):
+            closed = self._close(region)
+            self._links[region] = _Link(wrote_at=link.wrote_at, skipped=link.skipped + 1)
+            return [*closed, *self._dial(region, now)]
+        link.again_at = Instant(now + self._backoff(link.stays)) if link.stays < MOVES_MAX else None
+        return []
 
     def restarting(self, region: RegionId, reconnect_in: float, now: Instant) -> None:
-        """The relay says when to come back: no sooner, and no later than the longest back-off."""
-        if (link := self._links.get(region)) is not None and not link.up:
-            link.again_at = Instant(now + min(max(reconnect_in, 0.0), DERP_BACKOFF_MAX))
+        """The relay goes away: the region's next node, or the same one again, takes over within the time it says. A
+        random part of that keeps its clients from coming all at once (tailscale: derp.ServerRestartingMessage)."""
+        if (link := self._links.get(region)) is not None and link.up and link.moving is None:
+            smear = min(max(reconnect_in, SHORTEST_SMEAR), LONGEST_SMEAR)
+            link.again_at = Instant(now + self._jitter() * smear)
 
     def links_moved(self, now: Instant) -> list[Action]:
         """Another network: every connection is made anew, at once. One from an address that is gone would be found dead
@@ -162,7 +198,7 @@ class Relays:
                 link.last_up = now
             if link.opened is not None:
                 actions.append(RelayClose(region))
-            link.up, link.opened, link.again_at, link.failures = False, None, None, 0
+            link.up, link.opened, link.moving, link.again_at, link.failures = False, None, None, None, 0
             actions += self._dial(region, now)
         return actions
 
@@ -191,6 +227,8 @@ class Relays:
     def _redial(self, region: RegionId, now: Instant) -> list[Action]:
         link = self._links[region]
         link.again_at = None
+        if link.up:
+            link.skipped += 1
         if region != self.home and now - link.wrote_at >= DERP_INACTIVE_CLEANUP:
             return self._close(region)
         return self._dial(region, now)
@@ -215,15 +253,18 @@ class Relays:
         nodes = relay_nodes(known) if known is not None else []
         if not nodes:
             return []
-        node = nodes[link.failures % len(nodes)]
+        node = nodes[(link.skipped + link.failures) % len(nodes)]
         lookups: list[Action] = list(self._names.lookups(node, now))
         addresses = self._names.derp_addresses(node)
         if not addresses:
             link.again_at = Instant(now + DERP_BACKOFF_MAX)
             return lookups
-        link.node = node
-        link.opened = RelayOpen(region, node.host_name, addresses, verify_of(node))
-        return [*lookups, link.opened]
+        opened = RelayOpen(region, node.host_name, addresses, verify_of(node))
+        if link.up:
+            link.moving = (node, opened)
+            return [*lookups, RelayMove(region, node.host_name, addresses, opened.verify)]
+        link.node, link.opened = node, opened
+        return [*lookups, opened]
 
     def _close(self, region: RegionId) -> list[Action]:
         link = self._links.pop(region)
@@ -233,8 +274,11 @@ class Relays:
     def _backoff(self, failures: int) -> float:
         """At once after a connection that stood, then longer, with a random part so that a restarted relay isn't
         rushed by all of its clients in one instant."""
-        jitter = 0.5 + self._entropy(1)[0] / 512
-        return float(jitter * min(DERP_BACKOFF_MAX, FIRST_BACKOFF * 2 ** min(failures, 10)))
+        return float(self._jitter() * min(DERP_BACKOFF_MAX, FIRST_BACKOFF * 2 ** min(failures, 10)))
+
+    def _jitter(self) -> float:
+        """From a half to one."""
+        return 0.5 + self._entropy(1)[0] / 512
 
     def _region(self, region: RegionId) -> DERPRegion | None:
         return (self._map.regions or {}).get(region)

@@ -42,7 +42,9 @@ LEAF_VALIDITY = timedelta(days=3650)
 LEAF_RENEWAL = timedelta(days=3600)
 """The leaf lives long because each new one is a new pin, which every node must learn before it can connect."""
 
-_CLOCK_SKEW = timedelta(days=1)
+CLOCK_SKEW = timedelta(days=1)
+"""By which a certificate made here begins earlier than it is made."""
+
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -81,7 +83,7 @@ def _derive(entropy: bytes, label: bytes) -> bytes:
 def _leaf(host: str, serial: int, key: ec.EllipticCurvePublicKey, now: WallTime) -> x509.CertificateBuilder:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
     return (
-        _self_named(name, serial, (_date(now) - _CLOCK_SKEW, _date(now) + LEAF_VALIDITY))
+        _self_named(name, serial, (_date(now) - CLOCK_SKEW, _date(now) + LEAF_VALIDITY))
         .public_key(key)
         .add_extension(x509.SubjectAlternativeName([_alternative_name(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -160,7 +162,7 @@ def read_leaf(chain: bytes) -> LeafFacts:
         pin=pin(leaf.public_bytes(Encoding.DER)),
         self_signed=leaf.issuer == leaf.subject,
         names=_names(leaf),
-        made=WallTime((leaf.not_valid_before_utc + _CLOCK_SKEW).timestamp()),
+        made=WallTime((leaf.not_valid_before_utc + CLOCK_SKEW).timestamp()),
         expires=WallTime(leaf.not_valid_after_utc.timestamp()),
     )
 

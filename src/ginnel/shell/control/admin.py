@@ -11,8 +11,9 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -26,8 +27,11 @@ from ginnel.core.control import limits
 from ginnel.core.control.login import owner_names
 from ginnel.core.control.records import Audit, Node, PreauthKey, Row, Status, User
 from ginnel.core.control.registry import Refused
+from ginnel.shell.control.admin_relays import VERBS as RELAY_VERBS
+from ginnel.shell.control.admin_relays import RelayAdmin
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.store import StoreUnavailable
+from ginnel.shell.relaydns.service import RelayDns
 from ginnel.wire.invite import Invite, encode_invite
 from ginnel.wire.tailcfg import stamp
 from ginnel.words import MachineKey, WallTime
@@ -111,13 +115,25 @@ class Joining:
     pin: bytes | None
 
 
-Verb = tuple[type[_Arguments], Callable[["Admin", Any, str], Awaitable[Any]]]
+Verb = tuple[type[msgspec.Struct], Callable[["Admin", Any, str], Awaitable[Any]]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Admin:
     coordinator: Coordinator
     joining: Joining
+    relays: RelayAdmin
+    relay_dns: Callable[[], RelayDns | None] = lambda: None
+
+    async def relay_zone(self, _: Nothing, actor: str) -> Any:  # noqa: ARG002
+        """The zone in force as JSON, and as a zone file under `zonefile`."""
+        serving = self.relay_dns()
+        if serving is None:
+            raise Refused(
+                'the relays have no zone: add [relay_dns] with zone = "relays.example.com" to the server\'s settings,'
+                " and listen = [] where another server is to serve it"
+            )
+        return serving.told()
 
     async def users_list(self, _: Nothing, actor: str) -> Any:  # noqa: ARG002
         return [_user(user) for user in self.coordinator.registry.users.values()]
@@ -328,13 +344,22 @@ VERBS: dict[str, Verb] = {
     "policy.set": (PolicyBody, Admin.policy_set),
     "policy.check": (PolicyBody, Admin.policy_check),
     "audit.list": (Nothing, Admin.audit_list),
+    "relay.zone": (Nothing, Admin.relay_zone),
     "server.info": (Nothing, Admin.server_info),
 }
 
 
-def make_admin_app(admin: Admin) -> Starlette:
+def _of_relays(run: Callable[[RelayAdmin, Any, str], Awaitable[Any]]) -> Callable[[Admin, Any, str], Awaitable[Any]]:
+    return lambda admin, arguments, actor: run(admin.relays, arguments, actor)
+
+
+VERBS |= {name: (kind, _of_relays(run)) for name, (kind, run) in RELAY_VERBS.items()}
+
+
+def make_admin_app(admin: Admin, more: Mapping[str, Verb] = MappingProxyType({})) -> Starlette:
     async def handle(request: Request) -> Response:
-        verb = VERBS.get(request.path_params["verb"])
+        name = request.path_params["verb"]
+        verb = VERBS.get(name) or more.get(name)
         if verb is None:
             return _answer(404, {"error": "the server does not know this verb; is it of another version?"})
         kind, run = verb

@@ -10,12 +10,13 @@ import socket
 import tomllib
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from ginnel.shell.control.place import default_state
+from ginnel.shell.relaydns.config import RelayDnsConfig
 from ginnel.wire.tailcfg import DERPNode, DERPRegion
 
 
@@ -71,9 +72,58 @@ class RelayConfig(_Table, frozen=True):
     members_only: bool = True
 
 
+class RelayViewConfig(_Table, frozen=True):
+    """What machines with one of these tags, or of one of these users, see of the map. Regions by number or code."""
+
+    tags: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    regions: tuple[int | str, ...] | None = None
+    omit: tuple[int | str, ...] = ()
+    names_only: bool | None = None
+
+
+class RelaysConfig(_Table, frozen=True):
+    """The fleet. `extra`: DERP maps by file or URL, looked at again every `refresh` seconds. `scores`: factors on
+    clients' latency by region. Regions by number or code. `probe_*`: see docs/fleet.md."""
+
+    extra: tuple[str, ...] = ()
+    refresh: float = 3600.0
+    remove: tuple[int | str, ...] = ()
+    avoid: tuple[int | str, ...] = ()
+    no_home: tuple[int | str, ...] = ()
+    scores: dict[str, float] = {}
+    names_only: bool = False
+    spread: bool = True
+    probe_interval: float = 15.0
+    probe_failures: int = 3
+    probe_recoveries: int = 2
+    view: tuple[RelayViewConfig, ...] = ()
+
+
+class LogHostConfig(_Table, frozen=True):
+    """`names`: the host names that take clients' logs; none: nobody's. `quiet_others`: clients that have not uploaded
+    here are told not to upload anywhere."""
+
+    names: tuple[str, ...] = ()
+    retention_days: Annotated[float, msgspec.Meta(gt=0, le=3650)] = 30.0
+    max_mib: Annotated[int, msgspec.Meta(ge=1)] = 1024
+    per_node_mib: Annotated[int, msgspec.Meta(ge=1)] = 64
+    quiet_others: bool = True
+
+
+class AcmeConfig(_Table, frozen=True):
+    """An authority signs for the host of `url`; whoever writes this table agrees to its terms of service. `url`: its
+    directory, Let's Encrypt's if empty. `ca`: PEM file that vouches for an authority of one's own."""
+
+    url: str = ""
+    ca: str = ""
+    email: str = ""
+
+
 class ServerConfig(_Table, frozen=True):
     """`url`: as clients reach the server. `listen`, `listen_http`, `stun_listen`: "ip:port" each. `listen_plain`: HTTP
-    without TLS, for a proxy in front. `policy`: a file, read at the start and again on SIGHUP."""
+    without TLS, for a proxy in front. `metrics`: "ip:port" of the numbers. `policy`: a file, read at the start
+    and again on SIGHUP."""
 
     state: str = ""
     url: str = ""
@@ -83,11 +133,16 @@ class ServerConfig(_Table, frozen=True):
     listen_plain: tuple[str, ...] = ()
     certificate: str = ""
     certificate_key: str = ""
+    metrics: str = ""
     policy: str = ""
     key_days: float = 0.0
     dns: DnsConfig = DnsConfig()
     relay: RelayConfig = RelayConfig()
+    relays: RelaysConfig = RelaysConfig()
+    acme: AcmeConfig | None = None
     regions: dict[str, RegionConfig] = {}
+    relay_dns: RelayDnsConfig = RelayDnsConfig()
+    log_host: LogHostConfig = LogHostConfig()
 
 
 def read_config(path: Path | None, overrides: dict[str, Any]) -> ServerConfig:
@@ -157,10 +212,40 @@ def _checked(config: ServerConfig) -> ServerConfig:
         raise ConfigError(
             f"dns.base_domain {domain} must not contain the server's own name {host}: clients would lose it"
         )
-    for endpoint in (*config.listen, *config.listen_http, *config.stun_listen, *config.listen_plain):
+    if config.acme is not None and (config.certificate or not config.relay.enabled or parts.scheme != "https"):
+        raise ConfigError("[acme] obtains the certificate: it needs the relay and an https url, and no certificate")
+    metrics = (config.metrics,) if config.metrics else ()
+    for endpoint in (*config.listen, *config.listen_http, *config.stun_listen, *config.listen_plain, *metrics):
         split_endpoint(endpoint)
+    _check_relays(config.relays)
+    for name in config.log_host.names:
+        if not _is_host(name):
+            raise ConfigError(f"log_host.names: {name!r} is not a host name; write it without https:// and port")
     dns = msgspec.structs.replace(config.dns, base_domain=domain)
     return msgspec.structs.replace(config, url=url, dns=dns)
+
+
+def _check_relays(relays: RelaysConfig) -> None:
+    if relays.probe_interval < 1 or relays.probe_failures < 1 or relays.probe_recoveries < 1:
+        raise ConfigError("relays.probe_interval, probe_failures and probe_recoveries are 1 or more")
+    if relays.refresh < 10:
+        raise ConfigError("relays.refresh is 10 seconds or more")
+    for source in relays.extra:
+        if not source.startswith(("/", "https://", "http://")):
+            raise ConfigError(f"relays.extra: expected an absolute path or an http(s) URL, got {source!r}")
+    for view in relays.view:
+        if not view.tags and not view.users:
+            raise ConfigError("relays.view: a view needs the tags or the users that it is for")
+    for region, score in relays.scores.items():
+        if not 0 < score <= 1000:
+            raise ConfigError(f"relays.scores: the score of {region} must lie above 0; 1 changes nothing")
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return bool(ip_address(text))
+    except ValueError:
+        return re.fullmatch(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", text) is not None
 
 
 def split_endpoint(text: str) -> tuple[str, int]:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ginnel.core.control import limits
 from ginnel.core.control.access import Access, policy_node
@@ -43,6 +43,9 @@ from ginnel.shell.control.turns import Turns
 from ginnel.wire.mapstream import ZSTD
 from ginnel.wire.tailcfg import MapRequest
 from ginnel.words import Instant, MachineKey, NodeId, NodeKey, WallTime
+
+if TYPE_CHECKING:
+    from ginnel.shell.control.relay_requests import RelayDoor
 
 log = logging.getLogger("ginnel.control")
 T = TypeVar("T")
@@ -84,6 +87,7 @@ class Coordinator:
         self.mapper = Mapper(self.registry, Access(NO_POLICY), self.presence, settings.surroundings)
         self.desk = LoginDesk(self.registry, self.pending, settings.url, self._may_tag, settings.key_lifetime)
         self._members = members
+        self.relays: RelayDoor | None = None
         self.turns = Turns()
         self.logins = Logins(self.desk, self.turns, self._commit, lambda: (self.now(), self.wall()))
         self._sinks: dict[Stream, Sink] = {}
@@ -101,6 +105,7 @@ class Coordinator:
         loaded = self.store.load()
         self.registry.apply(loaded.rows)
         self.registry.resume_ids(**{name: loaded.numbers.get(name, 0) for name in ("user", "node", "key")})
+        self.registry.fleet.resume_ids(relay=loaded.numbers.get("relay", 0), token=loaded.numbers.get("relay token", 0))
         self.registry.withheld = loaded.withheld
         self.registry.renumber()
         now, wall = self.now(), self.wall()

@@ -2,7 +2,9 @@
 over for the control channel, everything else goes to the ASGI server.
 
 Room: shell. uvicorn cannot hand over an upgraded connection, so it only sees those it can answer whole. One request
-is read of each connection (`Connection: close` after it): heads after the first would pass by the limits here.
+is read of each connection (`Connection: close` after it): heads after the first would pass by the limits here. The log
+host's alone stay open, within h11's limits: a client that has to dial for each upload writes a line about it into its
+log, which is the next upload.
 """
 
 from __future__ import annotations
@@ -34,17 +36,24 @@ SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: tailscale-control-pro
 PLAIN_LIFETIME = 60.0
 """Seconds that a connection which is not a control channel may live: one request and its answer."""
 
+KEPT_LIFETIME = 3600.0
+"""The same where more requests may follow; uvicorn closes it when none comes for KEEP_ALIVE seconds."""
+
+KEEP_ALIVE = 30
+
 
 @dataclass(slots=True)
 class Doorkeeper:
     """Counts who is inside. `channel` makes a control connection for a source; its second argument is called when that
-    one is gone."""
+    one is gone. `kept`: where paths begin whose connections stay open for more requests."""
 
     channel: Callable[[str, Callable[[], None]], ControlConnection]
     config: Config
     state: ServerState = field(default_factory=ServerState)
     inside: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    kept: tuple[bytes, ...] = ()
+    kept_state: ServerState = field(default_factory=ServerState)
     transports: set[asyncio.Transport] = field(default_factory=set)
 
     def enter(self, source: str) -> bool:
@@ -165,7 +174,7 @@ class FrontProtocol(asyncio.Protocol):
         if request.path == b"/ts2021":
             self._take_over(parser.get_method(), request, self._buffer[len(head) :])
         else:
-            self._pass_on()
+            self._pass_on(kept=request.path.startswith(self._keeper.kept))
 
     def _take_over(self, method: bytes, request: _Head, early: bytes) -> None:
         handshake = request.headers.get(b"x-tailscale-handshake")
@@ -195,11 +204,13 @@ class FrontProtocol(asyncio.Protocol):
             self._deadline.cancel()
         self._transport.set_protocol(protocol)
 
-    def _pass_on(self) -> None:
+    def _pass_on(self, *, kept: bool) -> None:
         buffered = self._buffer
-        http = _Http(self._keeper, self._leave, self._address, tls=self._tls)
+        state = self._keeper.kept_state if kept else self._keeper.state
+        http = _Http(self._keeper.config, state, self._leave, self._address, tls=self._tls)
         self._hand_over(http)
-        self._deadline = asyncio.get_running_loop().call_later(PLAIN_LIFETIME, self._transport.abort)
+        lifetime = KEPT_LIFETIME if kept else PLAIN_LIFETIME
+        self._deadline = asyncio.get_running_loop().call_later(lifetime, self._transport.abort)
         http.connection_made(self._transport)
         http.data_received(buffered)
 
@@ -238,9 +249,15 @@ class _Http(H11Protocol):
     """uvicorn's protocol, told who the client behind the splice is."""
 
     def __init__(
-        self, keeper: Doorkeeper, closed: Callable[[], None], address: tuple[str, int] | None, *, tls: bool
+        self,
+        config: Config,
+        state: ServerState,
+        closed: Callable[[], None],
+        address: tuple[str, int] | None,
+        *,
+        tls: bool,
     ) -> None:
-        super().__init__(config=keeper.config, server_state=keeper.state, app_state={})
+        super().__init__(config=config, server_state=state, app_state={})
         self._closed = closed
         self._address = address
         self._tls = tls

@@ -12,6 +12,7 @@ ADMIN_SOCKET = "admin.sock"
 NOISE_KEY = "noise_private.key"
 DATABASE = "ginnel.db"
 LOCK = "lock"
+LOGS = "logs"
 SPLICE_SOCKET = "splice.sock"
 
 

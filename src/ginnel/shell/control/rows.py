@@ -6,13 +6,14 @@ Room: shell. One pair of functions for each record; what a column holds is said 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import RowMapping, Table
 
+from ginnel.core.control.fleet_records import FleetRegion, Kept, RelayRecord, RelayTokenRecord
 from ginnel.core.control.records import (
     Audit,
     KeyBinding,
@@ -24,6 +25,7 @@ from ginnel.core.control.records import (
     User,
 )
 from ginnel.shell.control import tables
+from ginnel.wire.tailcfg import DERPNode
 from ginnel.words import DiscoKey, MachineKey, NodeId, NodeKey, UserId, WallTime
 
 Columns = dict[str, Any]
@@ -37,7 +39,7 @@ class Form:
     table: Table
     write: Callable[[Any], Columns]
     read: Callable[[RowMapping], Any]
-    number: Literal["user", "node", "key", ""] = ""
+    number: Literal["user", "node", "key", "relay", "relay token", ""] = ""
 
 
 def _json(value: object) -> str:
@@ -144,6 +146,38 @@ def _read_preauth(row: RowMapping) -> PreauthKey:
     )
 
 
+def _write_relay(relay: RelayRecord) -> Columns:
+    return {
+        "id": relay.id,
+        "region": relay.region,
+        "letter": relay.letter,
+        "machine": str(relay.machine) if relay.machine is not None else None,
+        "key": str(relay.key) if relay.key is not None else None,
+        "node": _json(relay.node),
+        "created": relay.created,
+        "state": relay.state,
+        "shown": _json(relay.shown) if relay.shown is not None else None,
+        "drain_until": relay.drain_until,
+        "mesh": relay.mesh,
+    }
+
+
+def _read_relay(row: RowMapping) -> RelayRecord:
+    return RelayRecord(
+        row["id"],
+        row["region"],
+        row["letter"],
+        MachineKey.parse(row["machine"]) if row["machine"] else None,
+        NodeKey.parse(row["key"]) if row["key"] else None,
+        msgspec.json.decode(row["node"], type=DERPNode),
+        WallTime(row["created"]),
+        msgspec.convert(row["state"], Kept),
+        msgspec.json.decode(row["shown"], type=DERPNode) if row["shown"] else None,
+        _wall(row["drain_until"]),
+        row["mesh"],
+    )
+
+
 FORMS: dict[type, Form] = {
     User: Form(
         tables.users,
@@ -168,6 +202,18 @@ FORMS: dict[type, Form] = {
         tables.policies,
         lambda p: {"version": p.version, "text": p.text, "at": p.at},
         lambda r: PolicyText(r["version"], r["text"] if isinstance(r["text"], str) else "", WallTime(r["at"])),
+    ),
+    FleetRegion: Form(
+        tables.relay_regions,
+        lambda r: {field.name: getattr(r, field.name) for field in fields(FleetRegion)},
+        lambda r: FleetRegion(**{field.name: r[field.name] for field in fields(FleetRegion)}),
+    ),
+    RelayRecord: Form(tables.relays, _write_relay, _read_relay, "relay"),
+    RelayTokenRecord: Form(
+        tables.relay_tokens,
+        lambda t: {field.name: getattr(t, field.name) for field in fields(RelayTokenRecord)},
+        lambda r: RelayTokenRecord(**{field.name: r[field.name] for field in fields(RelayTokenRecord)}),
+        "relay token",
     ),
     Audit: Form(
         tables.audit,

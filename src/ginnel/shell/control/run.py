@@ -1,4 +1,4 @@
-"""The coordination server as one process: state, listeners, relay, signals.
+"""The coordination server as one process: its state, its listeners, its relay.
 
 Room: shell.
 """
@@ -6,63 +6,52 @@ Room: shell.
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import dataclasses
 import logging
 import os
-import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-from starlette.types import ASGIApp
-from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from ginnel.core.control.derpmap import derp_map_of
-from ginnel.core.control.mapper import Surroundings
+from ginnel.core.control.derp_views import DerpViews, Edits
 from ginnel.core.control.records import Audit, Row, User
 from ginnel.core.control.registry import Refused
 from ginnel.shell.control.admin import Admin, AdminProtocol, CreateKey, Joining, make_admin_app
-from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint, static_regions
+from ginnel.shell.control.admin_relays import Asked, RelayAdmin
+from ginnel.shell.control.beside import RelayBeside, StartError, StartRelay
+from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint
 from ginnel.shell.control.connection import ControlConnection
 from ginnel.shell.control.coordinator import Coordinator, Settings
+from ginnel.shell.control.fleet import RelayFleet
+from ginnel.shell.control.fleet_door import FleetDoor
+from ginnel.shell.control.fleet_extra import ExtraMaps
+from ginnel.shell.control.fleet_facts import prober_of
+from ginnel.shell.control.fleet_links import FleetMembers
+from ginnel.shell.control.fleet_settings import fleet_settings
 from ginnel.shell.control.front import Doorkeeper, FrontProtocol
 from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
-from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, NOISE_KEY, SPLICE_SOCKET
+from ginnel.shell.control.listen import take_lock, tcp_listener, unlink_stale, uvicorn_config
+from ginnel.shell.control.logsink import LOG_PATHS, LogHost
+from ginnel.shell.control.logsink_admin import log_verbs, start_log_host
+from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, LOGS, NOISE_KEY, SPLICE_SOCKET
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
+from ginnel.shell.control.surroundings import surroundings_of
 from ginnel.shell.control.web import make_app
-from ginnel.shell.descriptors import allow_descriptors
-from ginnel.wire.tailcfg import DERPMap, DERPRegion, DNSConfig, Resolver, encode
-from ginnel.words import ChallengeKey, MachinePrivate, NodeKey, WallTime
+from ginnel.shell.relaydns.config import checked as checked_relay_dns
+from ginnel.shell.relaydns.keyfile import RelayDnsError
+from ginnel.shell.relaydns.service import RelayDns
+from ginnel.wire.tailcfg import DERPMap
+from ginnel.words import ChallengeKey, MachinePrivate, WallTime
 
 log = logging.getLogger("ginnel.control")
 FIRST_USER = "default"
-
-
-class StartError(Exception):
-    """The server cannot start; one line that says what to do."""
-
-
-class RelayBeside(Protocol):
-    """A relay that was started for this server. It hears of node keys and stands in the DERP map; `pin` is SHA-256 of
-    its certificate when no public authority vouches for it. `tick`: now and then; True when `region` is another."""
-
-    @property
-    def region(self) -> DERPRegion: ...
-    @property
-    def pin(self) -> bytes | None: ...
-    def add_member(self, key: NodeKey) -> None: ...
-    def remove_member(self, key: NodeKey) -> None: ...
-    def tick(self) -> bool: ...
-    def close(self) -> None: ...
-
-
-StartRelay = Callable[[ServerConfig, Path, Path], RelayBeside]
-"""(settings, state directory, splice socket) -> the relay. Raises StartError."""
-RELAY_TICK = 3600.0
+RELAY_TICK = 2.0
 
 
 class ControlServer:
@@ -81,8 +70,16 @@ class ControlServer:
         self.strangers = Strangers(ControlConnection.let_go)
         self.coordinator: Coordinator
         self.admin: Admin
-        self.derp_map = DERPMap()
+        self.fleet: RelayFleet
+        self.extras: ExtraMaps
+        self.on_full_map: list[Callable[[DERPMap], None]] = []
+        """Called with the full map, every node with all its addresses, at each change."""
+        self._views = DerpViews(DERPMap(), Edits())
+        self.log_host: LogHost | None = None
         self._store: Store | None = None
+        self.relay_dns: RelayDns | None = None
+        self._beside = AsyncExitStack()
+        self.metrics_port = 0
 
     async def __aenter__(self) -> Self:
         try:
@@ -102,7 +99,7 @@ class ControlServer:
         await self._group.__aenter__()
         try:
             prepare_directory(self._state)
-            self._lock = _lock(self._state / LOCK)
+            self._lock = take_lock(self._state / LOCK)
             key = load_or_make_key(self._state / NOISE_KEY)
             self._store = Store(self._state / DATABASE)
         except (StateError, StoreUnavailable) as error:
@@ -110,33 +107,111 @@ class ControlServer:
         splice = self._state / SPLICE_SOCKET
         if self._start_relay is not None:
             self._relay = self._start_relay(config, self._state, splice)
-        self.derp_map = self._derp_map()
-        settings = Settings(config.url, surroundings_of(config, self.derp_map), config.key_days * 86400 or None)
-        self.coordinator = Coordinator(settings, self._store, self._relay)
+        settings = Settings(config.url, surroundings_of(config, self._views), config.key_days * 86400 or None)
+        prober = prober_of(key)
+        members = FleetMembers(frozenset([prober.own.public()]), self._relay)
+        self.coordinator = Coordinator(settings, self._store, members)
+        self.extras = ExtraMaps(config.relays.extra, config.relays.refresh, self._state, self._extras_changed)
+        self.fleet = RelayFleet(
+            self.coordinator,
+            fleet_settings(config, key.public(), self._relay),
+            prober,
+            members,
+            self._relay,
+            self._map_changed,
+        )
         try:
             self.coordinator.load()
-        except StoreUnavailable as error:
+            self.extras.load()
+            self.fleet.map.extras = self.extras.maps
+            await self.fleet.load()
+            self.coordinator.relays = FleetDoor(self.fleet)
+            self.log_host = start_log_host(config.log_host, self._state / LOGS, self.coordinator)
+        except (StateError, StoreUnavailable) as error:
             raise StartError(str(error)) from None
         pin = self._relay.pin if self._relay is not None else None
-        self.admin = Admin(self.coordinator, Joining(config.url, key.public(), pin))
+        relays = RelayAdmin(self.fleet, self.extras, Asked(config.url, key.public(), pin))
+        joining = Joining(config.url, key.public(), pin)
+        self.admin = Admin(self.coordinator, joining, relays, lambda: self.relay_dns)
         await self._first_user()
         await self.load_policy_file()
         await self._listen(key, splice)
+        await self._start_relay_dns()
         self._runners.append(self._group.create_task(self.coordinator.run()))
+        self._runners.append(self._group.create_task(self.fleet.run()))
+        self._runners.append(self._group.create_task(self.extras.run()))
+        if self.log_host is not None:
+            self._runners.append(self._group.create_task(self.log_host.run()))
         if self._relay is not None:
             self._runners.append(self._group.create_task(self._keep_relay_fresh(self._relay)))
+        await self._start_numbers()
 
-    def _derp_map(self) -> DERPMap:
-        own = self._relay.region if self._relay is not None else None
-        return derp_map_of(own, self.config.relay.second_addresses, static_regions(self.config))
+    @property
+    def derp_map(self) -> DERPMap:
+        """As who is nobody in particular sees it."""
+        return self._views.default
+
+    def _map_changed(self, full: DERPMap, views: DerpViews) -> None:
+        self._views = views
+        self.coordinator.surroundings_replaced(surroundings_of(self.config, views))
+        for tell in self.on_full_map:
+            tell(full)
+
+    def _extras_changed(self) -> None:
+        self.fleet.map.extras = self.extras.maps
+        self.fleet.refresh()
 
     async def _keep_relay_fresh(self, relay: RelayBeside) -> None:
         """Its certificate may be renewed; then the pin in the DERP map changes, and every node is told."""
         while True:
             await asyncio.sleep(RELAY_TICK)
-            if relay.tick():
-                self.derp_map = self._derp_map()
-                self.coordinator.surroundings_replaced(surroundings_of(self.config, self.derp_map))
+            self._look_at(relay)
+
+    def _look_at(self, relay: RelayBeside, *, look: bool = False) -> None:
+        if relay.tick(look=look):
+            self.admin.joining = dataclasses.replace(self.admin.joining, pin=relay.pin)
+            self.admin.relays.joining = dataclasses.replace(self.admin.relays.joining, pin=relay.pin)
+            self.fleet.own_changed(fleet_settings(self.config, self.fleet.map.settings.machine, relay))
+
+    def look_again(self) -> None:
+        """At the relay's files, because somebody says that they have changed."""
+        if self._relay is not None:
+            self._look_at(self._relay, look=True)
+
+    async def _start_numbers(self) -> None:
+        if not self.config.metrics:
+            return
+        from starlette.applications import Starlette  # noqa: PLC0415  (only where they are asked for)
+
+        from ginnel.shell.control.numbers import ServerNumbers  # noqa: PLC0415
+        from ginnel.shell.metrics_door import listening, metrics_route  # noqa: PLC0415
+
+        host, port = split_endpoint(self.config.metrics)
+        numbers = ServerNumbers(self.coordinator, self.fleet, lambda: self.relay_dns, self.log_host)
+        besides = [numbers.text()]
+        if self._relay is not None:
+            serving = self._relay.numbers(host, port, besides)
+        else:
+            serving = listening(Starlette(routes=[metrics_route(besides)]), host, port)
+        try:
+            self.metrics_port = await self._beside.enter_async_context(serving)
+        except OSError as error:
+            why = f"cannot listen on {self.config.metrics} for metrics: {error.strerror}; choose another"
+            raise StartError(why) from None
+
+    async def _start_relay_dns(self) -> None:
+        config = self.config
+        if not config.relay_dns.zone:
+            return
+        try:
+            settings = checked_relay_dns(config.relay_dns, host_of(config.url), config.relay.addresses)
+            started = RelayDns(settings, self._state, lambda: self.fleet.map.full)
+            await started.start()
+        except RelayDnsError as error:
+            raise StartError(str(error)) from None
+        self.relay_dns = started
+        self.on_full_map.append(started.changed)
+        self._runners.append(self._group.create_task(started.run()))
 
     async def _first_user(self) -> None:
         registry = self.coordinator.registry
@@ -200,22 +275,23 @@ class ControlServer:
                 closed=closed,
             )
 
-        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits)
-        keeper = self._keeper = Doorkeeper(channel, _uvicorn(app))
+        more = [self.log_host.route()] if self.log_host is not None else []
+        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits, more)
+        keeper = self._keeper = Doorkeeper(channel, uvicorn_config(app), kept=(LOG_PATHS,) if more else ())
         keeper.state.default_headers = [(b"connection", b"close")]
         loop = asyncio.get_running_loop()
         for endpoint in self.config.listen_plain:
-            listener = _tcp_listener(endpoint)
+            listener = tcp_listener(endpoint)
             self._servers.append(await loop.create_server(lambda: FrontProtocol(keeper), sock=listener, backlog=1024))
         if self._start_relay is not None:
             await self._unix(splice, lambda: FrontProtocol(keeper, spliced=True))
-        admin_config = _uvicorn(make_admin_app(self.admin))
+        admin_config = uvicorn_config(make_admin_app(self.admin, log_verbs(self.log_host)))
         state = ServerState()
         await self._unix(self._state / ADMIN_SOCKET, lambda: AdminProtocol(admin_config, state, {}))
 
     async def _unix(self, path: Path, protocol: Callable[[], asyncio.Protocol]) -> None:
         """The directory is 0700, so nobody else can reach the socket between its making and the chmod."""
-        _unlink(path)
+        unlink_stale(path)
         try:
             server = await asyncio.get_running_loop().create_unix_server(protocol, str(path), backlog=1024)
             os.chmod(path, 0o600)  # noqa: PTH101
@@ -231,109 +307,23 @@ class ControlServer:
     # --- stopping --------------------------------------------------------------------------------------------
 
     async def _stop(self) -> None:
+        if self._relay is not None:
+            await self._relay.retire()
         for server in self._servers:
             server.close()
+        if self.relay_dns is not None:
+            await self.relay_dns.close()
         if self._keeper is not None:
             for transport in list(self._keeper.transports):
                 transport.abort()
         for runner in self._runners:
             runner.cancel()
         await self._group.__aexit__(None, None, None)
-        if self._relay is not None:
-            self._relay.close()
+        if self.log_host is not None:
+            self.log_host.close()
+        await self._beside.aclose()
         if self._store is not None:
             self._store.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-
-
-async def serve(
-    config: ServerConfig, start_relay: StartRelay | None, ready: Callable[[ControlServer], Awaitable[None]]
-) -> None:
-    """Run until SIGTERM or SIGINT; SIGHUP reads the policy file again. Raises StartError."""
-    allow_descriptors()
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    reload = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, reload.set)
-    async with ControlServer(config, start_relay) as server:
-        await ready(server)
-        reloading = asyncio.create_task(_reload(server, reload))
-        await stop.wait()
-        reloading.cancel()
-
-
-async def _reload(server: ControlServer, asked: asyncio.Event) -> None:
-    while True:
-        await asked.wait()
-        asked.clear()
-        await server.load_policy_file()
-
-
-def surroundings_of(config: ServerConfig, derp_map: DERPMap) -> Surroundings:
-    dns = config.dns
-    resolvers = [Resolver(addr=address) for address in dns.nameservers] or None
-    dns_config = DNSConfig(
-        resolvers=resolvers if dns.override_local_dns else None,
-        fallback_resolvers=None if dns.override_local_dns else resolvers,
-        domains=[dns.base_domain, *dns.search_domains],
-        proxied=dns.magic_dns,
-    )
-    return Surroundings(dns.base_domain, host_of(config.url), encode(dns_config), encode(derp_map))
-
-
-def _uvicorn(app: ASGIApp) -> Config:
-    config = Config(
-        app,
-        http=FrontProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        h11_max_incomplete_event_size=16 * 1024,
-    )
-    config.load()
-    return config
-
-
-def _tcp_listener(endpoint: str) -> socket.socket:
-    host, port = split_endpoint(endpoint)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise StartError(
-            f"cannot listen on {endpoint}: {error.strerror}; choose another address or stop who has it"
-        ) from None
-    listener.setblocking(False)
-    return listener
-
-
-def _unlink(path: Path) -> None:
-    """A socket left by a server that was killed; the lock says that none is alive."""
-    path.unlink(missing_ok=True)
-
-
-def _lock(path: Path) -> int:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise StartError(f"cannot use the lock {path}: {error.strerror}; remove it if no server runs") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise StartError(
-            f"another server uses {path.parent}; stop it, or choose another directory by --state"
-        ) from None
-    return descriptor

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, RowMapping, create_engine, delete, event, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Table, create_engine, delete, event, select, update
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from ginnel.core.control.fleet_records import DropRelay, FleetRegion, RelayRecord, RelayTokenRecord, SpendToken
 from ginnel.core.control.records import (
     Audit,
     Drop,
@@ -38,8 +39,9 @@ from ginnel.shell.control.rows import FORMS
 
 log = logging.getLogger("ginnel.control")
 TAILNET = "default"
-REVISIONS = (None, "0001")  # of the tables, oldest first
+REVISIONS = (None, "0001", "0002")  # of the tables, oldest first
 BUSY_TIMEOUT_MS = 2000
+KINDS = (User, KeyBinding, Node, Status, PreauthKey, Released, FleetRegion, RelayRecord, RelayTokenRecord)
 
 
 class StoreUnavailable(Exception):
@@ -76,7 +78,7 @@ class Store:
         bad: list[RowMapping] = []
         try:
             with self._engine.connect() as connection:
-                for kind in (User, KeyBinding, Node, Status, PreauthKey, Released):
+                for kind in KINDS:
                     rows += _read_all(connection, kind, bad)
                 policies = _read_all(connection, PolicyText, bad)
                 rows += [max(policies, key=lambda policy: policy.version)] if policies else []
@@ -183,7 +185,12 @@ def _read_all(connection: Connection, kind: type, bad: list[RowMapping]) -> list
 def _write(connection: Connection, row: Row) -> None:
     match row:
         case Spend(key_id, at):
-            _spend(connection, key_id, at)
+            _spend(connection, tables.preauth_keys, key_id, at)
+        case SpendToken(token_id, at):
+            _spend(connection, tables.relay_tokens, token_id, at)
+        case DropRelay(relay_id):
+            gone = (tables.relays.c.tailnet == TAILNET) & (tables.relays.c.id == relay_id)
+            connection.execute(delete(tables.relays).where(gone))
         case Drop(kind, number):
             _drop(connection, kind, number)
         case Audit():
@@ -211,12 +218,11 @@ def _count(connection: Connection, name: str, number: int) -> None:
     connection.execute(grown)
 
 
-def _spend(connection: Connection, key_id: int, at: float) -> None:
-    keys = tables.preauth_keys
+def _spend(connection: Connection, keys: Table, key_id: int, at: float) -> None:
     mine = (keys.c.tailnet == TAILNET) & (keys.c.id == key_id)
     free = keys.c.used.is_(None) & keys.c.revoked.is_(None)
     if connection.execute(update(keys).where(mine & free).values(used=at)).rowcount != 1:
-        raise _SpentAlready("the pre-auth key is used or revoked")
+        raise _SpentAlready("the key is used or revoked")
 
 
 def _drop(connection: Connection, kind: str, number: int) -> None:

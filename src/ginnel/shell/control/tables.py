@@ -107,6 +107,55 @@ numbers = Table(  # the highest id ever given; ids are not given twice
     Column("last", Integer, nullable=False),
 )
 
+relay_regions = Table(
+    "relay_regions",
+    metadata,
+    Column("tailnet", String, primary_key=True),
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("code", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("latitude", Float, nullable=False),
+    Column("longitude", Float, nullable=False),
+    Column("score", Float, nullable=False),
+    Column("avoid", Boolean, nullable=False),
+    Column("no_home", Boolean, nullable=False),
+    Column("hidden", Boolean, nullable=False),
+    Column("mesh_key", LargeBinary, nullable=False),
+)
+
+relays = Table(
+    "relays",
+    metadata,
+    Column("tailnet", String, primary_key=True),
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("region", Integer, nullable=False),
+    Column("letter", String, nullable=False),
+    Column("machine", String),
+    Column("key", String),
+    Column("node", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("state", String, nullable=False),
+    Column("shown", Text),
+    Column("drain_until", Float),
+    Column("mesh", Boolean, nullable=False),
+    Index("relays_machine", "tailnet", "machine", unique=True),
+    Index("relays_name", "tailnet", "region", "letter", unique=True),
+)
+
+relay_tokens = Table(
+    "relay_tokens",
+    metadata,
+    Column("tailnet", String, primary_key=True),
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("prefix", String, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("region", Integer, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expiry", Float, nullable=False),
+    Column("used", Float),
+    Column("revoked", Float),
+)
+
 audit = Table(
     "audit",
     metadata,

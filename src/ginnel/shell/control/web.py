@@ -1,13 +1,13 @@
 """What the server answers outside the control channel.
 
-Room: shell. Read-only: nothing here changes state, and nothing but `/verify` reads a body.
+Room: shell. Read-only: nothing here changes state, and nothing but `/verify` reads a body. `more`: routes of others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from string import Template
 
 import msgspec
@@ -48,7 +48,12 @@ class VerifyRequest(msgspec.Struct, frozen=True):
     node_public: str = msgspec.field(name="NodePublic")
 
 
-def make_app(server_key: MachineKey, derp_map: Callable[[], DERPMap], admits: Callable[[NodeKey], bool]) -> Starlette:
+def make_app(
+    server_key: MachineKey,
+    derp_map: Callable[[], DERPMap],
+    admits: Callable[[NodeKey], bool],
+    more: Sequence[Route] = (),
+) -> Starlette:
     keys = encode(ServerKeys(MachineKey.zero(), server_key))
 
     async def key(request: Request) -> Response:
@@ -63,9 +68,10 @@ def make_app(server_key: MachineKey, derp_map: Callable[[], DERPMap], admits: Ca
         body = msgspec.json.format(encode(derp_map()), indent=2) + b"\n"
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         known = [part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")]
-        if tag in known:
-            return Response(status_code=304, headers={"etag": tag})
-        return Response(body, media_type="application/json", headers={"etag": tag, "cache-control": "no-cache"})
+        headers = {"etag": tag, "cache-control": "no-cache", "access-control-allow-origin": "*"}
+        if tag in known or "*" in known:
+            return Response(status_code=304, headers=headers)
+        return Response(body, media_type="application/json", headers=headers)
 
     async def register(request: Request) -> Response:
         login = request.path_params["login"]
@@ -99,6 +105,7 @@ def make_app(server_key: MachineKey, derp_map: Callable[[], DERPMap], admits: Ca
             Route("/register/{login}", register),
             Route("/verify", verify, methods=["POST"]),
             Route("/machine/{rest:path}", not_yet, methods=["GET", "POST"]),
+            *more,
         ],
         exception_handlers={404: missing},
     )

@@ -15,9 +15,11 @@ from pathlib import Path
 
 from ginnel.shell.node import local_socket
 from ginnel.shell.node.backend import NodeBackend
+from ginnel.shell.node.contained import start
 from ginnel.shell.node.engine import StartError
 from ginnel.shell.node.local_api import LocalApi
 from ginnel.shell.node.local_socket import SocketTaken
+from ginnel.shell.node.log_upload import LogUpload, private_id
 from ginnel.shell.node.node import MeshNode
 from ginnel.shell.node.state import StateError, StateFile
 from ginnel.shell.node.tunnel import open_pump
@@ -29,7 +31,7 @@ __all__ = ["Options", "StartError", "run", "serve"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The daemon's arguments."""
+    """The daemon's arguments. `log_target`: https://host where the log is uploaded to, "" for nowhere."""
 
     state: Path
     socket: Path
@@ -37,11 +39,12 @@ class Options:
     tun: str = "ginnel0"
     port_mapping: bool = True
     verbose: int = 0
+    log_target: str = ""
 
 
 def run(options: Options) -> None:
     """Serve until SIGINT or SIGTERM. Raises StartError with nothing left behind."""
-    _log_to_stderr(options.verbose)
+    _log_to_stderr(options.verbose, uploads=bool(options.log_target))
     os.umask(0o077)
     try:
         asyncio.run(serve(options))
@@ -56,6 +59,7 @@ async def serve(options: Options) -> None:
     bound = local_socket.listen(options.socket)
     try:
         state = file.open()
+        logs = _log_upload(options)
         node = MeshNode(
             state=state,
             file=file,
@@ -63,10 +67,11 @@ async def serve(options: Options) -> None:
             port=options.port,
             open_pump=lambda key: open_pump(key, options.tun),
             port_mapping=options.port_mapping,
+            logs=logs,
         )
         try:
             _open(node, file)
-            await _serve(node, bound)
+            await _serve(node, bound, logs)
         finally:
             node.close()
     finally:
@@ -82,7 +87,18 @@ def _open(node: MeshNode, file: StateFile) -> None:
         raise
 
 
-async def _serve(node: MeshNode, bound: local_socket.Bound) -> None:
+def _log_upload(options: Options) -> LogUpload | None:
+    if not options.log_target:
+        return None
+    try:
+        logs = LogUpload(options.log_target, private_id(options.state))
+    except OSError as error:
+        raise StartError(f"cannot keep the log's id in {options.state}: {error.strerror}; make it writable") from None
+    logs.listen()
+    return logs
+
+
+async def _serve(node: MeshNode, bound: local_socket.Bound, logs: LogUpload | None) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -91,6 +107,8 @@ async def _serve(node: MeshNode, bound: local_socket.Bound) -> None:
     try:
         async with asyncio.TaskGroup() as tasks:
             work = [tasks.create_task(node.run()), tasks.create_task(LocalApi(NodeBackend(node)).serve(bound.listener))]
+            if logs is not None:
+                work.append(start(tasks, logs.run()))
             log.info("ready")
             await stopping.wait()
             for task in work:
@@ -107,8 +125,12 @@ def _first(group: BaseExceptionGroup[StartError]) -> StartError:
     return error
 
 
-def _log_to_stderr(verbose: int) -> None:
+def _log_to_stderr(verbose: int, *, uploads: bool) -> None:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
     logging.basicConfig(level=level, format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    if uploads:  # at least what would be read where it is uploaded to; stderr stays as it was asked for
+        for handler in logging.getLogger().handlers:
+            handler.setLevel(level)
+        logging.getLogger().setLevel(min(level, logging.INFO))
     for chatty in ("hpack", "h2", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -46,6 +46,7 @@ class PumpLike(Protocol):
     def close_sides(self, numbers: Any) -> None: ...
     def send_side(self, socket: int, to: Any, packet: bytes, *, ttl: int = 0) -> None: ...
     def relay_open(self, region: int, server_name: str, addresses: Any, verify: str) -> None: ...
+    def relay_move(self, region: int, server_name: str, addresses: Any, verify: str) -> None: ...
     def relay_close(self, region: int) -> None: ...
     def relay_prefer(self, region: int) -> None: ...
     def relay_send(self, region: int, to: bytes, packet: bytes) -> None: ...
@@ -164,13 +165,20 @@ class Engine:
         except (ValueError, OverflowError) as error:  # of the map; the rest of it still counts
             log.warning("the tunnel refused %s: %s", type(action).__name__, error)
             self._refused.refused(action, str(error))
+            self._stayed(action)
         except OSError as error:  # no thread or descriptor is left for a relay's connection
             log.warning("%s: %s", type(action).__name__, error)
             if isinstance(action, act.RelayOpen):
                 region, why = action.region, error.strerror or str(error)
                 again = lambda mesh, now: mesh.relay_down(region, why, now)  # noqa: E731
                 asyncio.get_running_loop().call_soon(self.input, again)
+            self._stayed(action)
         self._note(act.HealthCode.BAD_MAP, self._refused.line)
+
+    def _stayed(self, action: Action) -> None:
+        if isinstance(action, act.RelayMove):
+            region = action.region
+            asyncio.get_running_loop().call_soon(self.input, lambda mesh, now: mesh.relay_stayed(region, now))
 
     def _to_pump(self, action: Action) -> bool:
         pump = self.pump
@@ -199,6 +207,8 @@ class Engine:
                 pump.relay_send(region, to.raw, packet)
             case act.RelayOpen(region, server_name, addresses, verify):
                 pump.relay_open(region, server_name, [_address(a) for a in addresses], verify)
+            case act.RelayMove(region, server_name, addresses, verify):
+                pump.relay_move(region, server_name, [_address(a) for a in addresses], verify)
             case act.RelayClose(region):
                 pump.relay_close(region)
             case act.RelayPrefer(region):
@@ -350,14 +360,17 @@ def _relay_noticed(mesh: Mesh, aside: Any, now: Instant) -> list[Action]:
             return mesh.relay_wanted(RegionId(region), now)
         case ("relay-up", region, _, _):
             return mesh.relay_up(RegionId(region), now)
-        case ("relay-down", region, why):
-            return mesh.relay_down(RegionId(region), why, now)
+        case ("relay-down", region, why, silent):
+            return mesh.relay_down(RegionId(region), why, now, silent=silent)
+        case ("relay-stayed", region, why):
+            log.info("the connection to region %d stays where it is: %s", region, why)
+            return mesh.relay_stayed(RegionId(region), now)
         case ("relay-gone", region, key, reason):
             return mesh.relay_gone(RegionId(region), NodeKey(key), reason, now)
         case ("relay-health", region, problem):
             return mesh.relay_health(RegionId(region), problem, now)
-        case ("relay-restarting", region, reconnect_in, try_for):
-            return mesh.relay_restarting(RegionId(region), reconnect_in / 1000, try_for / 1000, now)
+        case ("relay-restarting", region, reconnect_in, _try_for):
+            return mesh.relay_restarting(RegionId(region), reconnect_in / 1000, now)
     log.error("the tunnel set something unknown aside: %s", aside[0])
     return []
 

@@ -43,12 +43,12 @@ def hostinfo(prefs: Prefs, net_info: NetInfo | None = None) -> dict[str, Any]:
     return members
 
 
-def own_report(prefs: Prefs, known: ReportToControl | None) -> Report:
-    """With what the mesh core has found out, once it has."""
+def own_report(prefs: Prefs, known: ReportToControl | None, logs: dict[str, Any]) -> Report:
+    """With what the mesh core has found out, once it has. `logs`: members that say where this machine's log is."""
     if known is None:
-        return Report(hostinfo(prefs))
+        return Report(hostinfo(prefs) | logs)
     endpoints = tuple(str(endpoint) for endpoint in known.endpoints)
-    return Report(hostinfo(prefs, known.net_info), endpoints, tuple(int(kind) for kind in known.types))
+    return Report(hostinfo(prefs, known.net_info) | logs, endpoints, tuple(int(kind) for kind in known.types))
 
 
 def host_name(prefs: Prefs) -> str:

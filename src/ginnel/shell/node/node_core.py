@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ginnel.core.node.actions import ReportToControl
-from ginnel.core.node.control_actions import ControlAction, KeyExpired, Merge
+from ginnel.core.node.control_actions import ControlAction, KeyExpired, Merge, Report
 from ginnel.core.node.control_session import ControlSession
 from ginnel.core.node.login import KeepKey, Login, Visit
 from ginnel.core.node.mesh import Mesh
@@ -29,10 +29,11 @@ from ginnel.shell.node.home_router import HomeRouter
 from ginnel.shell.node.host_network import HostNetwork
 from ginnel.shell.node.hostinfo import own_report
 from ginnel.shell.node.keeper import Keeper
+from ginnel.shell.node.log_upload import LogUpload
 from ginnel.shell.node.metered import is_metered
 from ginnel.shell.node.router import Router
 from ginnel.shell.node.sleeps import sleeps
-from ginnel.shell.node.state import State, StateFile
+from ginnel.shell.node.state import State, StateFile, server_pins
 from ginnel.words import DiscoPrivate, NodePrivate
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,11 @@ class NodeCore:
         open_pump: Callable[[NodePrivate], PumpLike],
         router: Router | None = None,
         port_mapping: bool = True,
+        logs: LogUpload | None = None,
     ) -> None:
+        self._logs = logs
+        if logs is not None:
+            logs.pins = self._log_pins
         self._keeper = Keeper(state, file)
         self._port = port
         self._open_pump = open_pump
@@ -162,7 +167,7 @@ class NodeCore:
     def _start_control(self, begin: Callable[[ControlSession], list[ControlAction]]) -> None:
         prefs = self.state.prefs
         plain = prefs.control_url.startswith("http://")
-        report = own_report(self.state.prefs, self._report)
+        report = self._report_now()
         login = Login(
             self.state.node, hostinfo=dict(report.hostinfo), draw=self._draw_key, jitter=random.random, plain=plain
         )
@@ -194,6 +199,8 @@ class NodeCore:
     def _take_control(self, action: ControlAction) -> None:
         match action:
             case Merge(frame, first):
+                if self._logs is not None and frame.debug is not None and frame.debug.disable_log_tail:
+                    self._logs.disable()
                 self._map.merge(frame, first=first)
             case KeepKey(key, login_name):
                 self._keep_key(key, login_name)
@@ -241,7 +248,13 @@ class NodeCore:
 
     def _tell_server(self) -> None:
         if self.client is not None:
-            self.client.report(own_report(self.state.prefs, self._report))
+            self.client.report(self._report_now())
+
+    def _report_now(self) -> Report:
+        return own_report(self.state.prefs, self._report, self._logs.hostinfo() if self._logs is not None else {})
+
+    def _log_pins(self) -> frozenset[str]:
+        return server_pins(self.state.prefs, self.netmap.derp_map)
 
     # --- this machine ------------------------------------------------------------------------------------------
 

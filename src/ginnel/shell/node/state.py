@@ -10,14 +10,17 @@ import fcntl
 import os
 import stat
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ginnel.core.node.path_policy import PathPolicies, PathPolicy
+from ginnel.wire.tailcfg import DERPMap
 from ginnel.words import BadKey, MachineKey, MachinePrivate, NodePrivate
 
 FILE = "ginneld.state"
 MAX_SIZE = 1 << 20
+PIN = "sha256-raw:"
 
 
 class StateError(Exception):
@@ -25,11 +28,13 @@ class StateError(Exception):
 
 
 class Prefs(msgspec.Struct, frozen=True, rename="pascal"):
-    """What the user asked for. `server_key`: the Noise key of the invite, "" where `/key` over TLS is trusted.
+    """What the user asked for. `server_key`: the Noise key of the invite, "" where `/key` over TLS is trusted;
+    `server_pin`: SHA-256 of the server's certificate in hex, "" where an authority vouches for it.
     `path_policies`: of single peers, by stable node id."""
 
     control_url: str = msgspec.field(default="", name="ControlURL")
     server_key: str = ""
+    server_pin: str = ""
     want_running: bool = False
     logged_out: bool = False
     hostname: str = ""
@@ -44,6 +49,16 @@ class Prefs(msgspec.Struct, frozen=True, rename="pascal"):
 
     def pinned_key(self) -> MachineKey | None:
         return MachineKey.parse(self.server_key) if self.server_key else None
+
+
+def server_pins(prefs: Prefs, derp_map: DERPMap | None) -> frozenset[str]:
+    """SHA-256 in hex of certificates that the server shows: as its invite said, and its map says of the server's own
+    relay, which has the same. The map comes by the channel that the server's Noise key protects."""
+    host = urlsplit(prefs.control_url).hostname or ""
+    regions = (derp_map.regions or {}).values() if derp_map is not None else ()
+    names = [n.cert_name for region in regions if region for n in region.nodes or [] if n.host_name == host]
+    told = {name.removeprefix(PIN) for name in names if name.startswith(PIN)}
+    return frozenset(told | ({prefs.server_pin} if prefs.server_pin else set()))
 
 
 class State(msgspec.Struct, frozen=True):

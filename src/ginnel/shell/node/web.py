@@ -6,8 +6,8 @@ Room: shell.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import h11
@@ -23,13 +23,25 @@ class WebError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
+    """`headers`: by names in lower case; of several with one name the last."""
+
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-async def fetch(method: str, url: str, *, mark: int, tls: ssl.SSLContext | None = None, pin: str = "") -> Page:
-    """No redirects, no cookies, at most 64 KiB. `tls`: instead of the system's roots; `pin`: the one certificate that
-    will do, as DERP maps pin it. Raises WebError. Time it out."""
+async def fetch(
+    method: str,
+    url: str,
+    *,
+    mark: int,
+    tls: ssl.SSLContext | None = None,
+    pin: str = "",
+    headers: Sequence[tuple[str, str]] = (),
+    limit: int = MAX_BODY,
+) -> Page:
+    """No redirects, no cookies, at most `limit` bytes. `tls`: instead of the system's roots; `pin`: the one certificate
+    that will do, as DERP maps pin it. Raises WebError. Time it out."""
     try:
         parts = urlsplit(url)
         wanted = parts.port
@@ -48,7 +60,7 @@ async def fetch(method: str, url: str, *, mark: int, tls: ssl.SSLContext | None 
     try:
         if pin and not is_pinned(streams, pin):
             raise WebError(f"the certificate of {host} is not the one that was pinned")
-        return await exchange(streams, method, target, parts.netloc.rpartition("@")[2])
+        return await exchange(streams, method, target, parts.netloc.rpartition("@")[2], headers=headers, limit=limit)
     finally:
         streams.writer.close()
 
@@ -61,6 +73,7 @@ async def exchange(
     *,
     headers: Sequence[tuple[str, str]] = (),
     body: bytes = b"",
+    limit: int = MAX_BODY,
 ) -> Page:
     """One request and its answer on a connection that stands. Raises WebError."""
     connection = h11.Connection(h11.CLIENT)
@@ -72,24 +85,25 @@ async def exchange(
         if body:
             streams.writer.write(connection.send(h11.Data(data=body)) or b"")
         streams.writer.write(connection.send(h11.EndOfMessage()) or b"")
-        return await _read(connection, streams)
+        return await _read(connection, streams, limit)
     except (OSError, ssl.SSLError, h11.ProtocolError) as error:
         raise WebError(f"{host} gave no HTTP answer: {error}") from None
 
 
-async def _read(connection: h11.Connection, streams: Streams) -> Page:
-    status, body = 0, bytearray()
+async def _read(connection: h11.Connection, streams: Streams, limit: int) -> Page:
+    status, body, headers = 0, bytearray(), dict[str, str]()
     while True:
         event = connection.next_event()
         if event is h11.NEED_DATA:
             connection.receive_data(await streams.reader.read(65536))
         elif isinstance(event, h11.Response):
             status = event.status_code
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers}
         elif isinstance(event, h11.Data):
             body += event.data
-            if len(body) > MAX_BODY:
-                raise WebError(f"the answer is longer than {MAX_BODY} bytes")
+            if len(body) > limit:
+                raise WebError(f"the answer is longer than {limit} bytes")
         elif isinstance(event, h11.EndOfMessage):
-            return Page(status, bytes(body))
+            return Page(status, bytes(body), headers)
         elif isinstance(event, h11.ConnectionClosed):
             raise WebError("the connection was closed before the answer")

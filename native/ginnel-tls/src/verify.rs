@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::validity;
+use crate::validity;
 
 /// How a relay is known.
 #[derive(Clone, Debug, PartialEq, Eq)]

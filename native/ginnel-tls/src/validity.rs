@@ -3,7 +3,7 @@
 use rustls::pki_types::UnixTime;
 use rustls::{CertificateError, Error};
 
-use super::verify::unreadable;
+use crate::verify::unreadable;
 
 const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xa0;

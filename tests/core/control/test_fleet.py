@@ -1,0 +1,189 @@
+"""When a relay enters the map and leaves it, under a clock of the test's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ginnel.core.control.fleet import Fleet
+from ginnel.core.control.fleet_states import (
+    Drained,
+    Draining,
+    Failing,
+    FleetRules,
+    InMap,
+    Moved,
+    Out,
+    Probe,
+    Probing,
+    Suspicion,
+)
+from ginnel.words import Instant
+
+RULES = FleetRules(interval=15.0, failures=3, recoveries=2, again=2.0)
+
+
+@dataclass
+class World:
+    """Relays answer probes at once, good unless they are among the `dead`."""
+
+    now: float = 1000.0
+    dead: set[int] = field(default_factory=set)
+    said: list[object] = field(default_factory=list)
+    probes: list[tuple[float, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.fleet = Fleet(RULES, lambda size: bytes([128]) * size)
+
+    def do(self, actions: list[object]) -> None:
+        waiting = list(actions)
+        while waiting:
+            action = waiting.pop(0)
+            self.said.append(action)
+            if isinstance(action, Probe):
+                self.probes.append((self.now, action.relay))
+                good = action.relay not in self.dead
+                waiting += self.fleet.probed(action.relay, good, "" if good else "no answer", Instant(self.now))
+
+    def join(self, *relays: int) -> World:
+        for relay in relays:
+            self.do([*self.fleet.joined(relay, Instant(self.now))])
+        return self
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while (due := self.fleet.next_timeout()) is not None and due <= end:
+            self.now = max(due, self.now)
+            self.do([*self.fleet.tick(Instant(self.now))])
+        self.now = end
+
+    def suspicions(self) -> list[bool]:
+        return [action.holds for action in self.said if isinstance(action, Suspicion)]
+
+
+def test_a_relay_enters_the_map_with_its_first_good_probe_and_not_before() -> None:
+    world = World(dead={1}).join(1)
+    assert not world.fleet.in_map(1)
+    world.run(60.0)
+    assert isinstance(world.fleet.state(1), Probing)
+    world.dead.clear()
+    world.run(20.0)
+    assert world.fleet.state(1) == InMap()
+
+
+def test_one_that_fails_is_looked_at_again_soon_and_out_after_three_failures() -> None:
+    world = World().join(1, 2, 3)
+    world.dead = {1}
+    world.do([*world.fleet.hint(1, Instant(world.now))])
+    assert world.fleet.state(1) == Failing(Instant(1000.0))
+    world.run(2 * RULES.again - 0.1)
+    assert world.fleet.in_map(1)
+    world.run(0.2)
+    assert world.fleet.state(1) == Out()
+    assert not world.fleet.in_map(1)
+
+
+def test_a_single_failure_moves_nothing() -> None:
+    world = World().join(1, 2, 3)
+    world.dead = {1}
+    world.do([*world.fleet.hint(1, Instant(world.now))])
+    world.dead = set()
+    world.run(5.0)
+    assert world.fleet.state(1) == InMap()
+    assert not any(isinstance(a, Moved) and isinstance(a.state, Out) for a in world.said)
+
+
+def test_it_is_back_after_two_good_probes_in_a_row() -> None:
+    world = World().join(1, 2, 3)
+    world.dead = {1}
+    world.run(60.0)
+    assert isinstance(world.fleet.state(1), Out)
+    world.dead = set()
+    world.do([*world.fleet.hint(1, Instant(world.now))])
+    assert world.fleet.state(1) == Out(good=1)
+    world.run(RULES.again)
+    assert world.fleet.state(1) == InMap()
+
+
+def test_when_most_fail_at_once_the_servers_own_network_is_suspected_and_nothing_is_taken_out() -> None:
+    world = World().join(1, 2, 3)
+    world.dead = {1, 2}
+    world.run(300.0)
+    assert [world.fleet.in_map(relay) for relay in (1, 2, 3)] == [True, True, True]
+    assert world.suspicions() == [True]
+    world.dead = set()
+    world.run(60.0)
+    assert world.suspicions() == [True, False]
+
+
+def test_half_of_the_fleet_is_not_most_of_it() -> None:
+    world = World().join(1, 2, 3, 4)
+    world.dead = {1, 2}
+    world.run(120.0)
+    assert [world.fleet.in_map(relay) for relay in (1, 2, 3, 4)] == [False, False, True, True]
+
+
+def test_the_last_relay_is_never_taken_out() -> None:
+    world = World().join(1)
+    world.dead = {1}
+    world.run(300.0)
+    assert world.fleet.in_map(1)
+
+
+def test_a_restart_leaves_everybody_where_they_were() -> None:
+    world = World()
+    for relay, kept in ((1, "in"), (2, "out"), (3, "drained")):
+        world.fleet.restored(relay, kept, Instant(world.now), Instant(world.now))  # type: ignore[arg-type]
+    assert [world.fleet.in_map(relay) for relay in (1, 2, 3)] == [True, False, False]
+    world.run(60.0)
+    assert [world.fleet.in_map(relay) for relay in (1, 2, 3)] == [True, True, False]
+    assert 3 not in {relay for _, relay in world.probes}
+
+
+def test_a_drain_ends_when_nobody_is_left_or_at_its_deadline() -> None:
+    world = World().join(1, 2, 3)
+    for relay in (1, 2):
+        world.do([*world.fleet.drain(relay, Instant(world.now + 60.0))])
+        assert isinstance(world.fleet.state(relay), Draining)
+        assert world.fleet.in_map(relay)
+    world.do([*world.fleet.emptied(1)])
+    assert world.fleet.state(1) == Drained()
+    world.run(59.0)
+    assert world.fleet.in_map(2)
+    world.run(2.0)
+    assert world.fleet.state(2) == Drained()
+
+
+def test_a_drained_relay_is_looked_at_before_it_is_used_again() -> None:
+    world = World().join(1, 2)
+    world.do([*world.fleet.drain(1, Instant(world.now)), *world.fleet.emptied(1)])
+    world.dead = {1}
+    world.do([*world.fleet.undrain(1, Instant(world.now))])
+    assert not world.fleet.in_map(1)
+    world.dead = set()
+    world.run(20.0)
+    assert world.fleet.in_map(1)
+
+
+def test_an_undrained_relay_stays_in_the_map() -> None:
+    world = World().join(1, 2)
+    world.do([*world.fleet.drain(1, Instant(world.now + 60.0)), *world.fleet.undrain(1, Instant(world.now))])
+    world.run(120.0)
+    assert world.fleet.state(1) == InMap()
+
+
+def test_relays_that_are_well_are_probed_about_every_fifteen_seconds() -> None:
+    world = World().join(1)
+    world.probes.clear()
+    world.run(150.0)
+    assert 8 <= len(world.probes) <= 13
+
+
+def test_a_relay_that_is_not_watched_is_never_probed() -> None:
+    world = World()
+    world.fleet.restored(1, "in", Instant(world.now), Instant(world.now), watched=False)
+    world.run(100.0)
+    world.do([*world.fleet.hint(1, Instant(world.now))])
+    assert world.probes == []
+    world.do([*world.fleet.drain(1, Instant(world.now)), *world.fleet.emptied(1)])
+    world.do([*world.fleet.undrain(1, Instant(world.now))])
+    assert world.fleet.in_map(1)

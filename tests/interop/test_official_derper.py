@@ -1,0 +1,73 @@
+"""Tailscale's relay asks our server whom it may let in (derper -verify-client-url). `make interop` builds derper."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from ginnel.lab import LabError
+from ginnel.lab.daemon import official
+from tests.shell.control.control_client import Client as Node
+from tests.shell.control.control_client import auth_key, running, until
+from tests.shell.derp_client import UPGRADE, client_info, connect, login, tls_context
+
+
+def absent() -> str:
+    try:
+        official("derper")
+    except LabError as error:
+        return str(error)
+    return ""
+
+
+pytestmark = [pytest.mark.official_daemon, pytest.mark.skipif(bool(absent()), reason=absent() or "it is there")]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def derper(state: Path, verify_url: str) -> AsyncIterator[int]:
+    """Fails closed. Gives the port."""
+    at = free_port()
+    command = [str(official("derper")), "-hostname", "127.0.0.1", "-certmode", "manual", "-certdir", str(state)]
+    command += ["-c", str(state / "derper.key"), "-a", f"127.0.0.1:{at}", "-http-port", "-1", "-stun=false"]
+    command += ["-verify-client-url", verify_url, "-verify-client-url-fail-open=false"]
+    with (state / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: ASYNC220
+        try:
+            await until(lambda: _answers(at))
+            yield at
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def test_their_relay_lets_in_our_members_and_nobody_else(tmp_path: Path) -> None:
+    (tmp_path / "derper").mkdir()
+    async with running(tmp_path / "server") as server, Node(server) as node:
+        url = f"http://127.0.0.1:{server.plain_ports()[0]}/verify"
+        private = node.key.raw
+        async with derper(tmp_path / "derper", url) as at:
+            async with connect(at, tls=tls_context()) as raw:
+                await raw.send(UPGRADE + b"Derp-Fast-Start: 1\r\n\r\n")
+                key = (await raw.expect(1))[8:]
+                await raw.send(client_info(private, key))
+                assert await raw.all() == b""
+            assert (await node.register(await auth_key(server)))["Error"] == ""
+            async with asyncio.timeout(30), login(at, key, private=private) as member:
+                await member.settle()

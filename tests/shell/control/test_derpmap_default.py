@@ -1,0 +1,67 @@
+"""`GET /derpmap/default` as people and their tools ask for it."""
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ginnel.wire.derpmap import problems
+from ginnel.wire.tailcfg import DERPMap, decode
+from tests.shell.control.control_client import PATIENCE
+from tests.shell.control.fleet_world import fleet_server
+
+pytestmark = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="needs curl and jq")
+REGIONS = {
+    "910": {"code": "far", "name": "Far away", "nodes": [{"host": "a.example.com"}, {"host": "b.example.com"}]},
+    "911": {"code": "off", "name": "Taken out", "nodes": [{"host": "c.example.com"}]},
+}
+
+
+async def output(*words: str, stdin: bytes = b"") -> bytes:
+    process = await asyncio.create_subprocess_exec(
+        *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(PATIENCE):
+        out, error = await process.communicate(stdin)
+    assert process.returncode == 0, error.decode()
+    return out
+
+
+async def test_jq_lists_the_hosts_of_what_curl_fetches(tmp_path: Path) -> None:
+    async with fleet_server(tmp_path, regions=REGIONS, relays={"remove": ["off"]}) as server:
+        url = f"http://127.0.0.1:{server.plain_ports()[0]}/derpmap/default"
+        body = await output("curl", "--noproxy", "*", "-sSf", url)
+        hosts = await output("jq", "-r", ".Regions[].Nodes[].HostName", stdin=body)
+        assert hosts.decode().split() == ["127.0.0.1", "a.example.com", "b.example.com"]
+        assert problems(decode(DERPMap, body)) == []
+        assert body.count(b"\n") > 10, "people read it, too"
+
+
+async def test_a_map_that_is_known_is_not_sent_again(tmp_path: Path) -> None:
+    async with fleet_server(tmp_path, regions=REGIONS) as server:
+        url = f"http://127.0.0.1:{server.plain_ports()[0]}/derpmap/default"
+        kept = str(tmp_path / "etag")
+        ask = (
+            "curl",
+            "--noproxy",
+            "*",
+            "-sSf",
+            "--etag-save",
+            kept,
+            "--etag-compare",
+            kept,
+            "-w",
+            "%{http_code}",
+            "-o",
+        )
+        await asyncio.to_thread(Path(kept).touch)
+        assert await output(*ask, str(tmp_path / "map"), url) == b"200"
+        assert json.loads(await asyncio.to_thread((tmp_path / "map").read_text))["Regions"]
+        assert await output(*ask, str(tmp_path / "again"), url) == b"304"
+        server.fleet.map.extras = [DERPMap(regions={910: None})]
+        server.config.regions.pop("911")
+        server.fleet.map.settings.static.pop(911)
+        server.fleet.refresh()
+        assert await output(*ask, str(tmp_path / "map"), url) == b"200"
