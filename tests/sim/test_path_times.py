@@ -9,7 +9,7 @@ from statistics import median, quantiles
 import pytest
 
 from ginnel.testing.mesh import SimMesh
-from ginnel.testing.nat import EASY, EASY_ADDRESS, FULL_CONE, NatKind
+from ginnel.testing.nat import EASY, EASY_ADDRESS, EASY_OTHER_PORT, FULL_CONE, NatKind
 from ginnel.testing.network import Host
 from ginnel.testing.pump import MAGIC
 from ginnel.words import Endpoint
@@ -34,8 +34,8 @@ def drop(mesh: SimMesh, drops: Drops) -> Callable[[], None]:
     """Lose those datagrams from now on; call the result to end it."""
     send = mesh.network.send
 
-    def lossy(host: Host, port: int, to: Endpoint, packet: bytes) -> bool:
-        return True if drops(host, packet) else send(host, port, to, packet)
+    def lossy(host: Host, port: int, to: Endpoint, packet: bytes, ttl: int = 0) -> bool:
+        return True if drops(host, packet) else send(host, port, to, packet, ttl)
 
     mesh.network.send = lossy  # type: ignore[method-assign]
 
@@ -221,3 +221,18 @@ def test_a_nat_that_maps_to_another_port_is_direct_again_as_soon_as_stun_has_sai
         times.append(flows_again(mesh, 7.0, seed))
         until(mesh, lambda mesh=mesh: mesh.both_direct("a", "b"), 4.0, seed)
     assert median(times) <= 3.0
+
+
+def test_who_was_silent_while_its_router_restarted_finds_its_new_port_when_the_quick_rounds_are_in_vain() -> None:
+    late = []
+    for seed in range(5):
+        mesh = SimMesh(seed)
+        mesh.node("a", EASY_OTHER_PORT)
+        mesh.node("b", EASY, punches=False)
+        mesh.clock.run(12.0)
+        mesh.reboot_nat("a")
+        mesh.clock.run(8.0)
+        mesh.talk("a", "b")
+        if not mesh.clock.run_until(lambda mesh=mesh: mesh.both_direct("a", "b"), 6.0):
+            late.append(seed)
+    assert late == []

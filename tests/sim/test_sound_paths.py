@@ -96,3 +96,19 @@ def test_a_router_that_maps_anew_under_a_one_way_flow_ends_no_path() -> None:
         mesh.clock.run(15.0 + 0.7 * seed)
         mesh.reboot_nat("a")
         assert seconds_relayed(mesh, 40) == 0, f"seed {seed}"
+
+
+def test_a_router_that_forgets_is_not_taken_for_one_that_carries_no_data() -> None:
+    late = []
+    for seed in (17, 18, 19, 20):
+        mesh = SimMesh(seed)
+        mesh.node("a", HARD_SEQUENTIAL)
+        mesh.node("b", HARD_SEQUENTIAL)
+        mesh.clock.run(2.0)
+        mesh.talk("a", "b", one_way=True, every=2.0)
+        mesh.clock.run(20.0 + seed * 0.37)
+        mesh.reboot_nat("a")
+        mesh.clock.run(8.0)
+        if not mesh.clock.run_until(lambda mesh=mesh: mesh.direct("a", "b"), 30.0):
+            late.append(seed)
+    assert late == []

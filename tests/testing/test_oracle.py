@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from ginnel.testing.firewall import Firewall
 from ginnel.testing.nat import (
     EASY,
     EASY_ADDRESS,
@@ -15,7 +16,6 @@ from ginnel.testing.nat import (
     HARD,
     HARD_SEQUENTIAL,
     UDP_BLOCKED,
-    Firewall,
     Nat,
     NatKind,
     with_hairpin,

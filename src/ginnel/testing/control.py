@@ -6,11 +6,12 @@ Room: testing. The nodes merge its frames by their own core (core/node/netmap.py
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ginnel.core.node.actions import ReportToControl
+from ginnel.core.node.punch_rules import NO_PROBING
 from ginnel.testing.clock import VirtualClock
 from ginnel.wire.tailcfg import DERPMap, FilterRule, MapResponse, NetPortRange, Node, PeerChange, PortRange
 from ginnel.words import DiscoKey
@@ -33,6 +34,7 @@ class Control:
         self.away = False
         self.denied: set[tuple[int, int]] = set()
         self.low_ports_closed: set[int] = set()
+        self.probing_forbidden: set[int] = set()
         self.nodes: dict[int, SimNode] = {}
         self.by_address: dict[str, SimNode] = {}
         self._clock = clock
@@ -57,7 +59,7 @@ class Control:
             disco_key=disco,
             home_derp=before.home_derp if before is not None else 0,
             endpoints=before.endpoints if before is not None else None,
-            hostinfo={},
+            hostinfo={"IPNVersion": "0.1.0-ginnel" if node.punches else "1.98.9"},
         )
         self._known[node.number] = entry
         self.nodes[node.number] = node
@@ -72,6 +74,8 @@ class Control:
 
     def reported(self, node: SimNode, report: ReportToControl) -> None:
         """A lite update: first the home region to everybody, right behind it the endpoints."""
+        if node.number not in self._known:
+            return
         if self.away:
             self._waiting[node.number] = report
             return
@@ -98,6 +102,17 @@ class Control:
         self.low_ports_closed.add(to.number)
         self._tell_filter(to)
 
+    def forbid_probing(self, node: SimNode) -> None:
+        """It shall guess no ports to get through NATs."""
+        self.probing_forbidden.add(node.number)
+        if not self.away and node.number in self._known:
+            node.later(self.leg, node.frame, MapResponse(node=self._own(node)))
+
+    def _own(self, node: SimNode) -> Node:
+        """Its own entry."""
+        attributes: dict[str, list[Any] | None] = {NO_PROBING: None} if node.number in self.probing_forbidden else {}
+        return msgspec.structs.replace(self._known[node.number], cap_map=attributes)
+
     def permits(self, source: SimNode, to: SimNode, port: int) -> bool:
         """What the policy says now, whoever has heard of it."""
         low = to.number in self.low_ports_closed and port < OPEN_PORTS.first
@@ -121,6 +136,12 @@ class Control:
         ports = OPEN_PORTS if to.number in self.low_ports_closed else PortRange()
         sources = [node.address for number, node in self.nodes.items() if number not in refused]
         return [FilterRule(src_ips=sources, dst_ports=[NetPortRange(ip=to.address, ports=ports)])] if sources else []
+
+    def remove(self, node: SimNode) -> None:
+        """It is no member any more."""
+        del self.nodes[node.number], self._known[node.number]
+        self._waiting.pop(node.number, None)
+        self._tell(MapResponse(peers_removed=[node.number]))
 
     # --- what befalls it ---
 
@@ -147,7 +168,7 @@ class Control:
         peers = [peer for number, peer in self._known.items() if number != node.number]
         node.first_frame(
             MapResponse(
-                node=self._known[node.number],
+                node=self._own(node),
                 derp_map=self._derp_map,
                 peers=peers or None,
                 packet_filters={"base": self.rules(node)},
@@ -176,11 +197,13 @@ class Control:
 def _numbers(frame: MapResponse) -> set[int]:
     """A frame of news is about one node."""
     changed = {entry.id for entry in frame.peers_changed or ()}
+    changed |= set(frame.peers_removed or ())
     return changed | {each.node_id for each in frame.peers_changed_patch or ()}
 
 
 def _joined(news: Sequence[MapResponse]) -> list[MapResponse]:
-    """New peers, then home regions, then all else: three frames for however many news."""
+    """New peers, then home regions, then all else, then who left: four frames for however many news."""
+    removed = [number for frame in news for number in frame.peers_removed or ()]
     added = [entry for frame in news for entry in frame.peers_changed or ()]
     patches = [each for frame in news for each in frame.peers_changed_patch or ()]
     homes = [each for each in patches if each.derp_region]
@@ -189,7 +212,18 @@ def _joined(news: Sequence[MapResponse]) -> list[MapResponse]:
         *([MapResponse(peers_changed=added)] if added else []),
         *([MapResponse(peers_changed_patch=homes)] if homes else []),
         *([MapResponse(peers_changed_patch=others)] if others else []),
+        *([MapResponse(peers_removed=removed)] if removed else []),
     ]
+
+
+def without_versions(frame: MapResponse) -> MapResponse:
+    """As an official client takes it, which does not look whether a peer is one as well."""
+    peers = {
+        name: [msgspec.structs.replace(peer, hostinfo={}) for peer in held]
+        for name in ("peers", "peers_changed")
+        if (held := getattr(frame, name))
+    }
+    return msgspec.structs.replace(frame, **peers)
 
 
 def patch(number: int, **members: object) -> PeerChange:

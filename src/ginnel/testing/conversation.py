@@ -3,7 +3,8 @@
 Room: testing. Each step asks one question and looks back:
 
     connected   while a path exists, answers come: not SILENCE and a dozen questions without one
-    direct      while a direct path is possible, both ends use one, or the one that speaks: not DIRECT_WITHIN without it
+    direct      while a direct path is possible, both ends use one, or the one that speaks: not DIRECT_WITHIN without
+                it, nor longer than a search takes where that is what finds it (oracle_search.py)
     honest      no path counts as direct where none can be
 
 Both times begin anew when something befalls the network (`Watch.settled_at`).
@@ -14,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ginnel.testing.inner import Inner
+from ginnel.testing.oracle_search import Search
 from ginnel.words import Instant
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Conversation:
         self._direct_at = world.clock.now
         self._unanswered = 0
         self._were_direct = False
+        self._search = facts.search_patience(a, b) if facts is not None else None
         a.listeners[self._source_port] = self._heard
 
     def step(self) -> None:
@@ -77,7 +80,14 @@ class Conversation:
     def stop(self) -> None:
         self._end = self._world.clock.now
 
-    def _patience(self) -> float:
+    def _patience(self, search: Search | None) -> float:
+        """For finding a path, or another one."""
+        if search is None or self._search is None:
+            return self._usual_patience()
+        found_before = self.direct_after is not None
+        return self._search.within(search) + (self._usual_patience() if found_before else DIRECT_WITHIN)
+
+    def _usual_patience(self) -> float:
         return DIRECT_WITHIN_UNDER_LOSS if self._world.network.loss else DIRECT_WITHIN
 
     def _heard(self, _answer: Inner) -> None:
@@ -107,14 +117,18 @@ class Conversation:
             )
 
     def _is_direct(self, facts: Facts, now: Instant, *, direct: bool) -> None:
-        must = facts.awake(self.a, self.b) and facts.must_be_direct(self.a, self.b)
+        search = facts.must_be_found(self.a, self.b)
+        must = facts.awake(self.a, self.b) and (search is not None or facts.must_be_direct(self.a, self.b))
+        if self._search is not None:
+            self._search.look(now, direct=direct)
         late = now > self._world.watch.settled_at + TRUSTED_ON
         if direct and late and not facts.may_be_direct(self.a, self.b):
             self._world.watch.broken(f"{self.a.name} and {self.b.name} are direct, where no packet can pass")
         if direct or not must:
             self._direct_at = now
         since = now - max(self._direct_at, self._world.watch.settled_at)
-        if since > self._patience():
+        if since > self._patience(search):
+            by = f" by {search.name.lower().replace('_', ' ')}" if search is not None else ""
             self._world.watch.broken(
-                f"{self.a.name} and {self.b.name} are relayed for {since:.0f} s, though a direct path is possible"
+                f"{self.a.name} and {self.b.name} are relayed for {since:.0f} s, though a direct path is possible{by}"
             )

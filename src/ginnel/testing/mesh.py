@@ -19,8 +19,9 @@ from ginnel.testing.clock import VirtualClock
 from ginnel.testing.control import Control
 from ginnel.testing.conversation import Conversation
 from ginnel.testing.facts import Facts
+from ginnel.testing.firewall import Firewall
 from ginnel.testing.inner import Inner
-from ginnel.testing.nat import Firewall, Nat, NatKind
+from ginnel.testing.nat import HOPS, Nat, NatKind
 from ginnel.testing.network import Host, Network
 from ginnel.testing.node import SimNode, World
 from ginnel.testing.relay import RelayNet
@@ -72,7 +73,13 @@ class SimMesh:
     # --- building ---
 
     def nat(
-        self, kind: NatKind, *, behind: Nat | None = None, place: float = 0.0, outer: IPv4Address | None = None
+        self,
+        kind: NatKind,
+        *,
+        behind: Nat | None = None,
+        place: float = 0.0,
+        hops: int = HOPS,
+        outer: IPv4Address | None = None,
     ) -> Nat:
         """A router for several machines (`node(behind=...)`), itself behind another one or on the internet."""
         if not isinstance(kind, NatKind):
@@ -83,7 +90,7 @@ class SimMesh:
             carrier = f"100.{100 + number // 250}.9.{number % 250 + 1}"
             outer = IPv4Address(carrier if behind is not None else f"198.{18 + number // 250}.7.{number % 250 + 1}")
         box = Nat(kind, outer, self.random, upstream=behind)
-        box.place = place
+        box.place, box.hops = place, hops
         self.network.add_nat(box)
         return box
 
@@ -102,16 +109,19 @@ class SimMesh:
         lan: IPv4Address | None = None,
         place: float = 0.0,
         rate: float = 1.0,
+        hops: int = HOPS,
+        punches: bool = True,
+        metered: bool = False,
     ) -> SimNode:
         """A machine that starts now. `forward`: its router lets the fixed port in, and nobody told the node.
         `port_mapped`: likewise, and the node names that address. `behind`: a NAT shared with others. `lan`: its
-        address there. The port is random when it is 0, as it is without configuration. `place`, `rate`: network.py,
-        node.py."""
+        address there. The port is random when it is 0, as it is without configuration. `place`, `hops`: network.py;
+        `rate`, `punches`: node.py. `metered`: its way out is a modem."""
         if name in self.nodes:
             raise ValueError(f"there is a node {name!r} already: each needs a name of its own")
         number = len(self.nodes) + 1
         wanted = port or self.random.randrange(20000, 60000)
-        box = behind if nat is None else self.nat(nat, behind=behind, place=place)
+        box = behind if nat is None else self.nat(nat, behind=behind, place=place, hops=hops)
         inside = (lan or IPv4Address(f"10.0.{number // 200}.{number % 200 + 1}")) if box is not None else None
         host = Host(
             name,
@@ -120,13 +130,15 @@ class SimMesh:
             box if v4 else None,
             Firewall(stateful=stateful_firewall),
             place=place,
+            hops=hops,
         )
         self.network.add(host)
         mapped: list[Endpoint] = []
         if box is not None and inside is not None and (forward or port_mapped):
             box.forwards[wanted] = Endpoint(inside, wanted)
             mapped = [Endpoint(box.outer, wanted)] if port_mapped else []
-        node = SimNode(self.world, name, number, host, wanted, rate=rate, static_endpoints=mapped)
+        node = SimNode(self.world, name, number, host, wanted, rate=rate, static_endpoints=mapped, punches=punches)
+        node.pays_by_the_byte(metered)
         self.nodes[name] = node
         return node
 
@@ -209,6 +221,22 @@ class SimMesh:
         """From now on the policy lets nothing of `source` in at `to`, except answers."""
         self.watch.policy_changed()
         self.control.deny(self.nodes[source], self.nodes[to])
+
+    def forbid_probing(self, name: str) -> None:
+        """From now on the policy lets that node guess no ports."""
+        self.watch.stir(f"{name} may guess no ports")
+        self.control.forbid_probing(self.nodes[name])
+
+    def metered(self, name: str, metered: bool) -> None:
+        """Its way out is paid for by the byte from now on, or no longer."""
+        self.watch.stir(f"the way out of {name} is {'a modem' if metered else 'no modem any more'}")
+        self.nodes[name].pays_by_the_byte(metered)
+
+    def leave(self, name: str) -> None:
+        """The machine is switched off for good, and its node removed."""
+        self.watch.stir(f"{name} leaves")
+        self.nodes[name].host.asleep = True
+        self.control.remove(self.nodes[name])
 
     # --- the application ---
 

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from random import Random
 
+from ginnel.testing.firewall import UDP_TIMEOUT, UNANSWERED_IDLE, Flow
 from ginnel.words import Endpoint, Instant, IpAddress
 
-UNANSWERED_IDLE = 30.0
-STREAM_AFTER = 2.0
-UDP_TIMEOUT = 120.0
 STUN_PORT = 3478
+HOPS = 2  # from a network's last router to the middle of the internet
 LOWEST_PORT, HIGHEST_PORT = 1024, 65535
 
 
@@ -98,35 +97,30 @@ def scope(depends: Depends, remote: Endpoint) -> Scope:
 
 
 @dataclass(slots=True)
-class Flow:
-    """Traffic between one inner endpoint and what one scope holds."""
-
-    began: Instant
-    last: Instant
-    answered: bool = False
-
-    def alive(self, now: Instant, idle: float) -> bool:
-        stream = self.answered and self.last - self.began >= STREAM_AFTER
-        return now - self.last < (idle if stream else UNANSWERED_IDLE)
-
-
-@dataclass(slots=True)
 class _Mapping:
-    """`flows`: by the scope of the filter; who is in one may send in."""
+    """`flows`: by the scope of the filter; who is in one may send in. `until`: one of them lives so long; a search for
+    a path makes thousands of them."""
 
     inner: Endpoint
     port: int
     flows: dict[Scope, Flow] = field(default_factory=dict)
-
-    def alive(self, now: Instant, idle: float) -> bool:
-        return any(flow.alive(now, idle) for flow in self.flows.values())
+    until: float = 0.0
 
     def sent(self, to: Scope, now: Instant, idle: float) -> None:
         flow = self.flows.get(to)
         if flow is None or not flow.alive(now, idle):
-            self.flows[to] = Flow(now, now)
-        else:
-            flow.last = now
+            flow = self.flows[to] = Flow(now, now)
+        flow.last = now
+        self.until = max(self.until, flow.until(idle))
+
+    def heard(self, by: Scope, now: Instant, idle: float) -> bool:
+        """Whether it may come in."""
+        flow = self.flows.get(by)
+        if flow is None or not flow.alive(now, idle):
+            return False
+        flow.last, flow.answered = now, True
+        self.until = max(self.until, flow.until(idle))
+        return True
 
 
 @dataclass(slots=True)
@@ -140,7 +134,7 @@ class _LetIn:
 
 class Nat:
     """`upstream`: the NAT in whose network this one's `outer` address is. `forwards`: outer port -> inner endpoint, set
-    up by hand or asked for by a port-mapping protocol. `place`: as a host's (network.py)."""
+    up by hand or asked for by a port-mapping protocol. `place`, `hops`: as a host's (network.py)."""
 
     def __init__(
         self,
@@ -154,6 +148,7 @@ class Nat:
         self.outer = outer
         self.upstream = upstream
         self.place = 0.0
+        self.hops = HOPS
         self.forwards = dict(forwards or {})
         self._random = random
         self._next = random.randrange(LOWEST_PORT, HIGHEST_PORT)
@@ -173,7 +168,7 @@ class Nat:
             return Endpoint(self.outer, let_in.port), let_in.remote
         to = scope(kind.mapping, remote)
         mapping = self._by_inner.get((inner, to))
-        if mapping is None or not mapping.alive(now, kind.idle):
+        if mapping is None or now >= mapping.until:
             mapping = self._new_mapping(inner, to, remote, now)
         mapping.sent(scope(kind.filtering, remote), now, kind.idle)
         self._let_out[inner, remote] = (mapping.port, now)
@@ -185,11 +180,8 @@ class Nat:
         if kind.udp is Udp.BLOCKED:
             return None
         mapping = self._by_port.get((port, scope(kind.mapping, remote)))
-        if mapping is not None:
-            flow = mapping.flows.get(scope(kind.filtering, remote))
-            if flow is not None and flow.alive(now, kind.idle):
-                flow.last, flow.answered = now, True
-                return mapping.inner, remote
+        if mapping is not None and mapping.heard(scope(kind.filtering, remote), now, kind.idle):
+            return mapping.inner, remote
         if (inner := self.forwards.get(port)) is not None:
             return inner, self._forward(inner, port, remote, now)
         if kind.tracks_strays:
@@ -236,9 +228,7 @@ class Nat:
     def _taken(self, port: int, to: Scope, remote: Endpoint, now: Instant) -> bool:
         held = self._by_port.get((port, to))
         stray = self._strays.get((port, remote))
-        return (held is not None and held.alive(now, self.kind.idle)) or (
-            stray is not None and now - stray < UNANSWERED_IDLE
-        )
+        return (held is not None and now < held.until) or (stray is not None and now - stray < UNANSWERED_IDLE)
 
     def _any(self) -> int:
         return self._random.randrange(LOWEST_PORT, HIGHEST_PORT + 1)
@@ -246,37 +236,3 @@ class Nat:
     @staticmethod
     def _after(port: int) -> int:
         return port + 1 if port < HIGHEST_PORT else LOWEST_PORT
-
-
-class Firewall:
-    """A host's own, or its IPv6 router's: what it did not ask for does not come in. `closed`: nothing passes either
-    way."""
-
-    def __init__(self, *, stateful: bool = False) -> None:
-        self.stateful = stateful
-        self.closed = False
-        self._flows: dict[Endpoint, Flow] = {}
-
-    def outward(self, remote: Endpoint, now: Instant) -> bool:
-        if self.stateful:
-            flow = self._flows.get(remote)
-            if flow is None or not flow.alive(now, UDP_TIMEOUT):
-                self._flows[remote] = Flow(now, now)
-            else:
-                flow.last = now
-        return not self.closed
-
-    def inward(self, remote: Endpoint, now: Instant) -> bool:
-        if self.closed:
-            return False
-        if not self.stateful:
-            return True
-        flow = self._flows.get(remote)
-        if flow is None or not flow.alive(now, UDP_TIMEOUT):
-            return False
-        flow.last, flow.answered = now, True
-        return True
-
-    def forget(self) -> None:
-        """Restarted."""
-        self._flows.clear()

@@ -17,14 +17,17 @@ from ginnel.core.node import actions as act
 from ginnel.core.node.endpoints import LocalAddress
 from ginnel.core.node.mesh import Mesh
 from ginnel.core.node.netmap import NetMap, apply_frame, first_frame
+from ginnel.core.node.punch_rules import probing_allowed
 from ginnel.testing.clock import VirtualClock
-from ginnel.testing.control import Control
+from ginnel.testing.control import Control, without_versions
 from ginnel.testing.conversation import ANSWER, QUESTION
 from ginnel.testing.inner import Inner
 from ginnel.testing.network import Host, Network
+from ginnel.testing.notices import Notices
 from ginnel.testing.perform import perform
 from ginnel.testing.pump import MAGIC, StubPump
 from ginnel.testing.relay import RelayNet
+from ginnel.testing.sides import SideSockets
 from ginnel.testing.watch import Watch
 from ginnel.wire import disco, stun
 from ginnel.wire.tailcfg import MapResponse
@@ -48,7 +51,7 @@ class World:
 
 class SimNode:
     """`process` counts its starts. `rate`: seconds of its own clock in one of the world's. `static_endpoints`: as the
-    configuration names them."""
+    configuration names them. `punches`: it is a ginnel node of today, to itself and to others."""
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class SimNode:
         *,
         rate: float = 1.0,
         static_endpoints: Sequence[Endpoint] = (),
+        punches: bool = True,
     ) -> None:
         self.world = world
         self.name = name
@@ -70,8 +74,11 @@ class SimNode:
         self.public = self.key.public()
         self.address = f"100.64.{number // 250}.{number % 250 + 1}"
         self.process = 0
+        self.pump: StubPump
         self.rate = rate
         self.static_endpoints = tuple(static_endpoints)
+        self.punches = punches
+        self.metered = False
         self.delivered: Counter[str] = Counter()
         self.last_delivery: dict[str, Instant] = {}
         self.listeners: dict[int, Callable[[Inner], None]] = {}
@@ -89,6 +96,8 @@ class SimNode:
         """A new process: the same node key, another disco key, no session, nothing known."""
         world = self.world
         self.process += 1
+        if self.process > 1:
+            self.pump.stop()
         disco_key = DiscoPrivate(world.random.randbytes(32))
         self.mesh = Mesh(disco_key, world.random.randbytes, static_endpoints=self.static_endpoints)
         self.netmap = NetMap()
@@ -102,17 +111,20 @@ class SimNode:
             self.public,
             self.process,
             world.clock,
-            _Notices(self),
+            Notices(self),
             send_udp=self.send_udp,
             send_relay=self.send_relay,
             deliver=self._deliver,
         )
+        self.sides = SideSockets(self)
+        self.heard: set[Endpoint] = set()
         self._planned = None
         process = self.process
         self.host.sockets = {self.port: lambda source, packet: self._arrived(process, source, packet)}
         self.input(self.mesh.interfaces_changed, self._local_addresses())
         self.input(self.mesh.port_bound, *self._bound())
         self.input(self.mesh.set_node_key, self.key)
+        self.mesh.metered_changed(self.metered)
         world.control.join(self, disco_key.public())
 
     def _local_addresses(self) -> list[LocalAddress]:
@@ -131,6 +143,17 @@ class SimNode:
         """The machine is in another network, and the process is told of it."""
         self.input(self.mesh.interfaces_changed, self._local_addresses())
         self.input(self.mesh.link_changed, True)
+
+    def pays_by_the_byte(self, metered: bool) -> None:
+        """The way out is a modem, or no longer one."""
+        self.metered = metered
+        self.mesh.metered_changed(metered)
+
+    def probing_forbidden(self) -> str:
+        """Why it may try no ports that nobody named, as far as it has heard; "": it may."""
+        if self.metered:
+            return "by a modem"
+        return "" if probing_allowed(self.netmap.self_node) else "against policy"
 
     def sleep(self) -> None:
         self.host.asleep = True
@@ -185,10 +208,16 @@ class SimNode:
         if not self.host.asleep:
             self.perform(entry(*args, self.now))
 
+    def input_aside(self, entry: Callable[..., list[act.Action]], socket: int, *args: Any) -> None:
+        """The same for what concerns a side socket."""
+        if not self.host.asleep:
+            self.perform(entry(*args, self.now, socket))
+
     def _arrived(self, process: int, source: Endpoint, packet: bytes) -> None:
         if self.process != process:
             return
         if disco.is_disco(packet):
+            self.heard.add(source)
             self.input(self.mesh.disco_received, source, packet)
         elif stun.is_stun(packet):
             self.input(self.mesh.stun_received, source, packet)
@@ -198,15 +227,18 @@ class SimNode:
     def first_frame(self, frame: MapResponse) -> None:
         if self.host.asleep:
             return
-        self.netmap, change = first_frame(self.netmap, frame, WALL)
+        self.netmap, change = first_frame(self.netmap, self._understood(frame), WALL)
         self.input(self.mesh.map_changed, self.netmap, change)
         self.input(self.mesh.control_changed, True)
 
     def frame(self, frame: MapResponse) -> None:
         if self.netmap.self_node is None or self.host.asleep:
             return  # the whole map comes later
-        self.netmap, change = apply_frame(self.netmap, frame, WALL)
+        self.netmap, change = apply_frame(self.netmap, self._understood(frame), WALL)
         self.input(self.mesh.map_changed, self.netmap, change)
+
+    def _understood(self, frame: MapResponse) -> MapResponse:
+        return frame if self.punches else without_versions(frame)
 
     def control_gone(self) -> None:
         self.input(self.mesh.control_changed, False)
@@ -227,13 +259,15 @@ class SimNode:
 
     # --- packets ---
 
-    def send_udp(self, to: Endpoint, packet: bytes) -> None:
-        self.world.watch.udp(self, to, packet)
-        if not self.world.network.send(self.host, self.port, to, packet):
-            self.later(0.0, self._unsendable, to)
+    def send_udp(self, to: Endpoint, packet: bytes, socket: int = 0, ttl: int = 0) -> None:
+        self.world.watch.udp(self, to, packet, socket, ttl)
+        if socket:
+            self.sides.send(socket, to, packet, ttl)
+        elif not self.world.network.send(self.host, self.port, to, packet):
+            self.later(0.0, self.unsendable, to, errno.ENETUNREACH)
 
-    def _unsendable(self, to: Endpoint) -> None:
-        self.input(self.mesh.unsendable, to, errno.ENETUNREACH)
+    def unsendable(self, to: Endpoint, error: int, socket: int = 0) -> None:
+        self.input_aside(self.mesh.unsendable, socket, to, error)
 
     def send_relay(self, region: RegionId, to: NodeKey, packet: bytes) -> bool:
         self.world.watch.relayed(self, region, to, packet)
@@ -258,22 +292,3 @@ class SimNode:
             listener(inner)
         if self.on_delivery is not None:
             self.on_delivery(self, inner)
-
-
-@dataclass(frozen=True, slots=True)
-class _Notices:
-    """The pump's notices, on their way to the core."""
-
-    node: SimNode
-
-    def sent(self, key: NodeKey) -> None:
-        self.node.input(self.node.mesh.sent, key)
-
-    def received(self, key: NodeKey, by: Endpoint | RegionId) -> None:
-        self.node.input(self.node.mesh.received, key, by)
-
-    def handshake(self, key: NodeKey) -> None:
-        self.node.input(self.node.mesh.handshake, key)
-
-    def relay_wanted(self, region: RegionId) -> None:
-        self.node.input(self.node.mesh.relay_wanted, region)

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 def perform(node: SimNode, action: act.Action) -> None:
     match action:
-        case act.SendUdp(to, packet):
-            node.send_udp(to, packet)
+        case act.SendUdp(to, packet, socket, ttl):
+            node.send_udp(to, packet, socket, ttl)
         case act.SendRelay(region, to, packet):
             node.send_relay(region, to, packet)
         case act.Steer(peer, endpoint, region, socket):
-            node.world.watch.steered(node, peer, endpoint, region)
+            node.world.watch.steered(node, peer, endpoint, region, socket)
+            node.world.watch.sides.left(node, node.pump.socket_of(peer))
             node.pump.steer(peer, endpoint, region, socket)
         case act.SetPeer(peer, allowed):
             node.pump.set_peer(peer, allowed)
@@ -36,6 +37,8 @@ def perform(node: SimNode, action: act.Action) -> None:
             node.pump.set_filter(rows)
         case act.SetAddresses(prefixes):
             node.pump.set_addresses(prefixes)
+        case act.CloseSides(sockets):
+            node.sides.close(sockets)
         case act.PingAnswered() | act.PingFailed():
             node.pings.append(action)
         case act.NetcheckDone():
@@ -68,10 +71,18 @@ def _ask_outside(node: SimNode, action: act.Action) -> None:
             node.later(2 * relays.way(node, region), _echoed, node, region)
         case act.AskPort80(number):
             node.later(relays.leg, _port80_refused, node, number)
+        case act.OpenSides(request, count):
+            node.later(0.0, _open_sides, node, request, count)
         case act.Rebind(port):
             node.rebind(port)
         case _:
             pass  # relay preferences change nothing here
+
+
+def _open_sides(node: SimNode, request: int, count: int) -> None:
+    """A machine that fell asleep meanwhile opens none."""
+    if not node.host.asleep:
+        node.input(node.mesh.sides_opened, request, node.sides.open(count))
 
 
 def _measured(node: SimNode, region: RegionId, seconds: float | None) -> None:

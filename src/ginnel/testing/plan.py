@@ -6,9 +6,11 @@ there is time to be steady again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from ginnel.testing import plan_pairs
 from ginnel.testing.nat import (
     EASY,
     EASY_ADDRESS,
@@ -17,6 +19,7 @@ from ginnel.testing.nat import (
     FULL_CONE,
     HARD,
     HARD_SEQUENTIAL,
+    HOPS,
     STUN_ONLY,
     UDP_BLOCKED,
     NatKind,
@@ -28,18 +31,20 @@ from ginnel.testing.plan_faults import Fault, faults
 KINDS: tuple[tuple[NatKind | None, int], ...] = (
     (None, 3),
     (EASY, 5),
-    (EASY_BARE, 2),
+    (EASY_BARE, 3),
     (EASY_OTHER_PORT, 2),
     (EASY_ADDRESS, 2),
     (FULL_CONE, 2),
     (HARD, 3),
-    (HARD_SEQUENTIAL, 2),
+    (HARD_SEQUENTIAL, 3),
     (UDP_BLOCKED, 1),
     (STUN_ONLY, 1),
 )
 CARRIERS = (EASY, FULL_CONE, HARD, EASY_ADDRESS)
 SIZES = (2, 2, 2, 2, 2, 3, 3, 3, 4, 4, 5, 6, 8, 12)
 IDLES = (30.0, 120.0, 180.0)
+OPENED = ("", "", "", "", "", "by hand", "mapped")
+DISTANCES = (1, 2, 2, 4, 7)  # routers between a network and the middle of the internet
 SHARED = 0.2  # of the machines sit behind the router of another one
 BEGINS = (0.2, 2.0, 7.0, 20.0, 20.0, 240.0)
 TALK_BUDGET = 200.0  # seconds of all conversations together, so that a seed stays cheap
@@ -52,12 +57,14 @@ class Router:
     kind: NatKind
     carrier: int | None = None
     place: float = 0.0
+    hops: int = HOPS
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
     """`router`: its number; None: the open internet. `opened`: its router lets its port in: "by hand", and nobody told
-    the node, or "mapped", and the node names it. `last`: of its address 192.168.1.x."""
+    the node, or "mapped", and the node names it. `last`: of its address 192.168.1.x. `probing`: whether it may guess
+    ports: "", or "forbidden" by the policy, or "metered"."""
 
     name: str
     router: int | None
@@ -69,6 +76,9 @@ class Machine:
     v6: bool
     place: float
     rate: float
+    hops: int
+    punches: bool
+    probing: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +128,17 @@ def plan(seed: int) -> Plan:
     places = tuple(random.choice((0.0, 0.01, 0.03)) for _ in range(random.choice((1, 1, 2, 3))))
     routers: list[Router] = []
     machines: list[Machine] = []
-    for number in range(random.choice(SIZES)):
-        machines.append(_machine(random, number, machines, routers))
+    pair = plan_pairs.kinds(random) if random.random() < plan_pairs.SHARE else ()
+    for number in range(len(pair) or random.choice(SIZES)):
+        machines.append(_machine(random, number, machines, routers, pair[number] if pair else None))
     names = [machine.name for machine in machines]
-    talks = _talks(random, names)
-    befalls = faults(random, names, [(talk.a, talk.b) for talk in talks], len(places))
+    if pair:
+        begins = random.choice(plan_pairs.BEGINS)
+        befalls = plan_pairs.pair_fault(random, (names[0], names[1]), begins)
+        talks = [_long_talk(random, names, begins, befalls)]
+    else:
+        talks = _talks(random, names)
+        befalls = faults(random, names, [(talk.a, talk.b) for talk in talks], len(places))
     ends = max([*(talk.begins + talk.seconds for talk in talks), *(fault.ends for fault in befalls)])
     return Plan(
         seed,
@@ -148,10 +164,16 @@ def _weather(random: Random) -> Weather:
     )
 
 
-def _machine(random: Random, number: int, others: list[Machine], routers: list[Router]) -> Machine:
+def _machine(
+    random: Random, number: int, others: list[Machine], routers: list[Router], wanted: NatKind | None
+) -> Machine:
+    """`wanted`: behind a router of its own of that kind."""
     place = random.choice((0.0, 0.0, 0.01, 0.04))
-    v4 = random.random() > 0.03
-    router = _router(random, others, routers, place) if v4 else None
+    v4 = wanted is not None or random.random() > 0.03
+    if wanted is not None:
+        router: int | None = _new_router(random, wanted, _used(others), routers, place)
+    else:
+        router = _router(random, others, routers, place) if v4 else None
     last = random.randrange(2, 6)
     while any(other.router == router and other.last == last for other in others):
         last += 1
@@ -161,36 +183,57 @@ def _machine(random: Random, number: int, others: list[Machine], routers: list[R
         last=last,
         port=random.choice((0, 41641, 41641)),
         firewall=random.random() < (0.5 if router is None else 0.1),
-        opened=random.choice(("", "", "", "", "", "by hand", "mapped")) if router is not None else "",
+        opened=random.choice(OPENED) if router is not None and wanted is None else "",
         v4=v4,
-        v6=not v4 or random.random() < 0.15,
+        v6=not v4 or (wanted is None and random.random() < 0.15),
         place=place,
         rate=1.0 + random.choice((0.0, 0.0, 1e-3, -1e-3)),
+        hops=random.choice(DISTANCES),
+        punches=random.random() > 0.05,
+        probing=random.choices(("", "forbidden", "metered"), (90, 5, 5))[0],
     )
 
 
 def _router(random: Random, others: list[Machine], routers: list[Router], place: float) -> int | None:
-    used = [other.router for other in others if other.router is not None]
+    used = _used(others)
     if used and random.random() < SHARED:
         return random.choice(used)
     kind = random.choices([kind for kind, _ in KINDS], [weight for _, weight in KINDS])[0]
     if kind is None:
         return None
+    return _new_router(random, kind, used, routers, place)
+
+
+def _used(others: list[Machine]) -> list[int]:
+    """Routers that machines are behind."""
+    return [other.router for other in others if other.router is not None]
+
+
+def _new_router(random: Random, kind: NatKind, used: Sequence[int], routers: list[Router], place: float) -> int:
+    """Perhaps behind a carrier's: a new one, or one of those that are not `used`."""
     carrier = None
     if random.random() < 0.12:
         carriers = [number for number, router in enumerate(routers) if number not in used and router.carrier is None]
         if carriers and random.random() < 0.5:
             carrier = carriers[0]
         else:
-            routers.append(Router(_habits(random, random.choice(CARRIERS)), place=place))
+            kind_of_carrier = _habits(random, random.choice(CARRIERS))
+            routers.append(Router(kind_of_carrier, None, place, random.choice(DISTANCES)))
             carrier = len(routers) - 1
-    routers.append(Router(_habits(random, kind), carrier, place))
+    routers.append(Router(_habits(random, kind), carrier, place, random.choice(DISTANCES)))
     return len(routers) - 1
 
 
 def _habits(random: Random, kind: NatKind) -> NatKind:
     kind = with_idle(kind, random.choice(IDLES))
     return with_hairpin(kind) if random.random() < 0.3 else kind
+
+
+def _long_talk(random: Random, names: list[str], begins: float, befalls: list[Fault]) -> Talk:
+    a, b = _pair(random, names)
+    later = any(fault.at >= begins + plan_pairs.LATER for fault in befalls)
+    seconds = plan_pairs.SECONDS_AND_LATER if later else plan_pairs.SECONDS
+    return Talk(a, b, begins, random.choice((0.5, 1.0, 2.0)), seconds, random.random() < 0.15)
 
 
 def _talks(random: Random, names: list[str]) -> list[Talk]:

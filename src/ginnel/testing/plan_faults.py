@@ -39,13 +39,15 @@ def faults(random: Random, names: Sequence[str], pairs: Sequence[tuple[str, str]
         fault = _fault(random, at + random.random() * 3.0, names, pairs, regions)
         befalls.append(fault)
         at = fault.ends + STEADY
+        if fault.kind == "leave":
+            break  # nothing more befalls it
     return befalls
 
 
 def _fault(random: Random, at: float, names: Sequence[str], pairs: Sequence[tuple[str, str]], regions: int) -> Fault:
     pair = random.choice(pairs) if pairs else (names[0], names[1])
     one = (random.choice(pair),)
-    match random.randrange(10):
+    match random.randrange(12):
         case 0:
             return Fault("reboot_nat", at, one)
         case 1:
@@ -64,5 +66,9 @@ def _fault(random: Random, at: float, names: Sequence[str], pairs: Sequence[tupl
             return Fault("storm", at, (), random.choice((3.0, 15.0)))
         case 8:
             return Fault("deny", at, pair)
+        case 9:
+            return Fault(random.choice(("forbid_probing", "metered")), at, one, random.choice((10.0, 40.0)))
+        case 10:
+            return Fault("leave", at, one)
         case _:
             return Fault("move_unheard", at, one, 40.0)

@@ -23,6 +23,7 @@ MOVED_IN = 5.0
 REGION_MOVED_IN = 25.0  # several dials, a net check, and word by way of the control server
 OBJECTS, OBJECTS_OF_A_PEER = 1500, 1500
 """What a core may hold. A peer of a quiet network takes some 150 objects."""
+OBJECTS_OF_SEARCHES = 8000  # 500 pings that may still be answered, the ports that were tried, 512 sockets
 STORM_LOSS = 0.6
 FORGIVEN_IN = 100.0  # a path that lost so much is left for 30 s, and for 60 s if it does it again
 
@@ -76,8 +77,9 @@ class Player:
         )
 
     def _check_memory(self) -> None:
-        limit = OBJECTS + OBJECTS_OF_A_PEER * len(self.mesh.nodes)
+        usual = OBJECTS + OBJECTS_OF_A_PEER * len(self.mesh.nodes)
         for node in list(self.mesh.nodes.values())[:2]:
+            limit = usual + (OBJECTS_OF_SEARCHES if len(node.sides) else 0)
             if (count := held(node.mesh)) > limit:
                 self.mesh.watch.broken(f"the core of {node.name} holds {count} objects, more than {limit}")
 
@@ -87,12 +89,14 @@ class Player:
         nats: list[Nat] = []
         for router in self.plan.routers:
             behind = nats[router.carrier] if router.carrier is not None else None
-            nats.append(self.mesh.nat(router.kind, behind=behind, place=router.place))
+            nats.append(self.mesh.nat(router.kind, behind=behind, place=router.place, hops=router.hops))
         for machine in self.plan.machines:
             nat = nats[machine.router] if machine.router is not None else None
             self._node(machine, nat)
         nodes = self.mesh.nodes
         self.mesh.control.denied = {(nodes[a].number, nodes[b].number) for a, b in self.plan.denied}
+        forbidden = [machine.name for machine in self.plan.machines if machine.probing == "forbidden"]
+        self.mesh.control.probing_forbidden = {nodes[name].number for name in forbidden}
         self.mesh.control.low_ports_closed = {nodes[name].number for name in self.plan.low_ports_closed}
 
     def _node(self, machine: Machine, nat: Nat | None) -> None:
@@ -108,6 +112,9 @@ class Player:
             lan=IPv4Address(f"192.168.1.{machine.last}"),
             place=machine.place,
             rate=machine.rate,
+            hops=machine.hops,
+            punches=machine.punches,
+            metered=machine.probing == "metered",
         )
 
     def _schedule(self) -> None:
@@ -128,6 +135,8 @@ class Player:
 
     def _intrude(self, a: str, b: str) -> None:
         """What the policy forbids is tried; the watch sees to it that nothing comes of it."""
+        nodes = self.mesh.nodes
+        self.mesh.facts.search_patience(nodes[a], nodes[b]).unwatched(self.mesh.clock.now)
         self.mesh.send(a, b, b"may I?", port=OTHER_PORT)
         self.mesh.send(a, b, b"may I?", port=LOW_PORT)
 
@@ -161,6 +170,16 @@ class Player:
 
     def sleep(self, fault: Fault) -> None:
         self.mesh.sleep(fault.who[0], fault.lasts)
+
+    def leave(self, fault: Fault) -> None:
+        self.mesh.leave(fault.who[0])
+
+    def forbid_probing(self, fault: Fault) -> None:
+        self.mesh.forbid_probing(fault.who[0])
+
+    def metered(self, fault: Fault) -> None:
+        self.mesh.metered(fault.who[0], True)
+        self.mesh.clock.after(fault.lasts, self.mesh.metered, fault.who[0], False)
 
     def move_to_easy(self, fault: Fault) -> None:
         self._move(fault, EASY)

@@ -43,7 +43,8 @@ class Brain(Protocol):
 
 
 class StubPump:
-    """`process`: differs at each start. `deliver`: what the application gets."""
+    """`process`: differs at each start. `send_udp`: by the side socket of that number, 0: by the tunnel's own.
+    `deliver`: what the application gets."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class StubPump:
         clock: VirtualClock,
         brain: Brain,
         *,
-        send_udp: Callable[[Endpoint, bytes], None],
+        send_udp: Callable[[Endpoint, bytes, int], None],
         send_relay: Callable[[RegionId, NodeKey, bytes], bool],
         deliver: Callable[[NodeKey, Inner], None],
     ) -> None:
@@ -87,6 +88,10 @@ class StubPump:
         peer.asking_since = self._clock.now
         self._ask(key, peer)
 
+    def stop(self) -> None:
+        """Its process ends: nothing that was planned happens any more."""
+        self._peers.clear()
+
     def remove_peer(self, key: NodeKey) -> None:
         self._peers.pop(key, None)
 
@@ -95,7 +100,8 @@ class StubPump:
         if (peer := self._peers.get(key)) is None:
             return
         before = (peer.endpoint, peer.region)
-        peer.endpoint, peer.region = endpoint, NO_REGION if region == NEVER_BY_RELAY else region
+        peer.endpoint, peer.socket = endpoint, 0 if socket == NEVER_BY_UDP else socket
+        peer.region = NO_REGION if region == NEVER_BY_RELAY else region
         peer.may_answer = (socket != NEVER_BY_UDP, region != NEVER_BY_RELAY)
         found = endpoint is not None and endpoint != before[0]
         first = before == (None, NO_REGION) and (endpoint is not None or peer.region != NO_REGION)
@@ -105,6 +111,14 @@ class StubPump:
     def steered(self, key: NodeKey) -> tuple[Endpoint | None, RegionId]:
         peer = self._peers.get(key)
         return (peer.endpoint, peer.region) if peer is not None else (None, NO_REGION)
+
+    def socket_of(self, key: NodeKey) -> int:
+        """By which side socket the peer is sent to; 0: by none."""
+        peer = self._peers.get(key)
+        return peer.socket if peer is not None else 0
+
+    def sockets_in_use(self) -> set[int]:
+        return {peer.socket for peer in self._peers.values() if peer.socket}
 
     # --- packets ---
 
@@ -146,9 +160,9 @@ class StubPump:
         """By the direct way alone; nothing is told of it."""
         peer = self._peers.get(to)
         if peer is not None and peer.theirs is not None and peer.endpoint is not None:
-            self._send_udp(peer.endpoint, self._packet(peer, ASK, b""))
+            self._send_udp(peer.endpoint, self._packet(peer, ASK, b""), peer.socket)
 
-    def received(self, by: Endpoint | RegionId, packet: bytes) -> None:
+    def received(self, by: Endpoint | RegionId, packet: bytes, socket: int = 0) -> None:
         """A WireGuard message. Its source only serves to answer a handshake, never to move the path."""
         kind, source = packet[4:5], NodeKey(packet[5:37])
         theirs, ours = int.from_bytes(packet[37:41], "big"), int.from_bytes(packet[41:45], "big")
@@ -160,7 +174,7 @@ class StubPump:
             peer.begin(theirs)
             self._heard(source, peer, by)
             self._brain.handshake(source)
-            self._respond(source, peer, by)
+            self._respond(source, peer, by, socket)
         elif ours != self.process:
             self.counts["dead_session"] += 1
         elif kind == RESPONSE:
@@ -192,13 +206,13 @@ class StubPump:
             elif kind == ASK:
                 self._send(source, peer, TOLD, b"")
 
-    def _respond(self, to: NodeKey, peer: PumpPeer, by: Endpoint | RegionId) -> None:
+    def _respond(self, to: NodeKey, peer: PumpPeer, by: Endpoint | RegionId, socket: int) -> None:
         """By the steered path; without one, back where the initiation came from, unless that is forbidden."""
         by_udp, by_relay = peer.may_answer
         if peer.endpoint is not None or peer.region:
             self._send(to, peer, RESPONSE, b"")
         elif isinstance(by, Endpoint) and by_udp:
-            self._send_udp(by, self._packet(peer, RESPONSE, b""))
+            self._send_udp(by, self._packet(peer, RESPONSE, b""), socket)
         elif not isinstance(by, Endpoint) and by_relay:
             self._send_relay(by, to, self._packet(peer, RESPONSE, b""))
 
@@ -244,7 +258,7 @@ class StubPump:
             self._brain.sent(to)
         if peer.endpoint is not None:
             self.counts["udp"] += 1
-            self._send_udp(peer.endpoint, packet)
+            self._send_udp(peer.endpoint, packet, peer.socket)
         if peer.region:
             self.counts["relay"] += 1
             if not self._send_relay(peer.region, to, packet):

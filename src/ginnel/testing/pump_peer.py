@@ -19,11 +19,12 @@ NEVER = Instant(float("-inf"))
 
 @dataclass(slots=True)
 class PumpPeer:
-    """What the stub pump holds of one peer."""
+    """What the stub pump holds of one peer. `socket`: the side socket that reaches the endpoint; 0: none."""
 
     allowed: tuple[str, ...] = ()
     endpoint: Endpoint | None = None
     region: RegionId = NO_REGION
+    socket: int = 0
     may_answer: tuple[bool, bool] = (False, False)  # by UDP, by a relay, while no way is set
     theirs: int | None = None  # the process that the session is with
     queue: deque[bytes] = field(default_factory=lambda: deque(maxlen=QUEUE))

@@ -28,7 +28,7 @@ GONE = 1  # tailscale: derp.PeerGoneReasonNotHere
 
 class RelayNet:
     """`leg`: seconds from a node to a relay at the same place. `dead`: regions whose relay does not run; `blocked`:
-    names of nodes that reach none. `places`: as `Host.place`, by region."""
+    names of nodes that reach none. `places`: as `Host.place`, by region. `seen`: whom STUN servers were asked by."""
 
     def __init__(self, clock: VirtualClock, network: Network, *, regions: int, leg: float) -> None:
         self.leg = leg
@@ -37,6 +37,8 @@ class RelayNet:
         self.places: dict[RegionId, float] = {}
         self.by_key: dict[NodeKey, SimNode] = {}
         self.stun_hosts: dict[RegionId, Host] = {}
+        self.stun_addresses: set[Endpoint] = set()
+        self.seen: set[Endpoint] = set()
         self.derp_map = derp_map(regions)
         self._clock = clock
         self._network = network
@@ -131,12 +133,14 @@ class RelayNet:
     def _stun_server(self, region: RegionId) -> None:
         host = Host(f"stun-{region}", relay_ip(region), IPv6Address(f"2001:db8:ffff::{region:x}"))
         self.stun_hosts[region] = self._network.add(host)
+        self.stun_addresses |= {Endpoint(ip, STUN_PORT) for ip in (host.v4, host.v6) if ip is not None}
 
         def answer(source: Endpoint, packet: bytes) -> None:
             try:
                 transaction_id = stun.parse_binding_request(packet)
             except WireError:
                 return
+            self.seen.add(source)
             self._network.send(host, STUN_PORT, source, stun.binding_success(transaction_id, source))
 
         host.sockets[STUN_PORT] = answer

@@ -5,9 +5,11 @@ conversations (conversation.py).
 
     nothing in the clear   each packet that leaves a machine is STUN to a STUN server, sealed disco, or WireGuard
     no packet against policy   what comes out of a tunnel was permitted, or answers what went in at this end
-    no storm               packets of discovery to one endpoint, and of one node for each of its contacts, in a minute
+    no storm               packets of discovery to one endpoint, and of one node for each of its contacts, in a minute;
+                           those of a search for a way through NATs: watch_sides.py
     the idle are silent    no discovery by a node that nobody has talked to or from for a while
-    steered by sense       no path leads into the tailnet itself, to a multicast group or to port 0
+    steered by sense       no path leads into the tailnet itself, to a multicast group or to port 0, nor by a socket to
+                           where that has heard nothing from
 """
 
 from __future__ import annotations
@@ -21,8 +23,10 @@ from ginnel.testing.clock import VirtualClock
 from ginnel.testing.inner import CANARY, Inner
 from ginnel.testing.nat import STUN_PORT
 from ginnel.testing.pump import MAGIC
+from ginnel.testing.watch_sides import SideWatch
 from ginnel.wire import disco, stun
 from ginnel.wire.address import ADDRESS_SIZE
+from ginnel.wire.punch import SESSION_SIZE
 from ginnel.words import Endpoint, Instant, NodeKey, RegionId
 
 if TYPE_CHECKING:
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
 MINUTE = 60.0
 TO_ONE_ENDPOINT = 150  # a minute: 8 + 60 probes to one that is silent, as many answers, some slack
-OF_ONE_CONTACT = 200  # a minute: a first search, then 45 probes, as many answers, 12 calls
+OF_ONE_CONTACT = 220  # a minute: a first search, then 45 probes, as many answers, 12 calls, 20 words about punching
 OF_A_NODE = 60  # a minute, beside its contacts
 IDLE_AFTER = 150.0  # 45 s of activity after the last packet, 90 s of asking for a session, some slack
 RECOVERS_IN = 4.0  # from what befalls the network, if nothing else is said
@@ -50,6 +54,7 @@ class Watch:
         self.digest = 0
         self.trace: list[str] | None = [] if trace else None
         self.probes: Counter[tuple[str, Endpoint]] = Counter()
+        self.sides = SideWatch(self)
         self._clock = clock
         self._to_endpoint: dict[tuple[int, Endpoint], deque[Instant]] = {}
         self._minutes: dict[int, tuple[Instant, int]] = {}  # began, packets since
@@ -75,8 +80,12 @@ class Watch:
 
     # --- packets that leave a machine ---
 
-    def udp(self, node: SimNode, to: Endpoint, packet: bytes) -> None:
-        if packet.startswith(disco.MAGIC):
+    def udp(self, node: SimNode, to: Endpoint, packet: bytes, socket: int, ttl: int) -> None:
+        """`socket`: the side socket that it leaves by; 0: the tunnel's own."""
+        of_search = bool(socket) and self.sides.sends(node, socket, to, packet)
+        if of_search:
+            self._not_idle(node)
+        elif packet.startswith(disco.MAGIC):
             self._discovery(node)
             self._count_endpoint(node, to)
         elif stun.is_stun(packet):
@@ -86,11 +95,15 @@ class Watch:
             self.broken(f"{node.name} sends {to} what is neither STUN, disco nor WireGuard")
         self._leaves(node, packet)
         if self.trace is not None:
-            self.note(f"{node.name} -> {to}: {_kind(packet)}")
+            by = f" by side socket {socket}" if socket else ""
+            self.note(f"{node.name} -> {to}: {_kind(packet)}{by}{f', {ttl} hops' if ttl else ''}")
 
     def relayed(self, node: SimNode, region: RegionId, to: NodeKey, packet: bytes) -> None:
         if packet.startswith(disco.MAGIC):
             self._discovery(node)
+            there = node.world.relays.by_key.get(to)
+            if len(packet) == PUNCH_SIZE and there is not None and not there.punches:
+                self.broken(f"{node.name} tells {there.name} of punching, which does not know it")
         elif not packet.startswith(MAGIC):
             self.broken(f"{node.name} relays what is neither disco nor WireGuard")
         self._leaves(node, packet)
@@ -104,9 +117,12 @@ class Watch:
 
     # --- decisions ---
 
-    def steered(self, node: SimNode, peer: NodeKey, endpoint: Endpoint | None, region: RegionId) -> None:
+    def steered(self, node: SimNode, peer: NodeKey, endpoint: Endpoint | None, region: RegionId, socket: int) -> None:
         if endpoint is not None and not is_candidate(endpoint):
             self.broken(f"{node.name} steers {self._name(node, peer)} to {endpoint}")
+        heard = self.sides.heard_by(node, socket) if socket else node.heard
+        if endpoint is not None and endpoint not in heard:
+            self.broken(f"{node.name} steers {self._name(node, peer)} to {endpoint}, where that socket heard nothing")
         if self.trace is not None:
             self.note(f"{node.name} steers {self._name(node, peer)}: endpoint {endpoint}, relay {region}")
 
@@ -128,6 +144,14 @@ class Watch:
             self._active[one.number] = self._clock.now
             self._contacts.setdefault(one.number, set()).add(other.number)
 
+    def contacts(self, node: SimNode) -> set[int]:
+        """By number, all there ever were."""
+        return self._contacts.get(node.number, set())
+
+    def idle_for(self, node: SimNode) -> float:
+        """Seconds since it had a reason to look for paths."""
+        return self._clock.now - max(self._stirred, self._active.get(node.number, NEVER))
+
     def delivered(self, node: SimNode, source: SimNode, inner: Inner) -> None:
         """Something came out."""
         if inner.source != source.address:
@@ -140,11 +164,13 @@ class Watch:
 
     # --- counting ---
 
+    def _not_idle(self, node: SimNode) -> None:
+        if (idle := self.idle_for(node)) > IDLE_AFTER:
+            self.broken(f"{node.name} probes for a path, idle for {idle:.0f} s")
+
     def _discovery(self, node: SimNode) -> None:
+        self._not_idle(node)
         now = self._clock.now
-        active = max(self._stirred, self._active.get(node.number, NEVER))
-        if now - active > IDLE_AFTER:
-            self.broken(f"{node.name} probes for a path, idle for {now - active:.0f} s")
         began, count = self._minutes.get(node.number, (now, 0))
         if now - began > MINUTE:
             began, count = now, 0
@@ -180,14 +206,18 @@ class Watch:
 
 
 PONG_SIZE = disco.OVERHEAD + disco.TX_ID_SIZE + ADDRESS_SIZE
+PUNCH_SIZE = disco.OVERHEAD + 6 + SESSION_SIZE + ADDRESS_SIZE
+
+
+KINDS = {disco.PING_SIZE: "ping", PONG_SIZE: "pong", PUNCH_SIZE: "word about punching"}
 
 
 def _kind(packet: bytes) -> str:
     """A box tells its message by its size: a call-me-maybe's is never a ping's or a pong's."""
     if packet.startswith(disco.MAGIC):
         size = len(packet)
-        if size in (disco.PING_SIZE, PONG_SIZE):
-            return "ping" if size == disco.PING_SIZE else "pong"
+        if (known := KINDS.get(size)) is not None:
+            return known
         return f"call-me-maybe with {(size - disco.OVERHEAD) // ADDRESS_SIZE} endpoints"
     if stun.is_stun(packet):
         return "STUN request"

@@ -75,6 +75,7 @@ class Side:
         self.puncher = Puncher(world.random.randbytes, lambda: servers, lambda _: self.peer.path.socket, self.drops)
         self.puncher.own_key = self.key
         self.sockets: dict[int, int] = {}
+        self.most_open = 0
         self.fired: list[tuple[Instant, Endpoint, int]] = []
         self.told: list[Punch] = []
         self.descriptors = 1000
@@ -127,6 +128,7 @@ class Side:
             self.world.numbers += 1
             self.sockets[self.world.numbers] = self.world.random.randrange(32768, 61000)
             opened.append((self.world.numbers, self.sockets[self.world.numbers]))
+        self.most_open = max(self.most_open, len(self.sockets))
         self.world.after(0.0, lambda: self.do(self.puncher.opened(request, opened, self.world.now)))
 
     def ask(self, server: Endpoint, packet: bytes, socket: int) -> None:

@@ -176,6 +176,15 @@ def test_data_by_another_way_does_not_vouch_for_the_path_in_use() -> None:
     assert set(probed(path.sent(Instant(T0 + 1.31)))) == {PUBLIC}
 
 
+def test_data_by_another_way_does_not_put_the_question_off() -> None:
+    path = direct()
+    path.received(PUBLIC, T0)
+    path.sent(Instant(T0 + 0.1))
+    path.sent(Instant(T0 + 0.6))
+    path.received(LAN, Instant(T0 + 0.7))
+    assert (T0 + SILENCE_IS_SUSPECT, Probe(PUBLIC, Purpose.HEARTBEAT)) in run(path, T0 + 1.3)
+
+
 def test_silence_is_no_news_where_nothing_is_sent() -> None:
     path = direct()
     path.received(PUBLIC, Instant(T0 + 2))
@@ -260,6 +269,14 @@ def test_a_peer_that_does_not_ping_back_is_called_soon_after_the_path_is_proven(
     knows.pinged(PUBLIC, Instant(T0 + 1.05))
     knows.ponged(Proven(PUBLIC, 0.04), Instant(T0 + 1.1))
     assert run(knows, T0 + 1.1 + CALL_BACK_AFTER) == []
+
+
+def test_a_call_that_waits_for_the_gap_goes_out_when_it_ends_whatever_the_difference_is_rounded_to() -> None:
+    for step in range(200):
+        path = chooser(PUBLIC)
+        path.sent(began := Instant(1023.1 + step * 0.00137))  # from 1024 on a float has one bit less for the rest
+        path.ponged(Proven(PUBLIC, 0.04), Instant(began + 0.05))
+        assert [action for _, action in run(path, began + 1.5)].count(Invite()) == 1, step
 
 
 def test_who_calls_while_we_think_we_have_a_path_makes_us_ask_and_not_wait_long() -> None:

@@ -8,14 +8,8 @@ from itertools import product
 import pytest
 
 from ginnel.core.node.path_state import Direct
-from ginnel.core.node.punch import (
-    BEGINS_AFTER,
-    FIRST_PAUSE,
-    OFFERS,
-    PACE,
-    SEARCHES,
-    probing_allowed,
-)
+from ginnel.core.node.punch import BEGINS_AFTER, FIRST_PAUSE, PACE
+from ginnel.core.node.punch_rules import OFFERS, SEARCHES, probing_allowed
 from ginnel.core.node.punch_session import End
 from ginnel.core.node.punch_shots import SEARCH_LIMIT, SOCKETS
 from ginnel.core.node.punch_sockets import KEPT, LINGER
@@ -301,3 +295,15 @@ def test_a_search_that_runs_ends_when_it_is_allowed_no_more(why: str) -> None:
         side.fired.clear()
     assert world.run(30.0, world.both_direct) is None
     assert not any(side.fired or side.sockets for side in world.sides)
+
+
+@pytest.mark.parametrize("why", ["allowed", "metered"])
+def test_a_session_that_has_begun_opens_no_search_when_it_is_allowed_no_more(why: str) -> None:
+    world = World("easy", "random", 2)
+    world.run(BEGINS_AFTER + 0.1)
+    assert all(side.puncher._sessions for side in world.sides)
+    for side in world.sides:
+        setattr(side.puncher, why, why == "metered")
+        side.puncher.rules_changed()
+    world.run(BEGINS_AFTER + 6.0)
+    assert 0 < max(side.most_open for side in world.sides) < 16

@@ -61,6 +61,8 @@ class DataWatch:
         self._asked = False
         self._questions = 0
         self._questioned = NEVER
+        self.questioned_since = NEVER
+        """When the first of these questions was asked."""
         self._calm_down()
 
     def _calm_down(self) -> None:
@@ -193,6 +195,8 @@ class DataWatch:
         return not self._questions or now - self._questioned >= self.question_gap(latency) - ROUNDING
 
     def questioned(self, now: Instant) -> None:
+        if not self._questions:
+            self.questioned_since = now
         self._questions += 1
         self._questioned = now
 

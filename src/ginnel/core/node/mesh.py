@@ -24,7 +24,7 @@ from ginnel.core.node.netmap import MapChange, NetMap
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.path_policy import PathPolicies, PathPolicy
 from ginnel.core.node.portmap.actions import PortMapped
-from ginnel.core.node.punch import probing_allowed
+from ginnel.core.node.punch_rules import probing_allowed
 from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
 from ginnel.words import Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
 
@@ -64,6 +64,7 @@ class Mesh(MeshParts):
             self._discovery.own_addresses = peer_views.addresses(own) if own is not None else ()
             actions += [*self._tell_addresses(), *self._own.policy_changed(netmap.self_node)]
             self._puncher.allowed = probing_allowed(netmap.self_node)
+            self._puncher.rules_changed()
         if change.filters:
             actions += self._tell_filter()
         if change.derp_map:
@@ -110,6 +111,7 @@ class Mesh(MeshParts):
     def metered_changed(self, metered: bool) -> None:
         """Whether the way out is paid for by the byte: then no ports are guessed to get through NATs."""
         self._puncher.metered = metered
+        self._puncher.rules_changed()
 
     def link_changed(self, major: bool, now: Instant) -> list[Action]:
         """Major: the default route moved or a sleep of ten minutes ended; sockets are bound anew, paths proven anew.

@@ -49,13 +49,15 @@ class PathDoubts(PathCore):
     def _keepalive_late(self, now: Instant) -> list[PathAction]:
         """Whoever received what we sent would have spoken by now, if only by a keepalive. That may be lost, so the peer
         is asked by a packet that it answers at once; silence then is the proof. The ping beside it shows the peer where
-        we are, should our NAT have mapped us anew: else its answers go astray."""
+        we are, should our NAT have mapped us anew: else its answers go astray. If that is silent too, nothing passes
+        there any more, and nobody is to blame for data alone."""
         self._timers.pop(Timer.QUESTION, None)
         if not isinstance(self.path, Direct) or not self.trusted(now) or not self._has_relay():
             return []
         latency = self.path.proven.latency
         if self._data.silent_when_asked(now, latency):
-            return self._convict(Fault.DATA, now)
+            pings_pass = self.path.proven_at >= self._data.questioned_since
+            return self._convict(Fault.DATA, now) if pings_pass else self._lose(now)
         if not self._data.late(now):
             return []
         self._timers[Timer.QUESTION] = Instant(now + self._data.question_gap(latency))

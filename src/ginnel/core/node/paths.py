@@ -90,10 +90,10 @@ class PathChooser(PathDoubts):
         if by == self.endpoint:
             self._data.heard_here(now)
             self._missed_at = NEVER
+            self._timers.pop(Timer.SILENCE, None)
         else:
             self._data.heard_elsewhere(now)
         self._time_trial()
-        self._timers.pop(Timer.SILENCE, None)
         self._timers.pop(Timer.QUESTION, None)
         return self._steer(now)
 
@@ -261,7 +261,7 @@ class PathChooser(PathDoubts):
         for seconds with its next round (official ones do) unless it is called."""
         if not self.trusted(now) or self.known_to_peer(now):
             return []
-        if now - self._rounds.last_invite < CALL_BACK_GAP:
-            self._timers[Timer.CALL_BACK] = Instant(self._rounds.last_invite + CALL_BACK_GAP)
+        if now < (due := Instant(self._rounds.last_invite + CALL_BACK_GAP)):
+            self._timers[Timer.CALL_BACK] = due
             return []
-        return self._rounds.invite(now, gap=CALL_BACK_GAP)
+        return self._rounds.invite(now, gap=0.0)  # the difference may be rounded to less than the gap

@@ -9,21 +9,26 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
-from ginnel.core.node import peer_views
 from ginnel.core.node.actions import CloseSides
-from ginnel.core.node.addresses import is_candidate, is_private
 from ginnel.core.node.constants import SHUNNED_FORGOTTEN
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.peers import Peer
+from ginnel.core.node.punch_rules import (
+    OFFERS_IN,
+    SEARCHES,
+    Record,
+    is_aimable,
+    is_ginnel,
+    same_boxes_failed,
+    too_many,
+)
 from ginnel.core.node.punch_session import End, Fire, PunchAction, Session, Tell, nat_of
 from ginnel.core.node.punch_shots import Technique
 from ginnel.core.node.punch_sockets import KeptSockets
 from ginnel.wire.punch import SESSION_SIZE, NatKind, Punch, Step
-from ginnel.wire.tailcfg import Node
 from ginnel.words import Endpoint, Instant, NodeKey
 
 BEGINS_AFTER = 1.8  # seconds of fruitless search by ordinary means: their quick rounds are through
@@ -32,32 +37,12 @@ AT_ONCE = 2  # sessions
 PACE = 100.0  # packets a second of all sessions together
 BURST = 2
 TTLS = (2, 3, 4, 6, 0)  # of openers, one for each attempt: past the own NATs, not as far as the peer's
-SEARCHES = 2  # of these may be birthday searches, and no peer makes us search more often than that in SEARCHES_IN
-SEARCHES_IN = 300.0
-OFFERS, OFFERS_IN = 12, 60.0  # of one peer that are looked at
+SEARCHES_IN = 300.0  # no peer makes us search more than SEARCHES times in it
 FIRST_PAUSE = {End.NO_ANSWER: 5.0, End.REFUSED: 60.0, End.HOPELESS: 300.0, End.MISSED: 300.0}
 PAUSE_MAX = 3600.0  # each pause is twice the last
 AFTER_SUCCESS = 2.0
 AFTER_CONVICTION = 60.0  # the way that was found carried no data: the next one would go through the same boxes
-OURS = "-ginnel"  # the end of IPNVersion
-NO_PROBING = "disable-hard-nat-probing"  # an attribute of our own node in the map
 ALL_OFFERS, ALL_OFFERS_IN = 60, 60.0  # of all peers together
-
-
-@dataclass(slots=True)
-class Record:
-    """What was tried with one peer. `way`: where a session found it, while that is trusted. `shunned_until`: such
-    ways failed so lately, so many `convictions` in a row, that no further one is looked for."""
-
-    not_before: Instant = NEVER
-    failures: int = 0
-    attempt: int = 0
-    found: bool = False
-    way: Endpoint | None = None
-    convictions: int = 0
-    shunned_until: Instant = NEVER
-    offers: deque[Instant] = field(default_factory=lambda: deque(maxlen=OFFERS))
-    searches: deque[Instant] = field(default_factory=lambda: deque(maxlen=SEARCHES))
 
 
 class Puncher:
@@ -112,6 +97,7 @@ class Puncher:
             and peer.path.active(now)
             and peer.path.region != NO_REGION
             and is_ginnel(peer)
+            and not same_boxes_failed(peer, now)
         )
 
     def _note_conviction(self, peer: Peer, now: Instant) -> None:
@@ -174,6 +160,11 @@ class Puncher:
     @property
     def _may_guess(self) -> bool:
         return self.allowed and not self.metered
+
+    def rules_changed(self) -> None:
+        """`allowed` or `metered`: sessions that have begun do not search any more than new ones may."""
+        for session in self._sessions.values():
+            session.may_probe = session.may_probe and self._may_guess
 
     def _after(self, session: Session, actions: list[PunchAction], now: Instant) -> list[PunchAction]:
         """What a session wants, and what follows if it has ended."""
@@ -238,7 +229,8 @@ class Puncher:
         if session is not None and session.begins and not session.shooting and self._yields(peer.key):
             return []
         closed = self._drop(peer.key)
-        unwanted = peer.path.policy is PathPolicy.RELAY or now < record.shunned_until
+        failed = now < record.shunned_until or same_boxes_failed(peer, now)
+        unwanted = peer.path.policy is PathPolicy.RELAY or failed
         if len(self._sessions) >= AT_ONCE or unwanted:
             refusal = Punch(Step.REFUSED, offer.session, NatKind.UNKNOWN, offer.endpoint)
             return [*closed, Tell(peer.key, refusal)]
@@ -308,27 +300,3 @@ class Puncher:
         if shots:
             times.append(max(min(shots), Instant(self._slot + (BURST - 1) / PACE)))
         return min((at for at in times if at is not None), default=None)
-
-
-def too_many(times: deque[Instant], within: float, now: Instant) -> bool:
-    """Whether the deque is full of times that are all as late as that."""
-    return len(times) == times.maxlen and now - times[0] < within
-
-
-def probing_allowed(own: Node | None) -> bool:
-    """The policy's word on it: an attribute of our own entry in the map."""
-    return own is None or not peer_views.has_attribute(own, NO_PROBING)
-
-
-def is_ginnel(peer: Peer) -> bool:
-    """Others would drop what we say, in silence; it is not said to them."""
-    version = (peer.node.hostinfo or {}).get("IPNVersion", "")
-    return isinstance(version, str) and version.endswith(OURS)
-
-
-def is_aimable(peer: Peer, endpoint: Endpoint) -> bool:
-    """Whether packets may go to ports of this address that nobody named: it is outside, and the map names it for the
-    peer too."""
-    if not endpoint.is_v4 or not is_candidate(endpoint) or is_private(endpoint.ip):
-        return False
-    return endpoint.ip in {known.ip for known in peer_views.endpoints(peer.node)}

@@ -14,6 +14,7 @@ from itertools import pairwise
 from ginnel.wire.punch import NatKind
 from ginnel.words import Endpoint
 
+ROW = 3  # ports
 STEP_MAX = 16  # between the ports of two mappings made one after the other, for a NAT to count as sequential
 
 
@@ -36,7 +37,8 @@ class Nat:
 
 
 def judge(samples: Sequence[Sample]) -> Nat | None:
-    """samples: in the order in which they were asked for. None: no answer, or different outside addresses."""
+    """samples: in the order in which they were asked for. None: no answer, too few to tell a row of ports from others
+    (some were lost), or different outside addresses."""
     if not samples or len({sample.mapped.ip for sample in samples}) > 1:
         return None
     outside = samples[-1].mapped
@@ -50,6 +52,8 @@ def judge(samples: Sequence[Sample]) -> Nat | None:
     kept = all(sample.mapped.port == sample.port for sample in samples)
     if (compared and one_mapping) or (not compared and kept):
         return Nat(NatKind.EASY, outside)
+    if len(samples) < ROW:
+        return None
     delta = step_of([sample.mapped.port for sample in samples])
     return Nat(NatKind.SEQUENTIAL, outside, delta) if delta else Nat(NatKind.RANDOM, outside)
 
@@ -57,6 +61,6 @@ def judge(samples: Sequence[Sample]) -> Nat | None:
 def step_of(ports: Sequence[int]) -> int:
     """The smallest step of a row of ports that only goes one way; 0: it is none. Others' new mappings make gaps."""
     steps = [after - before for before, after in pairwise(ports)]
-    if len(steps) < 2 or not (all(0 < s <= STEP_MAX for s in steps) or all(-STEP_MAX <= s < 0 for s in steps)):
+    if len(ports) < ROW or not (all(0 < s <= STEP_MAX for s in steps) or all(-STEP_MAX <= s < 0 for s in steps)):
         return 0
     return min(steps, key=abs)

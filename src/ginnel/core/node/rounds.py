@@ -16,7 +16,7 @@ from ginnel.core.node.constants import (
     SEARCH_FREE,
     SEARCH_INTERVAL,
 )
-from ginnel.core.node.path_actions import NEVER, Invite, PathAction, Probe, Purpose
+from ginnel.core.node.path_actions import NEVER, Invite, LookAround, PathAction, Probe, Purpose
 from ginnel.core.node.probe_budget import ProbeBudget, SourceBudget
 from ginnel.core.node.scoring import Proven
 from ginnel.core.node.search_budget import SearchBudget
@@ -76,7 +76,11 @@ class Rounds:
         self._done += 1
         more = self._done < len(FIRST_ROUNDS)
         self.next_at = Instant(self._burst_began + FIRST_ROUNDS[self._done]) if more else None
-        return self.ask_all(now)
+        return [*self.ask_all(now), *([] if more else self._in_vain(now))]
+
+    def _in_vain(self, now: Instant) -> list[PathAction]:
+        """Perhaps the peer was called to where we are no more."""
+        return [] if self.silent else [LookAround(), *self.invite(now, gap=CALL_BACK_GAP)]
 
     def stop(self) -> None:
         """A path was found."""
