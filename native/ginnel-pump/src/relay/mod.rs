@@ -12,6 +12,7 @@ mod dial;
 mod moving;
 mod pulse;
 mod queue;
+mod writing;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
