@@ -47,7 +47,10 @@ async def test_who_has_lines_is_listed(tmp_path: Path) -> None:
 async def test_following_shows_lines_as_they_come(tmp_path: Path) -> None:
     async with running(tmp_path, **LOG_HOST) as server:
         await upload(server, 1, "before")
-        program = "from ginnel.cli.main import main; main()"
+        program = (  # whoever started these tests in the background may have had SIGINT ignored
+            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+            "from ginnel.cli.main import main; main()"
+        )
         arguments = ("logs", "--follow", "--state", str(tmp_path))
         pipe = asyncio.subprocess.PIPE
         follower = await asyncio.create_subprocess_exec(
@@ -55,14 +58,19 @@ async def test_following_shows_lines_as_they_come(tmp_path: Path) -> None:
         )
         assert follower.stdout is not None
         assert follower.stderr is not None
-        async with asyncio.timeout(PATIENCE):
-            assert (await follower.stdout.readline()).endswith(b": before\n")
-            assert (await follower.stderr.readline()).startswith(b"Kept for 30 days")
-            await upload(server, 1, "after")
-            assert (await follower.stdout.readline()).endswith(b": after\n")
-            follower.send_signal(2)
-            assert await follower.wait() == 130
-            assert await follower.stderr.read() == b""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                assert (await follower.stdout.readline()).endswith(b": before\n")
+                assert (await follower.stderr.readline()).startswith(b"Kept for 30 days")
+                await upload(server, 1, "after")
+                assert (await follower.stdout.readline()).endswith(b": after\n")
+                follower.send_signal(2)
+                assert await follower.wait() == 130
+                assert await follower.stderr.read() == b""
+        finally:
+            if follower.returncode is None:
+                follower.kill()
+                await follower.communicate()
 
 
 async def test_what_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ MUTANTS = [
     (guesses_against_policy, 100),
     (guesses_by_a_modem, 100),
     (speaks_of_it_to_anybody, 100),
-    (sends_openers_all_the_way, 100),
+    (sends_openers_all_the_way, 300),
     (predicts_the_last_port, 40),
     (forgets_the_side_socket, 100),
     (waits_too_long, 40),

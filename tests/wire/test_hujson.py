@@ -37,7 +37,12 @@ def loads_json_once_named(text):
         assert len({name for name, _ in pairs}) == len(pairs)
         return dict(pairs)
 
-    return json.loads(text, object_pairs_hook=members)
+    def finite(digits):
+        number = float(digits)
+        assert abs(number) != float("inf")  # we refuse what a float cannot hold, and so does Go
+        return number
+
+    return json.loads(text, object_pairs_hook=members, parse_float=finite)
 
 
 @given(st.lists(TOKENS | st.sampled_from([" ", "\n"]), max_size=12).map("".join))
