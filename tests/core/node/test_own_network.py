@@ -418,3 +418,14 @@ def test_who_loses_home_looks_for_another_unless_it_comes_back_at_once() -> None
         member.run(HOME_CHECK_AFTER + HOME_CHECK_SPREAD + AFTER_LAST_TRY + 0.5)
         assert bool(stun_since(member, began)) is not back
         assert member.relays.home == (1 if back else 2)
+
+
+def test_who_joins_a_check_that_has_found_udp_silent_gets_a_new_look_for_a_portal() -> None:
+    member = Member(1, udp=False, https=True)
+    member.port80 = b"HTTP/1.1 204 No Content\r\n\r\n"
+    member.start()
+    member.run(1.2)
+    member.port80 = REDIRECT
+    began = len(member.done(AskPort80))
+    member.take(member.own.requested(7, member.now))
+    assert len(member.done(AskPort80)) > began

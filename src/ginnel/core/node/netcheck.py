@@ -84,6 +84,11 @@ class Netcheck:
     def running_full(self) -> bool:
         return self._check is not None and self._check.full
 
+    @property
+    def fell_back(self) -> bool:
+        """Whether the running check has found UDP silent."""
+        return self._check is not None and self._check.fallback is not None
+
     def full_was_before(self, at: float) -> bool:
         """Whether the last full check began before that time."""
         return self._last_full is None or self._last_full < at

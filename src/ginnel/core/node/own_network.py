@@ -185,7 +185,8 @@ class OwnNetwork:
         self._asked.append(request)
         self._enough = max(enough, self._enough if len(self._asked) > 1 else 0)
         if self._netcheck.running_full or (self._netcheck.running and not full):
-            return []
+            # it looked for a portal, if at all, before anybody asked
+            return list(self._captive.check(now, force=True)) if self._netcheck.fell_back else []
         self._netcheck.abandon()
         if not measured_regions(self._map):
             return self._answer(Report())
