@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from ginnel.core.node.constants import PROBE_BURST, PROBE_RATE, SOURCES_BURST, SOURCES_RATE
-from ginnel.core.node.probe_budget import BUCKETS_KEPT, ProbeBudget, SourceBudget
+from ginnel.core.node.constants import PROBE_BURST, PROBE_RATE
+from ginnel.core.node.probe_budget import BUCKETS_KEPT, ProbeBudget
 from ginnel.words import Endpoint, Instant
 
 TO = Endpoint.parse("192.0.2.1:1")
@@ -30,9 +30,3 @@ def test_addresses_without_end_take_bounded_memory() -> None:
         took += budget.spend(Endpoint(TO.ip, number % 65536), Instant(0.0))
     assert took == BUCKETS_KEPT
     assert budget.spend(TO, Instant(100.0))
-
-
-def test_the_sources_of_one_peer_s_pings_share_a_burst_and_a_trickle() -> None:
-    budget = SourceBudget()
-    spent = sum(budget.spend(Instant(1000 + tries / 100)) for tries in range(6000))
-    assert SOURCES_BURST + 59 * SOURCES_RATE <= spent <= SOURCES_BURST + 60 * SOURCES_RATE

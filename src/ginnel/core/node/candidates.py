@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ginnel.core.node.addresses import is_candidate
+from ginnel.core.node.bucket import TokenBucket
 from ginnel.core.node.constants import (
     CALL_ME_MAYBE_ENDPOINTS,
     CANDIDATES_PER_IP,
@@ -58,8 +59,7 @@ class Candidates:
 
     def __init__(self) -> None:
         self._held: dict[Endpoint, Candidate] = {}
-        self._may_call_new = NEW_ENDPOINTS_BURST
-        self._called_at: Instant | None = None
+        self._may_call_new = TokenBucket(NEW_ENDPOINTS_BURST, NEW_ENDPOINTS_RATE)
 
     def __iter__(self) -> Iterator[Endpoint]:
         return iter(self._held)
@@ -88,8 +88,8 @@ class Candidates:
         """The peer's own list, in place of its list before. True when an endpoint is new. Another list in each call
         would make us scan a network: so many new endpoints at once and in a second count, the others are left out."""
         listed = bounded(endpoints, CALL_ME_MAYBE_ENDPOINTS)
-        new = [endpoint for endpoint in listed if endpoint not in self._held][: self._new_allowed(now)]
-        self._may_call_new -= len(new)
+        new = [endpoint for endpoint in listed if endpoint not in self._held][: self._may_call_new.left(now)]
+        self._may_call_new.take(now, len(new))
         listed = [endpoint for endpoint in listed if endpoint in self._held or endpoint in new]
         for candidate in self._held.values():
             candidate.called = False
@@ -97,12 +97,6 @@ class Candidates:
             self._of(endpoint).called = True
         self.expire(now)
         return bool(new)
-
-    def _new_allowed(self, now: Instant) -> int:
-        passed = now - self._called_at if self._called_at is not None else 0.0
-        self._called_at = now
-        self._may_call_new = min(NEW_ENDPOINTS_BURST, self._may_call_new + passed * NEW_ENDPOINTS_RATE)
-        return int(self._may_call_new)
 
     def from_ping(self, endpoint: Endpoint, now: Instant) -> bool:
         """An authentic ping came from there. True when the endpoint is new."""

@@ -65,9 +65,7 @@ TRIAL_PROOFS = 3  # so often it was told by then: a packet each second may lose 
 COPY_DUE = 0.3  # a copy by the way on trial may come so much later than the relay's
 TRIAL_AGAIN, TRIAL_AGAIN_MAX = 10.0, 300.0  # between trials that proved nothing; doubled each time
 DATA_OWED_WITHIN = 12.0  # KEEPALIVE_TIMEOUT (WireGuard paper §6.5) and some slack
-QUESTION_AFTER = (
-    11.2  # the keepalive may be lost: ask inside the tunnel; a packet each second may begin its wait so late
-)
+QUESTION_AFTER = 11.2  # the keepalive may be lost: ask inside the tunnel; a sparse flow may begin its wait so late
 QUESTIONS, QUESTION_GAP = 3, 0.4  # as many, so far apart or 2 round trips, before nobody's answer counts as the proof
 SHUNNED_FIRST, SHUNNED_MAX = 30.0, 600.0  # a way that carries no data is not used; doubled when it happens again
 SHUNNED_FORGOTTEN = 600.0  # after the end of that

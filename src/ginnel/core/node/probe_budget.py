@@ -1,12 +1,11 @@
 """How often an address that has not answered may be probed: we are not to be made a reflector.
 
-Room: core. One bucket for each address, shared by all peers that name it; an answer fills its bucket. And one for each
-peer, for the sources of its pings: those it may forge, as many as it likes.
+Room: core. One bucket for each address, shared by all peers that name it; an answer fills its bucket.
 """
 
 from __future__ import annotations
 
-from ginnel.core.node.constants import PROBE_BURST, PROBE_RATE, SOURCES_BURST, SOURCES_RATE
+from ginnel.core.node.constants import PROBE_BURST, PROBE_RATE
 from ginnel.words import Endpoint, Instant
 
 BUCKETS_KEPT = 4096
@@ -45,22 +44,3 @@ class ProbeBudget:
 
     def _forget_full(self, now: Instant) -> None:
         self._buckets = {to: held for to, held in self._buckets.items() if self._tokens(to, now) < PROBE_BURST}
-
-
-class SourceBudget:
-    """Of one peer: probes to addresses that nothing but a ping from there has named, and that never answered. Beyond it
-    such a ping gets its pong and no more, so somebody whose address was forged gets no more packets than were sent."""
-
-    def __init__(self) -> None:
-        self._tokens = SOURCES_BURST
-        self._since: Instant | None = None
-
-    def spend(self, now: Instant) -> bool:
-        """Whether one more probe may go to such an address now; if so it is counted."""
-        if self._since is not None:
-            self._tokens = min(SOURCES_BURST, self._tokens + (now - self._since) * SOURCES_RATE)
-        self._since = now
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True

@@ -5,6 +5,7 @@ Room: core. Whether a search is wanted, and what a pong means, is decided in pat
 
 from __future__ import annotations
 
+from ginnel.core.node.bucket import TokenBucket
 from ginnel.core.node.candidates import Candidate, Candidates
 from ginnel.core.node.constants import (
     CALL_BACK_GAP,
@@ -13,13 +14,16 @@ from ginnel.core.node.constants import (
     FIRST_ROUNDS_AGAIN,
     FIRST_ROUNDS_AGAIN_MAX,
     PROVEN_ENDPOINT_INTERVAL,
+    SEARCH_BURST,
     SEARCH_FREE,
     SEARCH_INTERVAL,
+    SEARCH_RATE,
+    SOURCES_BURST,
+    SOURCES_RATE,
 )
 from ginnel.core.node.path_actions import NEVER, Invite, LookAround, PathAction, Probe, Purpose
-from ginnel.core.node.probe_budget import ProbeBudget, SourceBudget
+from ginnel.core.node.probe_budget import ProbeBudget
 from ginnel.core.node.scoring import Proven
-from ginnel.core.node.search_budget import SearchBudget
 from ginnel.core.node.shunned import Shunned
 from ginnel.words import Endpoint, Instant
 
@@ -37,8 +41,12 @@ class Rounds:
         self.shunned = Shunned()
         self.silent = False
         self._budget = budget
-        self._sources = SourceBudget()
-        self._search = SearchBudget()
+        self._sources = TokenBucket(SOURCES_BURST, SOURCES_RATE)
+        """Probes to addresses that nothing but a ping from there has named, and that never answered. Beyond them such a
+        ping gets its pong and no more, so somebody whose address was forged gets no more packets than were sent."""
+        self._search = TokenBucket(SEARCH_BURST, SEARCH_RATE)
+        """Probes of rounds in which no address answers: behind a NAT that maps each destination anew a peer collects
+        many, and none of them will ever do."""
         self._burst_began = NEVER
         self._burst_gap = FIRST_ROUNDS_AGAIN
         self._done = 0
@@ -124,7 +132,7 @@ class Rounds:
             if endpoint not in put_off and (probe := self.probe(endpoint, Purpose.DISCOVERY, now)):
                 actions += probe
                 if not free:
-                    self._search.spend()
+                    self._search.take(now)
         return actions
 
     # --- single steps ---
@@ -134,7 +142,7 @@ class Rounds:
         if self.silent or self.shunned.now(endpoint, now):
             return False
         candidate = self.candidates.get(endpoint)
-        if candidate is not None and candidate.hearsay and not self._sources.spend(now):
+        if candidate is not None and candidate.hearsay and not self._sources.take(now):
             return False
         if not self._budget.spend(endpoint, now):
             return False
@@ -145,7 +153,7 @@ class Rounds:
 
     def ask_back(self, endpoint: Endpoint, socket: int, now: Instant) -> list[PathAction]:
         """A ping came from there to that side socket."""
-        if self.candidates.get(endpoint) is None and not self._sources.spend(now):
+        if self.candidates.get(endpoint) is None and not self._sources.take(now):
             return []
         return self.probe(endpoint, Purpose.DISCOVERY, now, socket=socket)
 
