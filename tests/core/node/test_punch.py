@@ -304,6 +304,5 @@ def test_a_session_that_has_begun_opens_no_search_when_it_is_allowed_no_more(why
     assert all(side.puncher._sessions for side in world.sides)
     for side in world.sides:
         setattr(side.puncher, why, why == "metered")
-        side.puncher.rules_changed()
     world.run(BEGINS_AFTER + 6.0)
     assert 0 < max(side.most_open for side in world.sides) < 16

@@ -64,7 +64,6 @@ class Mesh(MeshParts):
             self._discovery.own_addresses = peer_views.addresses(own) if own is not None else ()
             actions += [*self._tell_addresses(), *self._own.policy_changed(netmap.self_node)]
             self._puncher.allowed = probing_allowed(netmap.self_node)
-            self._puncher.rules_changed()
         if change.filters:
             actions += self._tell_filter()
         if change.derp_map:
@@ -111,7 +110,6 @@ class Mesh(MeshParts):
     def metered_changed(self, metered: bool) -> None:
         """Whether the way out is paid for by the byte: then no ports are guessed to get through NATs."""
         self._puncher.metered = metered
-        self._puncher.rules_changed()
 
     def link_changed(self, major: bool, now: Instant) -> list[Action]:
         """Major: the default route moved or a sleep of ten minutes ended; sockets are bound anew, paths proven anew.

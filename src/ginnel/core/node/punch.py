@@ -153,18 +153,13 @@ class Puncher:
         )
         record = self._record(peer)
         spent = too_many(record.searches, SEARCHES_IN, now)
-        session.may_probe = self._may_guess and not spent
+        session.may_probe = lambda: self._may_guess and not spent
         self._sessions[peer] = session
         return session
 
     @property
     def _may_guess(self) -> bool:
         return self.allowed and not self.metered
-
-    def rules_changed(self) -> None:
-        """`allowed` or `metered`: sessions that have begun do not search any more than new ones may."""
-        for session in self._sessions.values():
-            session.may_probe = session.may_probe and self._may_guess
 
     def _after(self, session: Session, actions: list[PunchAction], now: Instant) -> list[PunchAction]:
         """What a session wants, and what follows if it has ended."""

@@ -106,7 +106,8 @@ class Shooting:
 
 class Session:
     """`number`: of its requests for side sockets. `begins`: this side makes the offer. `over`: why it ended, None: not
-    yet. `may_probe`: ports that nobody named may be tried. `counted`: as a birthday search, by whoever bounds them."""
+    yet. `may_probe`: whether ports that nobody named may be tried, when it comes to that. `counted`: as a birthday
+    search, by whoever bounds them."""
 
     def __init__(
         self,
@@ -126,7 +127,7 @@ class Session:
         self.own: Nat | None = None
         self.theirs = theirs
         self.technique: Technique | None = None
-        self.may_probe = True
+        self.may_probe: Callable[[], bool] = lambda: True
         self.counted = False
         self._servers = tuple(servers)[:SERVERS]
         self._entropy = entropy
@@ -247,7 +248,7 @@ class Session:
         self.technique = technique(*self._kinds())
         if self.technique is None:
             self._end(End.HOPELESS)
-        elif self.technique is not Technique.FRESH and not self.may_probe:
+        elif self.technique is not Technique.FRESH and not self.may_probe():
             self._end(End.REFUSED)
         return self.over is None
 
