@@ -19,9 +19,7 @@ OURS = "-ginnel"  # the end of IPNVersion
 NO_PROBING = "disable-hard-nat-probing"  # an attribute of our own node in the map
 SEARCHES = 2  # of an offer's attempts may be birthday searches
 OFFERS, OFFERS_IN = 12, 60.0  # of one peer that are looked at
-ORDINARY_FIRST = (
-    5.0  # after a way's sentence: it is tried again, with the relay beside it, before others are searched for
-)
+ORDINARY_FIRST = 5.0  # after a way's sentence: it is tried again, with the relay beside it, before a search
 
 
 @dataclass(slots=True)
