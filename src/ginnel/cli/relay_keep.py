@@ -98,7 +98,8 @@ async def keep(running: EmbeddedRelay, settings: RelaySettings, options: Options
             if agent is None:
                 _look(running)
             with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), TICK)
+                async with asyncio.timeout(TICK):  # not wait_for: in Python 3.11 it may lose a cancellation
+                    await stop.wait()
         notify("STOPPING=1")
         if agent is not None and options.leave_time(settings) > 0:
             await _leave(agent, options.leave_time(settings), stop)

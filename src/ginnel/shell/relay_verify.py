@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-import h11
 import msgspec
 
 from ginnel.core.relay.admitted import Admitted
 from ginnel.native import Relay
+from ginnel.shell.node.dial import DialError, open_streams
+from ginnel.shell.node.web import Page, WebError, exchange
 from ginnel.shell.relay_settings import RelayError, VerifySettings
 from ginnel.words import Instant, NodeKey
 
@@ -121,15 +120,15 @@ class Verifier:
         body = msgspec.json.encode({"NodePublic": str(key), "Source": source})
         try:
             async with asyncio.timeout(TIMEOUT):
-                status, answer = await _post(self._address, body)
+                page = await _post(self._address, body)
         except TimeoutError:
             raise NoAnswer(f"no answer within {TIMEOUT:.0f} seconds") from None
-        except (OSError, ssl.SSLError, h11.RemoteProtocolError) as error:
+        except (DialError, WebError) as error:
             raise NoAnswer(str(error)) from None
-        if 500 <= status <= 599:
-            raise NoAnswer(f"status {status}")
+        if 500 <= page.status <= 599:
+            raise NoAnswer(f"status {page.status}")
         try:
-            return status == 200 and msgspec.json.decode(answer, type=_Decision).allow
+            return page.status == 200 and msgspec.json.decode(page.body, type=_Decision).allow
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise NoAnswer('its answer is not {"Allow":true} or {"Allow":false}') from None
 
@@ -156,37 +155,13 @@ def _trust(settings: VerifySettings) -> ssl.SSLContext:
         raise RelayError(f"cannot use {settings.ca}: {error.strerror}; expected certificates in PEM") from None
 
 
-@asynccontextmanager
-async def _connected(address: _Address) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    reader, writer = await asyncio.open_connection(address.host, address.port, ssl=address.tls, limit=MAX_ANSWER)
+async def _post(address: _Address, body: bytes) -> Page:
+    """Redirects are not followed: who may decide stands in the settings. Raises DialError or WebError."""
+    streams = await open_streams(address.host, address.port, mark=0, tls=address.tls)
+    headers = [("Content-Type", "application/json"), ("Connection", "close")]
     try:
-        yield reader, writer
+        return await exchange(
+            streams, "POST", address.target, address.name, headers=headers, body=body, limit=MAX_ANSWER
+        )
     finally:
-        writer.transport.abort()
-
-
-async def _post(address: _Address, body: bytes) -> tuple[int, bytes]:
-    """(status, answer). Redirects are not followed: who may decide stands in the settings."""
-    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=2 * MAX_ANSWER)
-    fields = [("Host", address.name), ("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-    request = h11.Request(method="POST", target=address.target, headers=[*fields, ("Connection", "close")])
-    parts = (http.send(request), http.send(h11.Data(data=body)), http.send(h11.EndOfMessage()))
-    async with _connected(address) as (reader, writer):
-        writer.write(b"".join(part for part in parts if part))
-        return await _answer(http, reader)
-
-
-async def _answer(http: h11.Connection, reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    status, answer = 0, b""
-    while True:
-        event = http.next_event()
-        if event is h11.NEED_DATA:
-            http.receive_data(await reader.read(MAX_ANSWER))
-        elif isinstance(event, h11.Response):
-            status = event.status_code
-        elif isinstance(event, h11.Data):
-            answer += event.data
-            if len(answer) > MAX_ANSWER:
-                raise NoAnswer(f"its answer has more than {MAX_ANSWER} bytes")
-        elif not isinstance(event, h11.InformationalResponse):
-            return status, answer
+        streams.writer.transport.abort()

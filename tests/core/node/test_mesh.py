@@ -20,6 +20,7 @@ from ginnel.core.node.path_policy import PathPolicies, PathPolicy
 from ginnel.wire import disco
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion, FilterRule, MapResponse, NetPortRange, Node, PeerChange
 from ginnel.words import DiscoPrivate, Endpoint, Instant, NodePrivate, RegionId, WallTime
+from tests.core.node.ticks import ticks
 
 WALL = WallTime(1_800_000_000.0)
 T0 = Instant(1000.0)
@@ -376,9 +377,7 @@ def test_a_ping_that_nobody_answers_fails_by_name() -> None:
         act.PingFailed(7, EVE.key.public(), "no such peer in the map")
     ]
     member.mesh.ping_requested(8, BOB.key.public(), 0, T0)
-    actions: list[act.Action] = []
-    while (at := member.mesh.next_timeout()) is not None and at <= T0 + PING_TIMEOUT + 0.01:
-        actions += member.mesh.tick(at)
+    actions = [action for _, done in ticks(member.mesh, T0 + PING_TIMEOUT + 0.01) for action in done]
     assert act.PingFailed(8, BOB.key.public(), "timed out") in actions
 
 
@@ -413,10 +412,7 @@ def test_any_bytes_do_no_harm(by_relay: bool, garbage: bytes) -> None:
 def test_a_thousand_silent_peers_are_not_looked_at() -> None:
     many = [Party(n + 10, n + 10).node(endpoints=["192.0.2.5:1"]) for n in range(1000)]
     member = alice(*many)
-    now = T0
-    while (at := member.mesh.next_timeout()) is not None and at < T0 + 100:
-        now = at
-        member.mesh.tick(now)
+    now = max((at for at, _ in ticks(member.mesh, T0 + 100)), default=T0)
     assert member.mesh.next_timeout() is None
     assert member.mesh.tick(Instant(now + 1)) == []
 
@@ -460,8 +456,7 @@ def test_a_ping_of_people_does_not_take_a_way_that_is_forbidden_and_says_so() ->
     member.mesh.path_policies_changed(PathPolicies(PathPolicy.DIRECT), T0)
     actions = member.mesh.ping_requested(8, BOB.key.public(), 0, T0)
     assert [BOB.open(ALICE, a.packet).kind for a in actions if isinstance(a, act.SendRelay)] in ([], [3])
-    while (at := member.mesh.next_timeout()) is not None and at <= T0 + PING_TIMEOUT + 0.01:
-        actions += member.mesh.tick(at)
+    actions += [action for _, done in ticks(member.mesh, T0 + PING_TIMEOUT + 0.01) for action in done]
     assert [a.reason for a in actions if isinstance(a, act.PingFailed)] == [
         "no direct path was found, and `ginnel path` forbids relays for this peer"
     ]

@@ -18,6 +18,7 @@ from ginnel.core.node.paths import PathChooser
 from ginnel.core.node.probe_budget import ProbeBudget
 from ginnel.core.node.scoring import Proven
 from ginnel.words import Endpoint, Instant, NodeKey, RegionId
+from tests.core.node.ticks import ticks
 
 BOB = NodeKey(bytes([2]) * 32)
 LAN, PUBLIC = Endpoint.parse("10.0.0.2:41641"), Endpoint.parse("192.0.2.1:41641")
@@ -37,10 +38,7 @@ def probed(actions: Iterable[PathAction]) -> list[Endpoint]:
 
 
 def run(path: PathChooser, until: float) -> list[tuple[float, PathAction]]:
-    done: list[tuple[float, PathAction]] = []
-    while (at := path.next_timeout()) is not None and at <= until:
-        done += [(at, action) for action in path.tick(at)]
-    return done
+    return [(at, action) for at, done in ticks(path, until) for action in done]
 
 
 def direct(endpoint: Endpoint = PUBLIC, latency: float = 0.04) -> PathChooser:
@@ -103,8 +101,8 @@ def test_a_lost_ping_after_the_end_of_trust_leaves_only_the_relay() -> None:
 def test_heartbeats_go_every_three_seconds_while_something_is_sent() -> None:
     path = direct()
     beats: list[float] = []
-    while (at := path.next_timeout()) is not None and at < T0 + 200:
-        for action in path.tick(at):
+    for at, done in ticks(path, T0 + 200):
+        for action in done:
             if isinstance(action, Probe) and not action.size:
                 beats.append(at - T0)
                 path.ponged(Proven(action.endpoint, 0.001), Instant(at + 0.001))

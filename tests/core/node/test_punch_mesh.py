@@ -12,6 +12,7 @@ from ginnel.wire import disco, stun
 from ginnel.wire.punch import NatKind, Punch, Step
 from ginnel.words import Endpoint, Instant
 from tests.core.node.test_mesh import ALICE, BOB, EVE, REGION, T0, Member, alice, steers, udp
+from tests.core.node.ticks import ticks
 
 SERVER = Endpoint.parse("203.0.113.1:3478")
 BOB_OUTSIDE = Endpoint.parse("192.0.2.2:40002")
@@ -180,11 +181,10 @@ def closed(actions: list[act.Action]) -> list[int]:
 def ticked(member: Member, until: Instant) -> list[act.Action]:
     """Woken whenever it wants; Bob answers what is asked by side socket 3 and has arrived."""
     mesh, actions = member.mesh, list[act.Action]()
-    while (at := mesh.next_timeout()) is not None and at <= until:
-        done = mesh.tick(at)
-        for ping in [sent for sent in udp(done) if (sent.to, sent.socket, sent.ttl) == (BOB_OUTSIDE, 3, 0)]:
-            done += mesh.disco_received(BOB_OUTSIDE, ponged(ping), at, 3)
+    for at, done in ticks(mesh, until):
         actions += done
+        for ping in [sent for sent in udp(done) if (sent.to, sent.socket, sent.ttl) == (BOB_OUTSIDE, 3, 0)]:
+            actions += mesh.disco_received(BOB_OUTSIDE, ponged(ping), at, 3)
     return actions
 
 

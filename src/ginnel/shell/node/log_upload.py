@@ -7,7 +7,6 @@ The log's private id is a file of its own in the state directory.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import random
@@ -26,7 +25,7 @@ from ginnel.core.logs import limits
 from ginnel.core.logs.upload import public_id
 from ginnel.core.logs.uploader import COLLECTION, Upload, Uploader
 from ginnel.core.node.routing import MARK
-from ginnel.shell.node.dial import DialError, Streams, open_streams, unverified
+from ginnel.shell.node.dial import PIN, DialError, Streams, is_pinned, open_streams, unverified
 from ginnel.shell.node.web import Page, WebError, exchange
 from ginnel.words import KEY_SIZE, Instant, WallTime, clamp
 
@@ -160,9 +159,7 @@ class LogUpload:
         pins = self.pins()
         if pins:
             streams = await open_streams(self._host, self._port, mark=MARK, tls=unverified())
-            tls: ssl.SSLObject = streams.writer.get_extra_info("ssl_object")
-            shown = tls.getpeercert(binary_form=True) or b""
-            if hashlib.sha256(shown).hexdigest() in pins:
+            if any(is_pinned(streams, PIN + pin) for pin in pins):
                 return streams
             streams.writer.close()
         return await open_streams(self._host, self._port, mark=MARK, tls=ssl.create_default_context())

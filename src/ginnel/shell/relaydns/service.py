@@ -113,14 +113,15 @@ class RelayDns:
             times = (self._publisher.next_timeout(), self._notify.core.next_timeout())
             due = min((at for at in times if at is not None), default=None)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), None if due is None else max(0.0, due - _now()))
+                async with asyncio.timeout_at(due):  # not wait_for: in Python 3.11 it may lose a cancellation
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 self._perform(self._publisher.tick(_now()))
                 self._notify.tick(_now())
             except Exception:  # names must not take the server down; the next turn tries again
                 log.exception("the relays' zone could not be rebuilt: the last one stays")
-                await asyncio.sleep(1)
+                await asyncio.sleep(1)  # what is due stays due: without a pause it would be tried in each turn of the loop
 
     # --- what the core asks for ------------------------------------------------------------------------------
 

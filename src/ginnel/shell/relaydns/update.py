@@ -52,7 +52,8 @@ class Updater:
         while True:
             wait = await self._round() if self._zone is not None else None
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), wait)
+                async with asyncio.timeout(wait):  # not wait_for: in Python 3.11 it may lose a cancellation
+                    await self._news.wait()
 
     async def _round(self) -> float:
         """Seconds until the next. New zones end the wait, unless the server fails: then they wait with the rest."""
@@ -103,7 +104,8 @@ class Updater:
         finally:
             writer.close()
             with suppress(OSError, TimeoutError):
-                await asyncio.wait_for(writer.wait_closed(), PATIENCE)
+                async with asyncio.timeout(PATIENCE):
+                    await writer.wait_closed()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         server = self._target.server
