@@ -121,7 +121,7 @@ class RelayDns:
                 self._notify.tick(_now())
             except Exception:  # names must not take the server down; the next turn tries again
                 log.exception("the relays' zone could not be rebuilt: the last one stays")
-                await asyncio.sleep(1)  # what is due stays due: without a pause it would be tried in each turn of the loop
+                await asyncio.sleep(1)  # what is due stays due, and would be tried in each turn of the loop
 
     # --- what the core asks for ------------------------------------------------------------------------------
 
