@@ -1,8 +1,8 @@
 """The nouns: a host that machines talk to, and a need: one thing that a firewall must let through.
 
-Room: core. Everything here comes out of a DERP map, a policy or DNS, so it is hostile until `hosts.py` has looked at it:
-a `Host` holds names of letters, digits, dots and hyphens alone, and addresses that are no one's own or private ones
-unless the user allowed them.
+Room: core. What a DERP map, a policy or DNS says is hostile until `hosts.py` has looked at it: a `Host` holds names of
+letters, digits, dots and hyphens alone, and addresses that are no one's own or private ones unless the user allowed
+them.
 """
 
 from __future__ import annotations
