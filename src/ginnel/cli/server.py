@@ -41,7 +41,8 @@ def run(config_file: Path | None, no_relay: bool, quiet: bool, **options: Any) -
     import msgspec
 
     from ginnel.shell.control.beside import StartError
-    from ginnel.shell.control.config import ConfigError, read_config
+    from ginnel.shell.control.config import read_config
+    from ginnel.shell.control.config_relays import ConfigError
     from ginnel.shell.control.serve import serve
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import os
 import socket
 from collections.abc import Callable
@@ -19,14 +18,13 @@ from typing import Self
 from uvicorn.server import ServerState
 
 from ginnel.core.control.derp_views import DerpViews, Edits
-from ginnel.core.control.records import Audit, Row, User
-from ginnel.core.control.registry import Refused
 from ginnel.shell.control.admin import Admin, AdminProtocol, CreateKey, Joining, make_admin_app
 from ginnel.shell.control.admin_relays import Asked, RelayAdmin
 from ginnel.shell.control.beside import RelayBeside, StartError, StartRelay
 from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint
 from ginnel.shell.control.connection import ControlConnection
 from ginnel.shell.control.coordinator import Coordinator, Settings
+from ginnel.shell.control.first_steps import first_user, use_policy_file
 from ginnel.shell.control.fleet import RelayFleet
 from ginnel.shell.control.fleet_door import FleetDoor
 from ginnel.shell.control.fleet_extra import ExtraMaps
@@ -47,10 +45,8 @@ from ginnel.shell.relaydns.config import checked as checked_relay_dns
 from ginnel.shell.relaydns.keyfile import RelayDnsError
 from ginnel.shell.relaydns.service import RelayDns
 from ginnel.wire.tailcfg import DERPMap
-from ginnel.words import ChallengeKey, MachinePrivate, WallTime
+from ginnel.words import ChallengeKey, MachinePrivate
 
-log = logging.getLogger("ginnel.control")
-FIRST_USER = "default"
 RELAY_TICK = 2.0
 
 
@@ -133,7 +129,10 @@ class ControlServer:
         relays = RelayAdmin(self.fleet, self.extras, Asked(config.url, key.public(), pin))
         joining = Joining(config.url, key.public(), pin)
         self.admin = Admin(self.coordinator, joining, relays, lambda: self.relay_dns)
-        await self._first_user()
+        try:
+            await first_user(self.coordinator)
+        except StoreUnavailable as error:
+            raise StartError(str(error)) from None
         await self.load_policy_file()
         await self._listen(key, splice)
         await self._start_relay_dns()
@@ -213,36 +212,9 @@ class ControlServer:
         self.on_full_map.append(started.changed)
         self._runners.append(self._group.create_task(started.run()))
 
-    async def _first_user(self) -> None:
-        registry = self.coordinator.registry
-        if registry.users or registry.nodes:
-            return
-
-        def decide(wall: WallTime) -> tuple[User, list[Row]]:
-            user, rows = registry.create_user(FIRST_USER, wall)
-            return user, [*rows, Audit(wall, "server", "user create", f"user {user.id}", user.name)]
-
-        try:
-            await self.coordinator.change(decide)
-        except StoreUnavailable as error:
-            raise StartError(str(error)) from None
-
     async def load_policy_file(self) -> bool:
         """Read the configured policy file. A bad one keeps the policy in force (C10); True when it is the file's."""
-        if not self.config.policy:
-            return False
-        path = Path(self.config.policy)
-        try:
-            text = await asyncio.to_thread(path.read_text)
-            current = self.coordinator.registry.policy
-            if current is None or current.text != text:
-                await self.coordinator.set_policy(text, f"file {path}")
-        except (OSError, UnicodeDecodeError, Refused, StoreUnavailable) as error:
-            log.error("the policy file %s is not used, the policy in force stays: %s", path, error)
-            if self.coordinator.registry.policy is None:
-                self.coordinator.deny_all()
-            return False
-        return True
+        return await use_policy_file(self.coordinator, self.config.policy)
 
     async def new_invite(self) -> str:
         """A one-shot invite for the first user, good for an hour."""
