@@ -172,7 +172,7 @@ class RelayAdmin:
         """Look now; the fleet's own probes are not disturbed by it."""
         book = self.fleet.book
         relays = book.named(arguments.relay) if arguments.relay else sorted(book.relays.values(), key=lambda r: r.name)
-        looks = await asyncio.gather(*(self.fleet.look(relay) for relay in relays))
+        looks = await asyncio.gather(*(self.fleet.looks.look(relay) for relay in relays))
         return [outlook_json(relay, outlook) for relay, outlook in zip(relays, looks, strict=True)]
 
     # --- regions and the map ---------------------------------------------------------------------------------
