@@ -25,12 +25,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from ginnel.wire.read import Malformed, WireError
-from ginnel.words import KEY_SIZE, IpAddress, PublicKey, WallTime
+from ginnel.words import KEY_SIZE, BadKey, IpAddress, PublicKey, WallTime
 
 VERSION = 1
 CONTEXT = b"ginnel allowlist feed 1\n"
 """Stands before what is signed, so that the key's signatures are good for feeds alone."""
 
+PRIVATE_PREFIX = "feedprivate:"
 MAX_BYTES = 16 << 20
 MAX_ENTRIES = 32768
 MAX_PER_ENTRY = 1024  # addresses of one family, and ports
@@ -68,6 +69,18 @@ class FeedPrivate:
     def __post_init__(self) -> None:
         if len(self.seed) != KEY_SIZE:
             raise ValueError(f"expected {KEY_SIZE} bytes of seed, got {len(self.seed)}")
+
+    @classmethod
+    def parse(cls, text: str) -> FeedPrivate:
+        """Raises BadKey, whose message does not hold the text."""
+        found = re.fullmatch(rf"{PRIVATE_PREFIX}([0-9a-f]{{{2 * KEY_SIZE}}})", text)
+        if found is None:
+            raise BadKey(f"expected {PRIVATE_PREFIX} and {2 * KEY_SIZE} hex digits, got {len(text)} characters")
+        return cls(bytes.fromhex(found[1]))
+
+    def secret_text(self) -> str:
+        """For the state file and nowhere else."""
+        return PRIVATE_PREFIX + self.seed.hex()
 
     def public(self) -> FeedKey:
         return FeedKey(Ed25519PrivateKey.from_private_bytes(self.seed).public_key().public_bytes_raw())

@@ -76,6 +76,11 @@ class DerpViews:
         """For those who are nobody in particular."""
         return self.seen_by(EVERYBODY)
 
+    @property
+    def given(self) -> DERPMap:
+        """All that any client may be given, with addresses though clients are told names alone."""
+        return fit_for_clients(self._edited)
+
     def view_of(self, tags: Collection[str], user: str) -> View:
         """The first that names the node."""
         return next((view for view in self._views if view.is_for(tags, user)), EVERYBODY)

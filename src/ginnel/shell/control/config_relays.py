@@ -5,11 +5,24 @@ Room: shell.
 
 from __future__ import annotations
 
+import re
+from typing import Annotated
+
 import msgspec
 
 
 class ConfigError(Exception):
     """One line, with the file's line where there is one."""
+
+
+Duration = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{1,9}[smhd])+$", max_length=40)]
+"""Such as 90s, 15m or 1h30m."""
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds_of(text: Duration) -> float:
+    return float(sum(int(number) * UNITS[unit] for number, unit in re.findall(r"([0-9]+)([smhd])", text)))
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +55,8 @@ class RelayViewConfig(Table, frozen=True):
 
 class RelaysConfig(Table, frozen=True):
     """The fleet. `extra`: DERP maps by file or URL, looked at again every `refresh` seconds. `scores`: factors on
-    clients' latency by region. Regions by number or code. `probe_*`: see docs/fleet.md."""
+    clients' latency by region. Regions by number or code. `probe_*`: see docs/fleet.md. `announce_*`: how long a relay
+    stands in the allowlist before the map names it, and behind its end: see docs/firewall.md."""
 
     extra: tuple[str, ...] = ()
     refresh: float = 3600.0
@@ -55,6 +69,9 @@ class RelaysConfig(Table, frozen=True):
     probe_interval: float = 15.0
     probe_failures: int = 3
     probe_recoveries: int = 2
+    announce_before: Duration = "0s"
+    announce_after: Duration = "1h"
+    rehome: bool = False
     view: tuple[RelayViewConfig, ...] = ()
 
 

@@ -52,6 +52,8 @@ class RelayFleet:
         self.members = members
         self._changed = changed
         self.core = Fleet(settings.rules, os.urandom)
+        self.announce: Callable[[DERPNode], WallTime] | None = None
+        """Says when the map may name a relay as it is, where that has to be announced."""
         self.live: dict[int, Live] = {}
         self.health = ""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -206,7 +208,7 @@ class RelayFleet:
         log.info("relay %s is %s%s", relay.name, NAMES[type(state)], f": {why}" if why else "")
         live = self.live[relay_id]
         shown = relay.shown
-        if KEPT[type(state)] == "in" and live.outlook is not None and live.outlook.good:
+        if KEPT[type(state)] == "in" and live.outlook is not None and live.outlook.good and live.announced:
             shown = live.outlook.entry(relay.node)
         until = None
         if isinstance(state, Draining):

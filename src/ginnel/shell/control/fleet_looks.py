@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from ginnel.core.control.fleet_records import RelayRecord
 from ginnel.core.control.records import Audit, Row
+from ginnel.shell.control.fleet_facts import Live
 from ginnel.shell.control.fleet_probe import Outlook, Prober
-from ginnel.words import NodeKey, WallTime
+from ginnel.words import Instant, NodeKey, WallTime
 
 if TYPE_CHECKING:
     from ginnel.shell.control.fleet import RelayFleet
@@ -56,11 +57,27 @@ class Looks:
             fleet.coordinator.count("fleet.probe_failed")
         if outlook.good and relay.key is None and outlook.key is not None:
             fleet.later(self._learn_key(relay.id, outlook.key))
-        if outlook.good and live.restated and fleet.core.in_map(relay.id):
+        now = fleet.now()
+        ready = self._ready(live, relay.id, outlook, now)
+        if outlook.good and live.announced and live.restated and fleet.core.in_map(relay.id):
             live.restated = False
             entry = outlook.entry(fleet.book.relays[relay.id].node)
             fleet.later(fleet.keep(relay.id, fleet.book.relays[relay.id].state, entry, None, "it said so"))
-        fleet.perform(fleet.core.probed(relay.id, outlook.good, outlook.why, fleet.now()))
+        fleet.perform(fleet.core.probed(relay.id, outlook.good, outlook.why, now, ready))
+
+    def _ready(self, live: Live, relay_id: int, outlook: Outlook, now: Instant) -> Instant:
+        """When the map may name it at the addresses where it was seen. One that is in the map stays there as it is,
+        unless it says that it is another."""
+        fleet = self.fleet
+        if fleet.announce is None or not outlook.good:
+            return now
+        if fleet.core.in_map(relay_id) and not live.restated:
+            live.announced = False
+            return now
+        at = fleet.announce(outlook.entry(fleet.book.relays[relay_id].node))
+        left = max(0.0, at - fleet.coordinator.wall())
+        live.announced = left == 0
+        return Instant(now + left)
 
     async def _learn_key(self, relay_id: int, key: NodeKey) -> None:
         """The first key that an added relay shows is its key from then on."""

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
+from starlette.applications import Starlette
+
 from ginnel.core.control.fleet_states import NAMES
+from ginnel.shell.control.allowlist import Allowlist
+from ginnel.shell.control.beside import RelayBeside
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.fleet import RelayFleet
 from ginnel.shell.control.logsink import LogHost
 from ginnel.shell.metrics import exposition
+from ginnel.shell.metrics_door import listening, metrics_route
 from ginnel.shell.relaydns.service import RelayDns
 
 PREFIX = "ginnel_server"
@@ -25,12 +31,14 @@ class ServerNumbers:
     fleet: RelayFleet
     relay_dns: Callable[[], RelayDns | None]
     log_host: LogHost | None
+    allowlist: Allowlist
 
     def text(self) -> Callable[[], bytes]:
         return exposition(PREFIX, self.counters, self.gauges)
 
     def counters(self) -> dict[str, float]:
         found: dict[str, float] = dict(self.coordinator.counters)
+        found |= {f"allowlist.{name}": number for name, number in self.allowlist.counters.items()}
         names = self.relay_dns()
         if names is not None:
             found |= {f"relay_dns.{name}": number for name, number in names.counters.items()}
@@ -50,7 +58,18 @@ class ServerNumbers:
             "relays.clients": sum(live.clients for live in lives),
             "relays.mesh_links": sum(live.mesh_links for live in lives),
             "relays.own_network_suspected": core.suspected,
+            **self.allowlist.gauges(),
         }
         if self.log_host is not None:
             found |= {"logs.bytes": self.log_host.used, "logs.full": bool(self.log_host.problem)}
         return found
+
+
+def serving(
+    numbers: ServerNumbers, relay: RelayBeside | None, host: str, port: int
+) -> AbstractAsyncContextManager[int]:
+    """Beside the relay's own, where there is one. Gives the port; entering raises OSError."""
+    besides = [numbers.text()]
+    if relay is not None:
+        return relay.numbers(host, port, besides)
+    return listening(Starlette(routes=[metrics_route(besides)]), host, port)

@@ -20,6 +20,8 @@ from uvicorn.server import ServerState
 from ginnel.core.control.derp_views import DerpViews, Edits
 from ginnel.shell.control.admin import Admin, AdminProtocol, CreateKey, Joining, make_admin_app
 from ginnel.shell.control.admin_relays import Asked, RelayAdmin
+from ginnel.shell.control.allowlist import Allowlist
+from ginnel.shell.control.allowlist_start import start_allowlist
 from ginnel.shell.control.beside import RelayBeside, StartError, StartRelay
 from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint
 from ginnel.shell.control.connection import ControlConnection
@@ -68,6 +70,7 @@ class ControlServer:
         self.admin: Admin
         self.fleet: RelayFleet
         self.extras: ExtraMaps
+        self.allowlist: Allowlist
         self.on_full_map: list[Callable[[DERPMap], None]] = []
         """Called with the full map, every node with all its addresses, at each change."""
         self._views = DerpViews(DERPMap(), Edits())
@@ -129,21 +132,25 @@ class ControlServer:
         relays = RelayAdmin(self.fleet, self.extras, Asked(config.url, key.public(), pin))
         joining = Joining(config.url, key.public(), pin)
         self.admin = Admin(self.coordinator, joining, relays, lambda: self.relay_dns)
-        try:
-            await first_user(self.coordinator)
-        except StoreUnavailable as error:
-            raise StartError(str(error)) from None
-        await self.load_policy_file()
+        await self._prepare()
         await self._listen(key, splice)
-        await self._start_relay_dns()
-        self._runners.append(self._group.create_task(self.coordinator.run()))
-        self._runners.append(self._group.create_task(self.fleet.run()))
-        self._runners.append(self._group.create_task(self.extras.run()))
-        if self.log_host is not None:
-            self._runners.append(self._group.create_task(self.log_host.run()))
+        for part in (self.coordinator, self.fleet, self.extras, self.relay_dns, self.log_host):
+            if part is not None:
+                self._runners.append(self._group.create_task(part.run()))
         if self._relay is not None:
             self._runners.append(self._group.create_task(self._keep_relay_fresh(self._relay)))
         await self._start_numbers()
+
+    async def _prepare(self) -> None:
+        """What has to be there before anybody is answered."""
+        try:
+            await first_user(self.coordinator)
+            await self.load_policy_file()
+            await self._start_relay_dns()
+            self.allowlist = start_allowlist(self.config, self._state, self.fleet, lambda: self.relay_dns)
+        except (StateError, StoreUnavailable) as error:
+            raise StartError(str(error)) from None
+        self.on_full_map.append(self.allowlist.map_changed)
 
     @property
     def derp_map(self) -> DERPMap:
@@ -180,20 +187,12 @@ class ControlServer:
     async def _start_numbers(self) -> None:
         if not self.config.metrics:
             return
-        from starlette.applications import Starlette  # noqa: PLC0415  (only where they are asked for)
-
-        from ginnel.shell.control.numbers import ServerNumbers  # noqa: PLC0415
-        from ginnel.shell.metrics_door import listening, metrics_route  # noqa: PLC0415
+        from ginnel.shell.control.numbers import ServerNumbers, serving  # noqa: PLC0415  (only where they are asked for)
 
         host, port = split_endpoint(self.config.metrics)
-        numbers = ServerNumbers(self.coordinator, self.fleet, lambda: self.relay_dns, self.log_host)
-        besides = [numbers.text()]
-        if self._relay is not None:
-            serving = self._relay.numbers(host, port, besides)
-        else:
-            serving = listening(Starlette(routes=[metrics_route(besides)]), host, port)
+        numbers = ServerNumbers(self.coordinator, self.fleet, lambda: self.relay_dns, self.log_host, self.allowlist)
         try:
-            self.metrics_port = await self._beside.enter_async_context(serving)
+            self.metrics_port = await self._beside.enter_async_context(serving(numbers, self._relay, host, port))
         except OSError as error:
             why = f"cannot listen on {self.config.metrics} for metrics: {error.strerror}; choose another"
             raise StartError(why) from None
@@ -210,7 +209,6 @@ class ControlServer:
             raise StartError(str(error)) from None
         self.relay_dns = started
         self.on_full_map.append(started.changed)
-        self._runners.append(self._group.create_task(started.run()))
 
     async def load_policy_file(self) -> bool:
         """Read the configured policy file. A bad one keeps the policy in force (C10); True when it is the file's."""
@@ -247,9 +245,9 @@ class ControlServer:
                 closed=closed,
             )
 
-        more = [self.log_host.route()] if self.log_host is not None else []
-        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits, more)
-        keeper = self._keeper = Doorkeeper(channel, uvicorn_config(app), kept=(LOG_PATHS,) if more else ())
+        logs = [self.log_host.route()] if self.log_host is not None else []
+        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits, [self.allowlist.route(), *logs])
+        keeper = self._keeper = Doorkeeper(channel, uvicorn_config(app), kept=(LOG_PATHS,) if logs else ())
         keeper.state.default_headers = [(b"connection", b"close")]
         loop = asyncio.get_running_loop()
         for endpoint in self.config.listen_plain:
@@ -257,7 +255,9 @@ class ControlServer:
             self._servers.append(await loop.create_server(lambda: FrontProtocol(keeper), sock=listener, backlog=1024))
         if self._start_relay is not None:
             await self._unix(splice, lambda: FrontProtocol(keeper, spliced=True))
-        admin_config = uvicorn_config(make_admin_app(self.admin, log_verbs(self.log_host)))
+        admin_config = uvicorn_config(
+            make_admin_app(self.admin, {**log_verbs(self.log_host), **self.allowlist.verbs()})
+        )
         state = ServerState()
         await self._unix(self._state / ADMIN_SOCKET, lambda: AdminProtocol(admin_config, state, {}))
 
