@@ -25,7 +25,8 @@ from ginnel.shell.control.allowlist_start import start_allowlist
 from ginnel.shell.control.beside import RelayBeside, StartError, StartRelay
 from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint
 from ginnel.shell.control.connection import ControlConnection
-from ginnel.shell.control.coordinator import Coordinator, Settings
+from ginnel.shell.control.coordinator import Coordinator
+from ginnel.shell.control.coordinator_doors import Settings
 from ginnel.shell.control.first_steps import first_user, use_policy_file
 from ginnel.shell.control.fleet import RelayFleet
 from ginnel.shell.control.fleet_door import FleetDoor
@@ -35,7 +36,7 @@ from ginnel.shell.control.fleet_links import FleetMembers
 from ginnel.shell.control.fleet_settings import fleet_settings
 from ginnel.shell.control.front import Doorkeeper, FrontProtocol
 from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
-from ginnel.shell.control.listen import take_lock, tcp_listener, unlink_stale, uvicorn_config
+from ginnel.shell.control.listen import take_lock, tcp_listener, unix_server, uvicorn_config
 from ginnel.shell.control.logsink import LOG_PATHS, LogHost
 from ginnel.shell.control.logsink_admin import log_verbs, start_log_host
 from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, LOGS, NOISE_KEY, SPLICE_SOCKET
@@ -254,22 +255,13 @@ class ControlServer:
             listener = tcp_listener(endpoint)
             self._servers.append(await loop.create_server(lambda: FrontProtocol(keeper), sock=listener, backlog=1024))
         if self._start_relay is not None:
-            await self._unix(splice, lambda: FrontProtocol(keeper, spliced=True))
+            self._servers.append(await unix_server(splice, lambda: FrontProtocol(keeper, spliced=True)))
         admin_config = uvicorn_config(
             make_admin_app(self.admin, {**log_verbs(self.log_host), **self.allowlist.verbs()})
         )
         state = ServerState()
-        await self._unix(self._state / ADMIN_SOCKET, lambda: AdminProtocol(admin_config, state, {}))
-
-    async def _unix(self, path: Path, protocol: Callable[[], asyncio.Protocol]) -> None:
-        """The directory is 0700, so nobody else can reach the socket between its making and the chmod."""
-        unlink_stale(path)
-        try:
-            server = await asyncio.get_running_loop().create_unix_server(protocol, str(path), backlog=1024)
-            os.chmod(path, 0o600)  # noqa: PTH101
-        except OSError as error:
-            raise StartError(f"cannot listen on {path}: {error.strerror}; choose a shorter --state") from None
-        self._servers.append(server)
+        admin = await unix_server(self._state / ADMIN_SOCKET, lambda: AdminProtocol(admin_config, state, {}))
+        self._servers.append(admin)
 
     def plain_ports(self) -> list[int]:
         """Ports of `listen_plain`, for who asked for port 0."""
