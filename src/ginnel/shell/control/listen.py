@@ -76,7 +76,9 @@ def take_lock(path: Path) -> int:
 
 
 async def unix_server(path: Path, protocol: Callable[[], asyncio.Protocol]) -> asyncio.Server:
-    """The directory is 0700, so nobody else can reach the socket between its making and the chmod. Raises StartError."""
+    """The directory is 0700, so nobody else can reach the socket between its making and the chmod.
+
+    Raises StartError."""
     unlink_stale(path)
     try:
         server = await asyncio.get_running_loop().create_unix_server(protocol, str(path), backlog=1024)
