@@ -99,7 +99,7 @@ async def test_who_knows_the_feed_is_not_sent_it_again_until_it_changes(tmp_path
         after = await feed_of(server, before.serial + 1)
         assert "c.example.com" not in names(after)
         assert [entry.name for entry in after.leaving] == ["c.example.com"]
-        assert server.allowlist.counters["unchanged"] == 3
+        assert server.coordinator.counters["allowlist.unchanged"] == 3
 
 
 async def test_the_serial_survives_a_restart(tmp_path: Path) -> None:

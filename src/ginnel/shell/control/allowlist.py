@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +51,6 @@ class Allowlist:
     fleet: RelayFleet
     wall: Callable[[], WallTime]
     zone: Callable[[], tuple[Zone, str] | None] = lambda: None
-    counters: Counter[str] = field(default_factory=Counter)
     _signed: tuple[Feed, bytes] | None = None
     _texts: dict[tuple[str, str], bytes] = field(default_factory=dict)
     _seen: tuple[object, ...] = ()
@@ -104,6 +102,9 @@ class Allowlist:
         except OSError as error:
             log.warning("cannot write %s: %s", self.path, error.strerror)
 
+    def count(self, what: str) -> None:
+        self.fleet.coordinator.count(f"allowlist.{what}")
+
     # --- answers ---------------------------------------------------------------------------------------------
 
     def route(self) -> Route:
@@ -115,14 +116,14 @@ class Allowlist:
         level, family = query.get("level", ""), query.get("family", "")
         problem = _problem(form, level, family)
         if problem:
-            self.counters["refused"] += 1
+            self.count("refused")
             return PlainTextResponse(problem + "\n", status_code=400)
         self.map_changed()
         body = self.document() if form == "json" else self._text(level or "l3", family)
         if not body:
             return PlainTextResponse(_nothing(level or "l3", family), status_code=404)
         answer = tagged(request, body, "application/json" if form == "json" else "text/plain; charset=utf-8")
-        self.counters["unchanged" if answer.status_code == 304 else f"sent.{form}"] += 1
+        self.count("unchanged" if answer.status_code == 304 else f"sent.{form}")
         return answer
 
     def _text(self, level: str, family: str) -> bytes:

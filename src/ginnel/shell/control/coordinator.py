@@ -76,6 +76,7 @@ class Coordinator:
         self._expiring: dict[NodeId, bool] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.counters: dict[str, int] = {}
+        self.heard: Callable[[Node, MapRequest], None] = lambda _node, _request: None
 
     # --- start -----------------------------------------------------------------------------------------------
 
@@ -210,6 +211,7 @@ class Coordinator:
 
     def update(self, node: Node, request: MapRequest) -> None:
         """What the node says of itself: told to its peers at once, written to the database soon."""
+        self.heard(node, request)
         old = self.registry.status.get(node.id, Status(node.id))
         new = status_after(old, request)
         if new is old:

@@ -48,3 +48,9 @@ async def use_policy_file(coordinator: Coordinator, name: str) -> bool:
             coordinator.deny_all()
         return False
     return True
+
+
+def login_server(url: str, pin: bytes | None) -> str:
+    """What to tell an official client. It fetches the server's key by verified TLS or by plain HTTP, so with a
+    certificate of our own making it has to be HTTP; what follows is protected by Noise either way."""
+    return "http://" + url.removeprefix("https://").partition(":")[0] if pin is not None and "[" not in url else url

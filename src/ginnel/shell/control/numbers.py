@@ -6,14 +6,14 @@ Room: shell.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.applications import Starlette
 
 from ginnel.core.control.fleet_states import NAMES
-from ginnel.shell.control.allowlist import Allowlist
 from ginnel.shell.control.beside import RelayBeside
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.fleet import RelayFleet
@@ -25,20 +25,25 @@ from ginnel.shell.relaydns.service import RelayDns
 PREFIX = "ginnel_server"
 
 
+class Counted(Protocol):
+    """A part of the server with numbers of its own."""
+
+    def gauges(self) -> dict[str, float]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ServerNumbers:
     coordinator: Coordinator
     fleet: RelayFleet
     relay_dns: Callable[[], RelayDns | None]
     log_host: LogHost | None
-    allowlist: Allowlist
+    more: Sequence[Counted] = ()
 
     def text(self) -> Callable[[], bytes]:
         return exposition(PREFIX, self.counters, self.gauges)
 
     def counters(self) -> dict[str, float]:
         found: dict[str, float] = dict(self.coordinator.counters)
-        found |= {f"allowlist.{name}": number for name, number in self.allowlist.counters.items()}
         names = self.relay_dns()
         if names is not None:
             found |= {f"relay_dns.{name}": number for name, number in names.counters.items()}
@@ -58,8 +63,9 @@ class ServerNumbers:
             "relays.clients": sum(live.clients for live in lives),
             "relays.mesh_links": sum(live.mesh_links for live in lives),
             "relays.own_network_suspected": core.suspected,
-            **self.allowlist.gauges(),
         }
+        for part in self.more:
+            found |= part.gauges()
         if self.log_host is not None:
             found |= {"logs.bytes": self.log_host.used, "logs.full": bool(self.log_host.problem)}
         return found

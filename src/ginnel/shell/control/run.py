@@ -27,7 +27,7 @@ from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint
 from ginnel.shell.control.connection import ControlConnection
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.coordinator_doors import Settings
-from ginnel.shell.control.first_steps import first_user, use_policy_file
+from ginnel.shell.control.first_steps import first_user, login_server, use_policy_file
 from ginnel.shell.control.fleet import RelayFleet
 from ginnel.shell.control.fleet_door import FleetDoor
 from ginnel.shell.control.fleet_extra import ExtraMaps
@@ -39,6 +39,7 @@ from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_dire
 from ginnel.shell.control.listen import take_lock, tcp_listener, unix_server, uvicorn_config
 from ginnel.shell.control.logsink import LOG_PATHS, LogHost
 from ginnel.shell.control.logsink_admin import log_verbs, start_log_host
+from ginnel.shell.control.partitions import PartitionDesk
 from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, LOGS, NOISE_KEY, SPLICE_SOCKET
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
@@ -72,6 +73,7 @@ class ControlServer:
         self.fleet: RelayFleet
         self.extras: ExtraMaps
         self.allowlist: Allowlist
+        self.partitions: PartitionDesk
         self.on_full_map: list[Callable[[DERPMap], None]] = []
         """Called with the full map, every node with all its addresses, at each change."""
         self._views = DerpViews(DERPMap(), Edits())
@@ -135,7 +137,8 @@ class ControlServer:
         self.admin = Admin(self.coordinator, joining, relays, lambda: self.relay_dns)
         await self._prepare()
         await self._listen(key, splice)
-        for part in (self.coordinator, self.fleet, self.extras, self.relay_dns, self.log_host):
+        parts = (self.coordinator, self.fleet, self.extras, self.partitions, self.relay_dns, self.log_host)
+        for part in parts:
             if part is not None:
                 self._runners.append(self._group.create_task(part.run()))
         if self._relay is not None:
@@ -151,7 +154,9 @@ class ControlServer:
             self.allowlist = start_allowlist(self.config, self._state, self.fleet, lambda: self.relay_dns)
         except (StateError, StoreUnavailable) as error:
             raise StartError(str(error)) from None
-        self.on_full_map.append(self.allowlist.map_changed)
+        self.partitions = PartitionDesk(self.coordinator, self.fleet, self.config.relays.rehome)
+        self.partitions.start()
+        self.on_full_map += [self.allowlist.map_changed, self.partitions.map_changed]
 
     @property
     def derp_map(self) -> DERPMap:
@@ -191,7 +196,8 @@ class ControlServer:
         from ginnel.shell.control.numbers import ServerNumbers, serving  # noqa: PLC0415  (only where they are asked for)
 
         host, port = split_endpoint(self.config.metrics)
-        numbers = ServerNumbers(self.coordinator, self.fleet, lambda: self.relay_dns, self.log_host, self.allowlist)
+        more = (self.allowlist, self.partitions)
+        numbers = ServerNumbers(self.coordinator, self.fleet, lambda: self.relay_dns, self.log_host, more)
         try:
             self.metrics_port = await self._beside.enter_async_context(serving(numbers, self._relay, host, port))
         except OSError as error:
@@ -223,10 +229,7 @@ class ControlServer:
         return str(created["invite"])
 
     def login_server(self) -> str:
-        """What to tell an official client. It fetches the server's key by verified TLS or by plain HTTP, so with a
-        certificate of our own making it has to be HTTP; what follows is protected by Noise either way."""
-        url, pin = self.config.url, self.admin.joining.pin
-        return "http://" + url.removeprefix("https://").partition(":")[0] if pin is not None and "[" not in url else url
+        return login_server(self.config.url, self.admin.joining.pin)
 
     # --- listening -------------------------------------------------------------------------------------------
 
@@ -257,7 +260,9 @@ class ControlServer:
         if self._start_relay is not None:
             self._servers.append(await unix_server(splice, lambda: FrontProtocol(keeper, spliced=True)))
         admin_config = uvicorn_config(
-            make_admin_app(self.admin, {**log_verbs(self.log_host), **self.allowlist.verbs()})
+            make_admin_app(
+                self.admin, {**log_verbs(self.log_host), **self.allowlist.verbs(), **self.partitions.verbs()}
+            )
         )
         state = ServerState()
         admin = await unix_server(self._state / ADMIN_SOCKET, lambda: AdminProtocol(admin_config, state, {}))
