@@ -43,7 +43,7 @@ from ginnel.shell.control.partitions import PartitionDesk
 from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, LOGS, NOISE_KEY, SPLICE_SOCKET
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
-from ginnel.shell.control.surroundings import surroundings_of
+from ginnel.shell.control.surroundings import surroundings_of, told_of
 from ginnel.shell.control.web import make_app
 from ginnel.shell.relaydns.config import checked as checked_relay_dns
 from ginnel.shell.relaydns.keyfile import RelayDnsError
@@ -250,7 +250,8 @@ class ControlServer:
             )
 
         logs = [self.log_host.route()] if self.log_host is not None else []
-        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits, [self.allowlist.route(), *logs])
+        more, told = [self.allowlist.route(), *logs], told_of(self.config)
+        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits, more, told)
         keeper = self._keeper = Doorkeeper(channel, uvicorn_config(app), kept=(LOG_PATHS,) if logs else ())
         keeper.state.default_headers = [(b"connection", b"close")]
         loop = asyncio.get_running_loop()

@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from ginnel.core.control import limits
+from ginnel.core.firewall.told import NOTHING_TOLD, Told
 from ginnel.shell.control.etag import tagged
 from ginnel.wire.tailcfg import DERPMap, ServerKeys, encode
 from ginnel.words import BadKey, MachineKey, NodeKey
@@ -53,6 +54,7 @@ def make_app(
     derp_map: Callable[[], DERPMap],
     admits: Callable[[NodeKey], bool],
     more: Sequence[Route] = (),
+    told: Told = NOTHING_TOLD,
 ) -> Starlette:
     keys = encode(ServerKeys(MachineKey.zero(), server_key))
 
@@ -66,7 +68,7 @@ def make_app(
 
     async def default_derp_map(request: Request) -> Response:
         body = msgspec.json.format(encode(derp_map()), indent=2) + b"\n"
-        return tagged(request, body, "application/json")
+        return tagged(request, body, "application/json", told.headers())
 
     async def register(request: Request) -> Response:
         login = request.path_params["login"]
