@@ -56,7 +56,7 @@ class RelayViewConfig(Table, frozen=True):
 class RelaysConfig(Table, frozen=True):
     """The fleet. `extra`: DERP maps by file or URL, looked at again every `refresh` seconds. `scores`: factors on
     clients' latency by region. Regions by number or code. `probe_*`: see docs/fleet.md. `announce_*`: how long a relay
-    stands in the allowlist before the map names it, and behind its end: see docs/firewall.md; `rehome`: see
+    stands in the allowlist before the map names it, and behind its end: see docs/allowlist.md; `rehome`: see
     docs/fleet.md."""
 
     extra: tuple[str, ...] = ()
