@@ -62,8 +62,8 @@ def region_entries(number: int, region: DERPRegion, zone: Zone | None, origin: s
     relays = [relay_entry(node, region) for node in region.nodes or ()]
     relays = [relay for relay in relays if relay.name or relay.addresses]
     yield from relays
-    if zone is not None and relays:
-        label = f"derp{number}-all"
+    label = f"derp{number}-all"
+    if zone is not None and relays and is_feed_name(f"{label}.{origin}"):
         v4, v6 = _from_zone(zone, label)
         ports = tuple(dict.fromkeys(port for relay in relays for port in relay.ports))
         yield replace(relays[0], name=f"{label}.{origin}", level="L3", ports=ports, ipv4=v4, ipv6=v6, node="")

@@ -25,7 +25,8 @@ from ginnel.wire.tailcfg import MapRequest
 from ginnel.words import NodeId
 
 log = logging.getLogger("ginnel.control.partitions")
-LOOK_EVERY = 5.0
+LOOK_EVERY = 5.0  # seconds, when a node has said something new; a look at 10,000 nodes takes some 0.1 s
+LOOK_ANYWAY = 60.0  # since homes, the policy and who is online change as well
 SHOWN_NODES = 100
 COUNTED_FOR = 15.0  # seconds that numbers for Prometheus are good for
 
@@ -43,6 +44,7 @@ class PartitionDesk:
     may_rehome: bool
     core: Partitions = field(default_factory=Partitions)
     rehome: Rehome = field(default_factory=Rehome)
+    _news: bool = False
     _told: frozenset[int] = frozenset()
     _numbers: tuple[float, dict[str, float]] | None = None
 
@@ -53,6 +55,7 @@ class PartitionDesk:
     def _heard(self, node: Node, request: MapRequest) -> None:
         heard = heard_of(request.hostinfo)
         if heard is not None and self.core.told(node.id, heard, self.coordinator.wall()):
+            self._news = True
             self.coordinator.count("partitions.reports")
 
     def map_changed(self, *_: object) -> None:
@@ -67,8 +70,13 @@ class PartitionDesk:
         return self.core.found(homes, self.coordinator.mapper.access.sees)
 
     async def run(self) -> None:
+        waited = 0.0
         while True:
             await asyncio.sleep(LOOK_EVERY)
+            waited += LOOK_EVERY
+            if not self._news and waited < LOOK_ANYWAY:
+                continue
+            waited, self._news = 0.0, False
             try:
                 self.look()
             except Exception:  # what nodes say must not end the server
