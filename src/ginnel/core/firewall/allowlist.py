@@ -51,8 +51,8 @@ class Line:
 
 
 def allowlist(hosts: Iterable[Host], level: Level | None = None) -> tuple[Line, ...]:
-    """Each name of a level once in each of its roles, with the ports and addresses of all that have it there. None: both
-    levels."""
+    """Each name of a level once in each of its roles, with the ports and addresses of all that have it there. None:
+    both levels."""
     every = tuple(hosts)
     resolvable = {id(host) for host in for_level(every, Level.L3)}
     same: dict[tuple[object, Role, tuple[Level, ...]], list[Host]] = {}
