@@ -59,7 +59,8 @@ async def gather(wish: Wish, daemon: Daemon, now: WallTime) -> Facts:
     except MapError as error:
         raise FactsError(str(error)) from None
     if not any(host.role is Role.RELAY for host in facts.hosts):
-        why = "; ".join(problem for problem in facts.problems if problem != texts.NO_SERVER) or "its regions are empty"
+        said = [problem for problem in facts.problems if problem != texts.NO_SERVER]
+        why = "; ".join([*said[:3], *(["and so on"] if len(said) > 3 else [])]) or "its regions are empty"
         raise FactsError(
             f"{facts.source} names no relay that can be used: {why}. Addresses that are meant are allowed by "
             "--allow-address NETWORK, another map is named by --derp-map FILE"
