@@ -1,0 +1,113 @@
+"""nftables: two regular chains to jump to.
+
+Room: core. An accept in one base chain does not undo a drop in another: every base chain of a hook sees the packet
+(nft(8), "accept ... the packet continues to the next base chain"). A table of our own with base chains would therefore
+allow nothing beside a default-deny output chain. So the rules are in regular chains, in the table that holds the
+policy, and that chain jumps to them. `nft -f` applies the file whole or not at all, as often as one likes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ginnel.core.firewall.formats.format import Format
+from ginnel.core.firewall.formats.notes import commented, reasons
+from ginnel.core.firewall.formats.targets import Row, rows
+from ginnel.core.firewall.needs import Direction, Plan
+
+TABLE = "inet filter"  # Debian's, Fedora's and Arch's /etc/nftables.conf name it so
+TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
+DADDR = {4: "ip daddr", 6: "ip6 daddr"}
+NFPROTO = {4: "ipv4", 6: "ipv6"}
+
+WHERE = (
+    "An accept in one base chain does not undo a drop in another, so these are no base chains: your own chains jump",
+    f"to them, before they drop. They must be in the same table: where yours is not `{TABLE}`, replace that here.",
+    "Once, by hand or in /etc/nftables.conf below a line that includes this file:",
+    f"  table {TABLE} {{",
+    "    chain output {",
+    "      type filter hook output priority filter; policy drop;",
+    '      oifname "lo" accept',
+    "      jump ginnel_out",
+    "    }",
+    "    chain input {",
+    "      type filter hook input priority filter; policy drop;",
+    '      iifname "lo" accept',
+    "      jump ginnel_in",
+    "    }",
+    "  }",
+    "Both jumps are needed: ginnel_in lets the answers in. DNS, DHCP and what runs inside the mesh are yours to allow.",
+)
+STATE = (
+    "# answers; and ICMP about these connections, such as `fragmentation needed`, which is `related`",
+    "ct state established,related accept",
+)
+IPV6 = {
+    "out": "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit } accept",
+    "in": "icmpv6 type { packet-too-big, nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept",
+}
+
+
+def write(plan: Plan) -> str:
+    held = {direction: rows(plan, direction) for direction in _directions(plan)}
+    lines = commented("#", [*FORMAT.notes(plan), *WHERE])
+    lines += ["", f"add table {TABLE}"]
+    for direction, found in held.items():
+        lines += [f"{verb} chain {TABLE} ginnel_{direction}" for verb in ("add", "flush")]
+        lines += [line for row in found if row.to for line in _set(row)]
+    lines += ["", f"table {TABLE} {{"]
+    for direction, found in held.items():
+        lines += [f"\t{line}" if line else line for line in _chain(direction, found)]
+    return "\n".join([*lines, "}", ""])
+
+
+def _directions(plan: Plan) -> tuple[Direction, ...]:
+    """A plan that only lets in needs no chain out; one that goes out wants its answers in."""
+    return ("out", "in") if any(need.direction == "out" for need in plan.needs) else ("in",)
+
+
+def _set(row: Row) -> Iterator[str]:
+    yield f"add set {TABLE} {row.set_name} {{ type {TYPE[row.family]}; }}"
+    yield f"flush set {TABLE} {row.set_name}"
+    for address in row.to:
+        yield f"add element {TABLE} {row.set_name} {{ {address} }}"
+
+
+def _chain(direction: Direction, found: list[Row]) -> Iterator[str]:
+    yield f"chain ginnel_{direction} {{"
+    for line in (*STATE, "# IPv6 finds no neighbour without these", IPV6[direction]):
+        yield f"\t{line}"
+    said: set[str] = set()
+    for row in found:
+        if row.need.id in said and not row.to:
+            continue  # one rule for both families
+        if row.need.id not in said:
+            yield from (f"\t{line}" for line in commented("#", reasons(row.need)))
+        said.add(row.need.id)
+        yield f"\t{_rule(row)}"
+    yield "}"
+
+
+def _rule(row: Row) -> str:
+    need, parts = row.need, []
+    if row.to:
+        parts.append(f"{DADDR[row.family]} @{row.set_name}")
+    elif len(need.families) == 1:
+        parts.append(f"meta nfproto {NFPROTO[row.family]}")
+    if need.source_port:
+        parts.append(f"{need.transport} sport {need.source_port}")
+    if need.port:
+        parts.append(f"{need.transport} dport {need.port}")
+    if not need.source_port and not need.port:
+        parts.append(f"meta l4proto {need.transport}")
+    return " ".join([*parts, "accept"])
+
+
+FORMAT = Format(
+    name="nftables",
+    about="chains to jump to, for this host",
+    level="L3",
+    comment="#",
+    apply="nft -c -f FILE to check, then nft -f FILE; include it in /etc/nftables.conf to keep it",
+    body=write,
+)
