@@ -79,7 +79,7 @@ def as_terraform(plan: Plan) -> str:
 
 
 def _block(entry: Entry) -> Iterator[str]:
-    yield from commented("#", reasons(entry.need))
+    yield from commented("#", reasons(entry.need) if entry.first else ())
     first, last = (entry.need.port, entry.need.port) if entry.need.port else (0, 65535)
     yield from block(
         "egress" if entry.need.direction == "out" else "ingress",

@@ -82,7 +82,7 @@ def as_terraform(plan: Plan) -> str:
 
 def _block(priority: int, entry: Entry) -> Iterator[str]:
     need = entry.need
-    yield from commented("#", reasons(need))
+    yield from commented("#", reasons(need) if entry.first else ())
     far, near = ("destination", "source") if need.direction == "out" else ("source", "destination")
     attributes: list[tuple[str, Value]] = [
         ("name", entry.name),

@@ -14,12 +14,13 @@ from ginnel.core.firewall.needs import Need, Plan
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """cidrs: never empty; `0.0.0.0/0` or `::/0` is anywhere. For a way in they are the sources."""
+    """cidrs: never empty; `0.0.0.0/0` or `::/0` is anywhere. For a way in they are the sources. first: of its need."""
 
     need: Need
     family: Family
     piece: int
     cidrs: tuple[str, ...]
+    first: bool
 
     @property
     def name(self) -> str:
@@ -33,10 +34,11 @@ class Entry:
 def entries(plan: Plan, longest: int) -> Iterator[Entry]:
     """longest: how many ranges a rule of this cloud takes."""
     for need in plan.needs:
-        for row in rows_of(need):
+        found = rows_of(need)
+        for row in found:
             cidrs = tuple(f"{a}/{a.max_prefixlen}" for a in row.to) or (ANYWHERE[row.family],)
-            for piece, first in enumerate(range(0, len(cidrs), longest)):
-                yield Entry(need, row.family, piece, cidrs[first : first + longest])
+            for piece, start in enumerate(range(0, len(cidrs), longest)):
+                yield Entry(need, row.family, piece, cidrs[start : start + longest], not piece and row is found[0])
 
 
 def without_source_ports(plan: Plan) -> Iterator[str]:

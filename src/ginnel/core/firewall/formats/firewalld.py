@@ -34,7 +34,7 @@ def write(plan: Plan) -> str:
 def _policy(direction: Direction, needs: list[Need]) -> Iterator[str]:
     name = f"ginnel-{direction}"
     ingress, egress = ZONES[direction]
-    yield from _anew("policy", "policies", name, f"--new-policy={name}")
+    yield from _anew("policy", name, f"--new-policy={name}")
     ours = f"{COMMAND} --policy={name}"
     yield f"{ours} --add-ingress-zone={ingress}"
     yield f"{ours} --add-egress-zone={egress}"
@@ -51,17 +51,15 @@ def _policy(direction: Direction, needs: list[Need]) -> Iterator[str]:
                 yield f"{ours} {_port(need)}"
 
 
-def _anew(kind: str, kinds: str, name: str, make: str) -> Iterator[str]:
+def _anew(kind: str, name: str, make: str) -> Iterator[str]:
     """Gone first, where it was: the permanent configuration is no rule yet, so nothing is open or shut meanwhile."""
-    yield f"if {COMMAND} --get-{kinds} | grep -qwF -e {name}; then {COMMAND} --delete-{kind}={name}; fi"
+    yield f"if {COMMAND} --info-{kind}={name} >/dev/null 2>&1; then {COMMAND} --delete-{kind}={name}; fi"
     yield f"{COMMAND} {make}"
 
 
 def _set(row: Row) -> Iterator[str]:
     name = row.set_name.replace("_", "-")
-    yield from _anew(
-        "ipset", "ipsets", name, f"--new-ipset={name} --type=hash:ip --option=family={FAMILY[row.family][1]}"
-    )
+    yield from _anew("ipset", name, f"--new-ipset={name} --type=hash:ip --option=family={FAMILY[row.family][1]}")
     entries = iter(row.to)
     while some := list(islice(entries, ENTRIES)):
         yield f"{COMMAND} --ipset={name} " + " ".join(f"--add-entry={address}" for address in some)
@@ -87,6 +85,7 @@ def _rich(row: Row) -> str:
 
 
 def remarks(plan: Plan) -> Iterator[str]:
+    yield "--reload at the end forgets what was set without --permanent"
     for need in plan.needs:
         if need.source_port and need.port:
             yield f"{need.id}: a rule knows one port: the destination's is here, the source port is left open"

@@ -88,17 +88,18 @@ def _service(need: Need) -> Iterator[str]:
 
 
 def _policy(need: Need) -> Iterator[str]:
+    """One for each family: NAT is for IPv4 alone."""
     yield from commented("#", reasons(need))
     source, destination = SIDES[need.direction]
-    settings = [f'name "ginnel-{need.id}"', f'srcintf "{source}"', f'dstintf "{destination}"', "action accept"]
     for family in need.families:
         targets = _group_names(need, family) if need.hosts else ['"all"']
-        if targets:
-            settings += [f'srcaddr{SIX[family]} "all"', f"dstaddr{SIX[family]} {' '.join(targets)}"]
-    settings += ['schedule "always"', f'service "ginnel-{need.id}"']
-    if need.direction == "out":
-        settings.append("nat enable")
-    yield from _edit("0", *settings, f'comments "{label(need, 200)}"')
+        if not targets:
+            continue
+        settings = [f'name "ginnel-{need.id}-v{family}"', f'srcintf "{source}"', f'dstintf "{destination}"']
+        settings += ["action accept", f'srcaddr{SIX[family]} "all"', f"dstaddr{SIX[family]} {' '.join(targets)}"]
+        settings += ['schedule "always"', f'service "ginnel-{need.id}"']
+        settings += ["nat enable"] if need.direction == "out" and family == 4 else []
+        yield from _edit("0", *settings, f'comments "{label(need, 200)}"')
 
 
 def remarks(plan: Plan) -> Iterator[str]:

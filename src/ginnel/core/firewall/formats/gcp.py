@@ -28,7 +28,8 @@ def as_bodies(plan: Plan) -> str:
 def _body(plan: Plan, entry: Entry) -> dict[str, object]:
     until = f" Refresh by {plan.refresh_by}." if plan.refresh_by else ""
     warning = f" Warning: {line(plan.warnings[0], 600)}" if plan.warnings else ""
-    facts = f"{label(entry.need, 400)}. Level {BODIES.level}, profile {plan.profile}, source {line(plan.source, 200)}."
+    source = line(plan.source, 200)
+    facts = f"{label(entry.need, 400).rstrip('.')}. Level {BODIES.level}, profile {plan.profile}, source {source}."
     allowed: dict[str, object] = {"IPProtocol": entry.need.transport}
     if entry.need.port:
         allowed["ports"] = [entry.ports]
@@ -48,7 +49,7 @@ def as_terraform(plan: Plan) -> str:
     lines = commented("#", TERRAFORM.notes(plan))
     lines += variable("ginnel_network", "The VPC network of the machines", "default")
     for entry in entries(plan, RANGES):
-        lines += commented("#", reasons(entry.need))
+        lines += commented("#", reasons(entry.need) if entry.first else ())
         lines += _resource(entry)
     return "\n".join([*lines, ""])
 

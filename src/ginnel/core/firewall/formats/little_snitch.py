@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from ginnel.core.firewall.formats.format import Format
 from ginnel.core.firewall.formats.notes import label, words
+from ginnel.core.firewall.formats.targets import addresses as every_address
 from ginnel.core.firewall.formats.targets import said_in_tls
 from ginnel.core.firewall.needs import Need, Plan
 
@@ -39,7 +40,7 @@ def _rules(need: Need) -> Iterator[dict[str, object]]:
         yield rule | {"remote": "any"}
         return
     names = said_in_tls(need).names
-    addresses = sorted({str(a) for host in need.hosts for a in host.addresses})
+    addresses = [str(a) for a in (*every_address(need, 4), *every_address(need, 6))]
     if names:
         yield rule | {"remote-hosts": list(names)}
     if addresses:

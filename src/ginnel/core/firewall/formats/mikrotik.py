@@ -53,7 +53,7 @@ def _list(need: Need, family: Family) -> Iterator[str]:
     targets = to_resolve(need)
     here = [str(address) for address in targets.addresses if address.version == family]
     for target in (*targets.names, *here):
-        yield f'{MENU[family]} address-list add list=ginnel-{need.id} address={target} comment="{label(need)}"'
+        yield f'{MENU[family]} address-list add list=ginnel-{need.id} address={target} comment="ginnel {need.id}"'
 
 
 def _rule(need: Need, family: Family) -> str:

@@ -16,6 +16,7 @@ from ginnel.core.firewall.formats.targets import Row, rows
 from ginnel.core.firewall.needs import Direction, Plan
 
 TABLE = "inet filter"  # Debian's, Fedora's and Arch's /etc/nftables.conf name it so
+ELEMENTS = 50  # to a line
 TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
 DADDR = {4: "ip daddr", 6: "ip6 daddr"}
 NFPROTO = {4: "ipv4", 6: "ipv6"}
@@ -69,8 +70,9 @@ def _directions(plan: Plan) -> tuple[Direction, ...]:
 def _set(row: Row) -> Iterator[str]:
     yield f"add set {TABLE} {row.set_name} {{ type {TYPE[row.family]}; }}"
     yield f"flush set {TABLE} {row.set_name}"
-    for address in row.to:
-        yield f"add element {TABLE} {row.set_name} {{ {address} }}"
+    for first in range(0, len(row.to), ELEMENTS):
+        some = ", ".join(str(address) for address in row.to[first : first + ELEMENTS])
+        yield f"add element {TABLE} {row.set_name} {{ {some} }}"
 
 
 def _chain(direction: Direction, found: list[Row]) -> Iterator[str]:

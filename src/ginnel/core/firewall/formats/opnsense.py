@@ -51,8 +51,12 @@ def _alias(name: str, kind: str, content: list[str], told: str) -> tuple[str, di
         "updatefreq": "",
         "content": "\n".join(content),
         "categories": "",
-        "description": re.sub(r"[^0-9A-Za-z .,_-]", "_", words(told, LONGEST_TEXT)),
+        "description": _text(told),
     }
+
+
+def _text(told: str) -> str:
+    return " ".join(re.sub(r"[^0-9A-Za-z .,_-]", " ", words(told, LONGEST_TEXT)).split())
 
 
 def remarks(plan: Plan) -> Iterator[str]:  # noqa: ARG001

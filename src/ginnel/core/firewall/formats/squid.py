@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from ginnel.core.firewall.formats.check import CannotExpress
 from ginnel.core.firewall.formats.format import Format
 from ginnel.core.firewall.formats.notes import commented, reasons
+from ginnel.core.firewall.formats.targets import addresses as every_address
 from ginnel.core.firewall.formats.targets import said_in_tls
 from ginnel.core.firewall.needs import Need, Plan
 
@@ -42,7 +43,7 @@ def _lines(need: Need) -> Iterator[str]:
         yield f"http_access allow localnet{method} {name}_port"
         return
     targets = said_in_tls(need)
-    addresses = sorted({str(a) for host in need.hosts for a in host.addresses})
+    addresses = [*every_address(need, 4), *every_address(need, 6)]
     for host in targets.names:
         yield f"acl {name}_names dstdomain {host}"
     for address in addresses:
