@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def test_what_the_plan_names_passes_beside_a_default_deny_and_nothing_else(two_h
 @pytest.mark.root
 @pytest.mark.parametrize("plan", [PINNED, ANY_PORT, ONLY_IPV4], ids=["pinned", "any port", "only IPv4"])
 def test_every_plan_is_taken(two_hosts: World, tmp_path: Path, plan: Plan) -> None:
-    listed = run(two_hosts, tmp_path, plan)
+    few = replace(plan, needs=tuple(replace(need, hosts=need.hosts[-1:]) for need in plan.needs))
+    listed = run(two_hosts, tmp_path, few)
     assert "3478/udp" in listed
     assert "ginnel tunnel" in listed
 

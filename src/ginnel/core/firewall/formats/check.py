@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ginnel.core.firewall.checked import Refused, checked_name
 from ginnel.core.firewall.needs import Host, Need, Plan
 
-LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-NAME = re.compile(rf"{LABEL}(\.{LABEL})*")
-LONGEST_NAME = 253
 NEED_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST_ID = 20  # with a prefix and a suffix it stays under the 31 characters of an OPNsense alias
 DATE = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d))?")
@@ -71,10 +69,12 @@ def _check_need(need: Need) -> None:
 
 
 def _faults(host: Host) -> Iterator[str]:
-    if host.name and (not NAME.fullmatch(host.name) or len(host.name) > LONGEST_NAME):
-        yield f"{host.name[:60]!r} is no host name"
-    if host.name and host.name.rsplit(".", 1)[-1].isdigit():
-        yield f"{host.name!r} looks like an address"  # a firewall would read 1.2.3.4 or 16909060 as one
+    if host.name:
+        try:
+            if checked_name(host.name) != host.name:
+                yield f"the host name {host.name[:80]!r} is not in lower case without a final dot"
+        except Refused as error:
+            yield str(error)
     if not host.name and not host.addresses:
         yield "a host has neither name nor address"
     for address in host.addresses:

@@ -1,8 +1,9 @@
 """firewalld: commands that make two policies, HOST to ANY and ANY to HOST, and sets of addresses.
 
 Room: core. firewalld lets everything out until a policy with egress says otherwise; policies are tried by priority, so
-ours, at -100, comes before one that drops (firewalld.policies(5)). It lets answers, ICMP about connections and IPv6's
-neighbours through by itself. All is written to the permanent configuration and comes alive at once by --reload.
+ours, at -100, comes before one that drops (firewalld.policies(5)). It lets answers and ICMP about connections through
+by itself, and IPv6's neighbours in, but not out past such a policy. All is written to the permanent configuration and
+comes alive at once by --reload.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ COMMAND = "firewall-cmd --permanent"
 PRIORITY = -100
 ZONES = {"out": ("HOST", "ANY"), "in": ("ANY", "HOST")}
 FAMILY = {4: ("ipv4", "inet"), 6: ("ipv6", "inet6")}
+NEIGHBOURS = ("neighbour-solicitation", "neighbour-advertisement", "router-solicitation")
 ENTRIES = 50  # to a command: each takes a good part of a second
 
 
@@ -40,6 +42,10 @@ def _policy(direction: Direction, needs: list[Need]) -> Iterator[str]:
     yield f"{ours} --add-egress-zone={egress}"
     yield f"{ours} --set-priority={PRIORITY}"
     yield f"{ours} --set-target=CONTINUE"
+    if direction == "out":
+        yield "# IPv6 finds no neighbour without these"
+        for kind in NEIGHBOURS:
+            yield f'{ours} --add-rich-rule=\'rule family="ipv6" icmp-type name="{kind}" accept\''
     for need in needs:
         yield from commented("#", reasons(need))
         for row in rows_of(need):
