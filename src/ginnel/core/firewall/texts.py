@@ -19,7 +19,7 @@ class Words(NamedTuple):
 HTTPS = Words(
     "The coordination server, sign-in, logs and every relay are reached by HTTPS. A machine must reach the relays of "
     "all regions, since each of its peers has a home relay of its own, and relays are added from time to time.",
-    "Without the server no machine logs in or hears of changes; without a relay, peers that have their home there are "
+    "No machine logs in or hears of changes without the server; without a relay, peers that have their home there are "
     "out of reach, and pairs without a direct path lose each other.",
     "Not like a firewall: `ginnel up` does not end, or everything works except some pairs of machines, which seem "
     "picked at random. `ginnel firewall verify` names the relay.",
