@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ginnel.core.firewall.formats.format import Format
     from ginnel.core.firewall.needs import Plan
 
+USUAL = ("https", "tunnel", "stun", "portal", "tunnel-in")
+
 
 @click.command()
 @click.option("--list", "listing", is_flag=True, help="The formats, and on which level each works.")
@@ -87,9 +89,11 @@ def _plan(asking: Asking, resolve: bool) -> Plan:
 
 
 def _less(plan: Plan, without: tuple[str, ...]) -> Plan:
+    """A rule that this mesh has no use for is left out already; what is none is a slip of the pen."""
     for name in without:
-        if name not in (need.id for need in plan.needs):
-            fail(f"--without {name}: the plan has no such rule, only {', '.join(need.id for need in plan.needs)}")
+        known = dict.fromkeys((*(need.id for need in plan.needs), *USUAL))
+        if name not in known:
+            fail(f"--without {name}: there is no such rule, only {', '.join(known)}")
     return replace(plan, needs=tuple(need for need in plan.needs if need.id not in without))
 
 

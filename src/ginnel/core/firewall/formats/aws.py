@@ -95,6 +95,7 @@ def _block(entry: Entry) -> Iterator[str]:
 
 def remarks(plan: Plan) -> Iterator[str]:
     yield "security groups keep state; the network ACLs of the subnet do not: they must let UDP and high ports back in"
+    yield "the groups of a machine add up: one that lets everything out, as a VPC's default group does, stays in force"
     yield from without_source_ports(plan)
     for direction, found in (("out", _checked(plan, "out")), ("in", _checked(plan, "in"))):
         count = sum(len(entry.cidrs) for entry in found)

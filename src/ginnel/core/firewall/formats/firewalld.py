@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from ginnel.core.firewall.formats.format import Format
+from ginnel.core.firewall.formats.kept import commands
 from ginnel.core.firewall.formats.notes import commented, reasons
 from ginnel.core.firewall.formats.targets import Row, needs_of, rows_of
 from ginnel.core.firewall.needs import Direction, Need, Plan
@@ -64,11 +65,15 @@ def _anew(kind: str, name: str, make: str) -> Iterator[str]:
 
 
 def _set(row: Row) -> Iterator[str]:
-    name = row.set_name.replace("_", "-")
+    name = _set_name(row)
     yield from _anew("ipset", name, f"--new-ipset={name} --type=hash:ip --option=family={FAMILY[row.family][1]}")
     entries = iter(row.to)
     while some := list(islice(entries, ENTRIES)):
         yield f"{COMMAND} --ipset={name} " + " ".join(f"--add-entry={address}" for address in some)
+
+
+def _set_name(row: Row) -> str:
+    return row.set_name.replace("_", "-")
 
 
 def _port(need: Need) -> str:
@@ -80,7 +85,7 @@ def _port(need: Need) -> str:
 def _rich(row: Row) -> str:
     need, parts = row.need, [f'rule family="{FAMILY[row.family][0]}"']
     if row.to:
-        parts.append(f'destination ipset="{row.set_name.replace("_", "-")}"')
+        parts.append(f'destination ipset="{_set_name(row)}"')
     if need.port:
         parts.append(f'port port="{need.port}" protocol="{need.transport}"')
     elif need.source_port:
@@ -92,6 +97,8 @@ def _rich(row: Row) -> str:
 
 def remarks(plan: Plan) -> Iterator[str]:
     yield "--reload at the end forgets what was set without --permanent"
+    for command in commands(plan, "firewalld", "", _set_name):
+        yield f"keeps a set current, until these are run again: {command}"
     for need in plan.needs:
         if need.source_port and need.port:
             yield f"{need.id}: a rule knows one port: the destination's is here, the source port is left open"

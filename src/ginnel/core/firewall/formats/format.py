@@ -49,7 +49,7 @@ class Format:
         """The rules that let in, alone: what helps a relayed pair. Raises CannotExpress where there are none."""
         needs = tuple(need for need in plan.needs if need.direction == "in")
         if not needs:
-            raise CannotExpress("the plan lets nothing in: nothing to write")
+            raise CannotExpress("the plan lets nothing in, for want of a fixed port: give --port, or the daemon one")
         return self.render(replace(plan, needs=needs))
 
     def notes(self, plan: Plan) -> list[str]:

@@ -14,7 +14,6 @@ from ginnel.core.firewall.formats.targets import Family, needs_of, to_resolve
 from ginnel.core.firewall.needs import Direction, Need, Plan
 
 MENU = {4: "/ip firewall", 6: "/ipv6 firewall"}
-ICMP = {4: "protocol=icmp icmp-options=3:4", 6: "protocol=icmpv6 icmp-options=2:0-255"}
 JUMP = {"out": "in-interface-list=LAN out-interface-list=WAN", "in": "in-interface-list=WAN out-interface-list=LAN"}
 
 
@@ -28,12 +27,6 @@ def write(plan: Plan) -> str:
         for family in need.families:
             lines += _list(need, family)
             lines.append(_rule(need, family))
-    for direction in _directions(plan):
-        for family in (4, 6):
-            lines.append(
-                f"{MENU[family]} filter add chain=ginnel-{direction} {ICMP[family]} action=accept"
-                ' comment="ginnel path MTU"'
-            )
     return "\n".join([*lines, ""])
 
 
@@ -46,6 +39,7 @@ def _where(plan: Plan) -> Iterator[str]:
     yield "  add chain=forward action=accept connection-state=established,related place-before=0"
     for direction in _directions(plan):
         yield f"  add chain=forward action=jump jump-target=ginnel-{direction} {JUMP[direction]} place-before=1"
+    yield "The first lets answers in, and ICMP about them such as `fragmentation needed`."
     yield "Keep the interfaces in them: without, the rules for the way out would let strangers in."
 
 

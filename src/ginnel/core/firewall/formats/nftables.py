@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ginnel.core.firewall.formats.format import Format
+from ginnel.core.firewall.formats.kept import commands
 from ginnel.core.firewall.formats.notes import commented, reasons
 from ginnel.core.firewall.formats.targets import Row, rows
 from ginnel.core.firewall.needs import Direction, Plan
@@ -105,6 +106,12 @@ def _rule(row: Row) -> str:
     return " ".join([*parts, "accept"])
 
 
+def remarks(plan: Plan) -> Iterator[str]:
+    prefix = TABLE.replace(" ", "/") + "/"
+    for command in commands(plan, "nftables", prefix, lambda row: row.set_name):
+        yield f"keeps a set current, until this file is loaded again: {command}"
+
+
 FORMAT = Format(
     name="nftables",
     about="chains to jump to, for this host",
@@ -112,4 +119,5 @@ FORMAT = Format(
     comment="#",
     apply="nft -c -f FILE to check, then nft -f FILE; include it in /etc/nftables.conf to keep it",
     body=write,
+    remarks=remarks,
 )
