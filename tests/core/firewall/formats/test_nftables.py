@@ -1,4 +1,4 @@
-"""nftables: the file is loaded by nft, the jumps are those of its own comment, and then it is tried."""
+"""nftables: nft loads the file beside a default deny, the jumps are those of its comment, and then it is tried."""
 
 from __future__ import annotations
 
@@ -18,21 +18,31 @@ pytestmark = pytest.mark.root
 NFTABLES = FORMATS["nftables"]
 
 
-def jumps(text: str) -> str:
-    """The example in the comment, as a person would copy it."""
-    lines = [line.removeprefix("# ") for line in text.splitlines() if line.startswith("#   ")]
-    return "\n".join([*lines, ""])
+DENY = """
+flush ruleset
+table inet filter {
+  chain output { type filter hook output priority filter; policy drop; counter; }
+  chain input { type filter hook input priority filter; policy drop; counter; }
+}
+"""
 
 
-def load(world: World, directory: Path, plan: Plan) -> str:
-    """As /etc/nftables.conf would: included first, then the chains that jump."""
-    file, main = directory / "ginnel.nft", directory / "nftables.conf"
+def jump(world: World, text: str) -> None:
+    """The commands of the comment, as a person would copy them."""
+    commands = [line.removeprefix("# ").split() for line in text.splitlines() if line.startswith("#   nft ")]
+    assert commands
+    for _, *arguments in commands:
+        world.host(program("nft"), *arguments)
+
+
+def load(world: World, directory: Path, plan: Plan) -> None:
+    """Beside a default deny, checked first, as the comment says."""
     text = NFTABLES.render(plan)
-    file.write_text(text)
-    main.write_text(f'flush ruleset\ninclude "{file}"\n{jumps(text)}')
-    world.host(program("nft"), "-c", "-f", str(main))
-    world.host(program("nft"), "-f", str(main))
-    return text
+    (directory / "ginnel.nft").write_text(text)
+    world.host(program("nft"), "-f", "-", stdin=DENY)
+    for check in (["-c"], []):
+        world.host(program("nft"), *check, "-f", str(directory / "ginnel.nft"))
+    jump(world, text)
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -44,10 +54,25 @@ def test_what_the_plan_names_passes_beside_a_default_deny_and_nothing_else(
     what_gets_in(two_hosts, family)
 
 
+def test_a_configuration_that_includes_the_file_and_jumps_lets_the_same_pass(two_hosts: World, tmp_path: Path) -> None:
+    (tmp_path / "ginnel.nft").write_text(NFTABLES.render(RECOMMENDED))
+    main = DENY.replace("flush ruleset", f'flush ruleset\ninclude "{tmp_path / "ginnel.nft"}"')
+    for chain, target in (("output", "ginnel_out"), ("input", "ginnel_in")):
+        main = main.replace(
+            f"hook {chain} priority filter; policy drop; counter",
+            f"hook {chain} priority filter; policy drop; jump {target}",
+        )
+    (tmp_path / "nftables.conf").write_text(main)
+    two_hosts.host(program("nft"), "-f", str(tmp_path / "nftables.conf"))
+    what_passes(two_hosts, 4)
+
+
+def test_no_line_to_copy_denies_anything() -> None:
+    assert "drop;" not in NFTABLES.render(RECOMMENDED)
+
+
 def test_without_the_rules_nothing_passes(two_hosts: World) -> None:
-    text = NFTABLES.render(RECOMMENDED)
-    deny = "\n".join(line for line in jumps(text).splitlines() if "jump" not in line)
-    two_hosts.host(program("nft"), "-f", "-", stdin=deny)
+    two_hosts.host(program("nft"), "-f", "-", stdin=DENY)
     with listening(two_hosts, 443, 4), pytest.raises(OSError, match="timed out"):
         connect(two_hosts, 0.5)
 
@@ -96,7 +121,13 @@ def test_a_map_of_ten_thousand_regions_is_loaded(two_hosts: World, tmp_path: Pat
 
 def test_the_way_in_alone_is_a_chain_of_its_own(two_hosts: World) -> None:
     text = NFTABLES.inbound(RECOMMENDED)
-    two_hosts.host(program("nft"), "-f", "-", stdin=text)
-    listed = two_hosts.host(program("nft"), "list", "ruleset")
-    assert "udp dport 41641 accept" in listed
-    assert "ginnel_out" not in listed
+    assert "ginnel_out" not in text
+    two_hosts.host(
+        program("nft"),
+        "-f",
+        "-",
+        stdin=DENY.replace("output priority filter; policy drop", "output priority filter; policy accept") + text,
+    )
+    jump(two_hosts, text)
+    for family in (4, 6):
+        what_gets_in(two_hosts, family)

@@ -19,7 +19,7 @@ ANY = {4: "any4", 6: "any6"}
 
 
 def write(plan: Plan) -> str:
-    lines = commented("!", [*FORMAT.notes(plan), *WHERE])
+    lines = commented("!", [*FORMAT.notes(plan), *_where(plan)])
     for name in sorted({name for need in plan.needs for name in to_resolve(need).names}):
         lines += _objects(name)
     for need in plan.needs:
@@ -31,12 +31,12 @@ def write(plan: Plan) -> str:
     return "\n".join([*lines, ""])
 
 
-WHERE = (
-    "The first match decides: these lines come before your own denies. Where an interface has no access list yet:",
-    "  access-group ginnel-out in interface inside",
-    "  access-group ginnel-in in interface outside",
-    "Large packets need ICMP errors through NAT: policy-map global_policy, inspection_default, inspect icmp error",
-)
+def _where(plan: Plan) -> Iterator[str]:
+    yield "The first match decides: these lines come before your own denies. Where an interface has no access list yet:"
+    for direction, interface in (("out", "inside"), ("in", "outside")):
+        if any(need.direction == direction for need in plan.needs):
+            yield f"  access-group ginnel-{direction} in interface {interface}"
+    yield "Large packets need ICMP errors through NAT: policy-map global_policy, inspection_default, inspect icmp error"
 
 
 def _objects(name: str) -> Iterator[str]:

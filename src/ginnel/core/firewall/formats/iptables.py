@@ -43,11 +43,13 @@ def _directions(plan: Plan) -> tuple[Direction, ...]:
 
 def _where(family: Family, directions: list[Direction]) -> Iterator[str]:
     program = PROGRAM[family]
-    yield "The first rule that matches decides: the jumps come before your own drops. Once, after loading:"
+    yield "The first rule that matches decides: a jump comes before your own drops. Once, after loading:"
     for direction in directions:
         ours, theirs = CHAIN[direction]
         yield f"  {program} -C {theirs} -j {ours} || {program} -I {theirs} 1 -j {ours}"
-    yield "Both are needed: GINNEL-IN lets the answers in. DNS, DHCP, loopback and what runs inside the mesh are yours."
+    if "out" in directions:
+        yield "Both are needed: GINNEL-IN lets the answers in."
+    yield "DNS, DHCP, loopback and what runs inside the mesh are yours to allow."
     yield f"This is IPv{family} alone: load the twin, format {PROGRAM[10 - family]}, too."
 
 

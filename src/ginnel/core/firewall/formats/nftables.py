@@ -20,26 +20,9 @@ TABLE = "inet filter"  # Debian's, Fedora's and Arch's /etc/nftables.conf name i
 ELEMENTS = 50  # to a line
 TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
 DADDR = {4: "ip daddr", 6: "ip6 daddr"}
+HOOK = {"out": "output", "in": "input"}
 NFPROTO = {4: "ipv4", 6: "ipv6"}
 
-WHERE = (
-    "An accept in one base chain does not undo a drop in another, so these are no base chains: your own chains jump",
-    f"to them, before they drop. They must be in the same table: where yours is not `{TABLE}`, replace that here.",
-    "Once, by hand or in /etc/nftables.conf below a line that includes this file:",
-    f"  table {TABLE} {{",
-    "    chain output {",
-    "      type filter hook output priority filter; policy drop;",
-    '      oifname "lo" accept',
-    "      jump ginnel_out",
-    "    }",
-    "    chain input {",
-    "      type filter hook input priority filter; policy drop;",
-    '      iifname "lo" accept',
-    "      jump ginnel_in",
-    "    }",
-    "  }",
-    "Both jumps are needed: ginnel_in lets the answers in. DNS, DHCP and what runs inside the mesh are yours to allow.",
-)
 STATE = (
     "# answers; and ICMP about these connections, such as `fragmentation needed`, which is `related`",
     "ct state established,related accept",
@@ -52,7 +35,7 @@ IPV6 = {
 
 def write(plan: Plan) -> str:
     held = {direction: rows(plan, direction) for direction in _directions(plan)}
-    lines = commented("#", [*FORMAT.notes(plan), *WHERE])
+    lines = commented("#", [*FORMAT.notes(plan), *_where(_directions(plan))])
     lines += ["", f"add table {TABLE}"]
     for direction, found in held.items():
         lines += [f"{verb} chain {TABLE} ginnel_{direction}" for verb in ("add", "flush")]
@@ -66,6 +49,20 @@ def write(plan: Plan) -> str:
 def _directions(plan: Plan) -> tuple[Direction, ...]:
     """A plan that only lets in needs no chain out; one that goes out wants its answers in."""
     return ("out", "in") if any(need.direction == "out" for need in plan.needs) else ("in",)
+
+
+def _where(directions: tuple[Direction, ...]) -> Iterator[str]:
+    """No line of it denies anything: somebody may copy it on a machine that is far away."""
+    yield "An accept in one base chain does not undo a drop in another, so these are no base chains: your own jump to"
+    yield f"them, before they drop. They are in the same table: where yours is not {TABLE}, replace that in this file."
+    yield "Once, after loading:"
+    for direction in directions:
+        yield f"  nft insert rule {TABLE} {HOOK[direction]} jump ginnel_{direction}"
+    jumps = ", ".join(f"jump ginnel_{direction} in chain {HOOK[direction]}" for direction in directions)
+    yield f"or in /etc/nftables.conf, below a line that includes this file: {jumps}."
+    if "out" in directions:
+        yield "Both jumps are needed: ginnel_in lets the answers in."
+    yield "DNS, DHCP, loopback and what runs inside the mesh are yours to allow."
 
 
 def _set(row: Row) -> Iterator[str]:
