@@ -36,7 +36,7 @@ def _where(plan: Plan) -> Iterator[str]:
     for direction, interface in (("out", "inside"), ("in", "outside")):
         if any(need.direction == direction for need in plan.needs):
             yield f"  access-group ginnel-{direction} in interface {interface}"
-    yield "A list ends in an implicit deny, which an interface without one has not: permit what else may pass before that."
+    yield "A list ends in an implicit deny, which an interface without one has not: first permit what else may pass."
     yield "Large packets need ICMP errors through NAT: policy-map global_policy, inspection_default, inspect icmp error"
 
 
