@@ -153,6 +153,10 @@ def test_a_format_that_is_not_there_is_said_with_those_that_are(relays: tuple[st
     assert "no format was named" in refused(*relays)
 
 
+def test_json_and_another_format_exclude_each_other(relays: tuple[str, ...]) -> None:
+    assert "give one of them" in refused("--json", "--format", "ufw", *relays)
+
+
 def test_json_alone_is_the_format(relays: tuple[str, ...]) -> None:
     document = json.loads(run("--json", *relays).stdout)
     assert document["profile"] == "recommended"

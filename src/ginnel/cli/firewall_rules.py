@@ -42,6 +42,8 @@ def rules(
     if listing:
         _list(as_json)
         return
+    if as_json and name not in ("", "json"):
+        fail(f"--json is the format json, and --format says {name}: give one of them")
     form = _format(name or ("json" if as_json else ""))
     plan = _less(_plan(asking, resolve), without)
     _put(_rendered(form, plan, inbound), output)
