@@ -84,6 +84,20 @@ async def test_official_clients_are_suspected_after_several_measurements(tmp_pat
         assert (found["region"], found["nodes"][0]["evidence"]) == (910, "missing from its reports")
 
 
+async def test_regions_that_a_client_does_not_measure_are_not_missing(tmp_path: Path) -> None:
+    silent = {"913": {"code": "r913", "name": "No STUN", "nodes": [{"host": "r913.example.com", "stun_port": -1}]}}
+    settings = {"no_home": [910], "view": [{"users": ["default"], "omit": [912]}]}
+    async with AsyncExitStack() as stack:
+        starting = fleet_server(tmp_path, relay=False, regions=REGIONS | silent, relays=settings)
+        server = await stack.enter_async_context(starting)
+        bob, _ = await join(stack, server, "bob", **says(911, 910, 912, ours=False))
+        for latency in (0.011, 0.012, 0.013, 0.014):
+            bob_says = says(911, 910, 912, ours=False, **{"911-v4": latency})
+            await bob.lite(Hostinfo=bob.hostinfo(**bob_says))
+        assert server.partitions.found() == []
+        assert server.partitions.core.regions == {910, 911, 912, 913}
+
+
 async def test_a_machine_is_given_another_home_where_the_settings_allow_it(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(fleet_server(tmp_path, regions=REGIONS, relays={"rehome": True}))

@@ -67,9 +67,11 @@ class Partitions:
     regions: frozenset[int] = frozenset()
     _nodes: dict[NodeId, NodeReach] = field(default_factory=dict)
 
-    def told(self, node: NodeId, heard: Heard, wall: WallTime) -> bool:
-        """True if this node is lost to other regions than before."""
-        return self._nodes.setdefault(node, NodeReach()).told(heard, self.regions, wall)
+    def told(self, node: NodeId, heard: Heard, wall: WallTime, measured: frozenset[int] | None = None) -> bool:
+        """True if this node is lost to other regions than before. `measured`: regions that it is given and may measure,
+        None: all."""
+        reach = self._nodes.setdefault(node, NodeReach())
+        return reach.told(heard, self.regions if measured is None else measured, wall)
 
     def keep(self, nodes: Iterable[NodeId]) -> None:
         """Those that are registered; the others are forgotten."""

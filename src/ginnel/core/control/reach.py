@@ -8,6 +8,7 @@ What absence means (tailscale 1.98, net/netcheck/netcheck.go, wgengine/magicsock
 - Only the first check and one in five minutes ask every region; others ask the three fastest and home
   (`makeProbePlan`, `numIncrementalRegions`). And every check ends soon after three regions have answered: a full one
   after twice the slowest of those (`addNodeLatency`, `enoughRegions`). A region that is missing may just be far.
+- Regions that are no homes are not measured, nor those whose relays answer no STUN (`measurable`).
 - A client tells NetInfo again only when something else in it changed (`BasicallyEqual` leaves latencies out), while
   each request repeats the last one: the same numbers are the same measurement.
 
@@ -18,13 +19,12 @@ Our own nodes try each region that stays silent by HTTPS, and say in `GinnelUnre
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ginnel.wire.tailcfg import Hostinfo, NetInfo, fold_names
+from ginnel.wire.tailcfg import DERPMap, Hostinfo, NetInfo, fold_names
 
 MAX_REGIONS = 256  # of one node that are remembered
 MAX_MEMBERS = 4 * MAX_REGIONS  # of DERPLatency that are looked at
@@ -53,7 +53,7 @@ def heard_of(members: dict[str, Any] | None) -> Heard | None:
     said = folded.get("GinnelUnreached")
     unreached = None
     if isinstance(said, list):
-        unreached = frozenset(r for r in said[:MAX_REGIONS] if isinstance(r, int) and 0 < r <= 0xFFFF)
+        unreached = frozenset(r for r in said[:MAX_REGIONS] if type(r) is int and 0 < r <= 0xFFFF)
     home = folded.get("PreferredDERP")
     return Heard(_latencies(folded.get("DERPLatency")), unreached, home if isinstance(home, int) else 0)
 
@@ -67,9 +67,19 @@ def _latencies(said: object) -> dict[int, float]:
         if named is None or isinstance(seconds, bool) or not isinstance(seconds, int | float):
             continue
         region = int(named[1])
-        if region <= 0xFFFF and math.isfinite(seconds) and 0 < seconds <= SLOWEST:
+        if region <= 0xFFFF and 0 < seconds <= SLOWEST:
             found[region] = min(seconds, found.get(region, seconds))
     return dict(sorted(found.items())[:MAX_REGIONS])
+
+
+def measurable(given: DERPMap) -> frozenset[int]:
+    """Regions that a client with this map measures by STUN."""
+    regions = ((number, region) for number, region in (given.regions or {}).items() if region is not None)
+    return frozenset(
+        number
+        for number, region in regions
+        if not region.no_measure_no_home and any(node.stun_port >= 0 for node in region.nodes or ())
+    )
 
 
 @dataclass(slots=True)
@@ -85,7 +95,7 @@ class NodeReach:
     absent: dict[int, tuple[int, float]] = field(default_factory=dict)  # region -> (measurements, since)
 
     def told(self, heard: Heard, regions: frozenset[int], wall: float) -> bool:
-        """`regions`: that may be measured. True if it is lost to others than before."""
+        """`regions`: that it is given and may measure. True if it is lost to others than before."""
         before = frozenset(self.lost)
         if heard.home != self.home:  # it may be in another network
             self.home = heard.home

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
+from ginnel.core.control.derp_views import View
 from ginnel.core.control.partitions import Partition, Partitions
-from ginnel.core.control.reach import heard_of
+from ginnel.core.control.reach import heard_of, measurable
 from ginnel.core.control.records import Node
 from ginnel.core.control.rehome import Rehome
 from ginnel.shell.control.admin import Admin, Verb
@@ -44,6 +45,7 @@ class PartitionDesk:
     may_rehome: bool
     core: Partitions = field(default_factory=Partitions)
     rehome: Rehome = field(default_factory=Rehome)
+    _measured: dict[View, frozenset[int]] = field(default_factory=dict)
     _news: bool = False
     _told: frozenset[int] = frozenset()
     _numbers: tuple[float, dict[str, float]] | None = None
@@ -54,14 +56,22 @@ class PartitionDesk:
 
     def _heard(self, node: Node, request: MapRequest) -> None:
         heard = heard_of(request.hostinfo)
-        if heard is not None and self.core.told(node.id, heard, self.coordinator.wall()):
+        if heard is not None and self.core.told(node.id, heard, self.coordinator.wall(), self._measured_by(node)):
             self._news = True
             self.coordinator.count("partitions.reports")
 
+    def _measured_by(self, node: Node) -> frozenset[int]:
+        """A region that its view of the map leaves out, or that is not to be its home, is missing without a reason."""
+        views, user = self.fleet.map.views, self.coordinator.registry.users.get(node.user)
+        view = views.view_of(node.tags, user.name if user is not None and not node.tags else "")
+        if view not in self._measured:
+            self._measured[view] = measurable(views.seen_by(view))
+        move = self.rehome.moved.get(node.id)
+        return self._measured[view] - (move.away if move is not None else frozenset())
+
     def map_changed(self, *_: object) -> None:
-        """Regions that carry, and that a client may have measured."""
-        given = self.fleet.map.views.given.regions or {}
-        self.core.regions = frozenset(given)
+        self.core.regions = frozenset(self.fleet.map.views.given.regions or {})
+        self._measured = {}
 
     def found(self) -> list[Partition]:
         registry, online = self.coordinator.registry, self.coordinator.presence.online
