@@ -188,7 +188,9 @@ class Sync:
         """What stands in the set."""
         told: list[Action] = [Tell("set-back", "the set can be read again")] if self._set.was_read(found, now) else []
         self._vouched.strangers(found, Instant(now + self._settings.linger))
-        return [*told, *self._next(now)]
+        actions = [*told, *self._next(now)]
+        self._set.fresh = False
+        return actions
 
     def unread(self, why: str, now: Instant) -> list[Action]:
         """It could not be read."""
@@ -245,6 +247,7 @@ class Sync:
     def _next(self, now: Instant) -> list[Action]:
         """What is due, in the order in which it is to be performed."""
         actions: list[Action] = []
+        change = self._change(now)
         if self._set.wants_reading(now):
             self._set.reading = True
             actions.append(ReadSet())
@@ -252,17 +255,16 @@ class Sync:
             self._list_open = True
             actions.append(AskList())
         actions += [AskDns(question) for question in self._names.due(now)]
-        change = self._change(now)
         if self._save_at is not None and (change is not None or self._save_at <= now):
             self._save_at = None
             actions.append(Save(self.state(now)))
         return [*actions, change] if change is not None else actions
 
     def _change(self, now: Instant) -> Apply | None:
-        touch = self._set.touch_at(more=bool(self._names.open))
+        touch = self._set.touch_at(more=bool(self._names.open) and not self._set.fresh)
         if touch is None or touch > now or self._set.held is None:
             return None
-        change = self._missing(self._set.held, now) or self._superfluous(self._set.held)
+        change = self._missing(self._set.held, now) or self._superfluous(self._set.held, now)
         self._set.open, self._set.changed_at = change, None
         return change
 
@@ -271,8 +273,8 @@ class Sync:
         adds = {ip: self._vouched.why(ip) for ip in sorted_addresses(missing)[:BATCH]}
         return Apply(adds=adds) if adds else None
 
-    def _superfluous(self, held: frozenset[IpAddress]) -> Apply | None:
-        """Only where everything that must be there is there, and something is."""
+    def _superfluous(self, held: frozenset[IpAddress], now: Instant) -> Apply | None:
+        """Only where everything that must be there is there, as just read: somebody may have emptied it meanwhile."""
         if not len(self._vouched):
             return None
         may_go = list(self._vouched.may_go(strangers=self._knows_all()))
@@ -280,6 +282,9 @@ class Sync:
             if address not in held:
                 del self._vouched.leaving[address]
         removes = {ip: self._vouched.leaving[ip].why for ip in islice(may_go, BATCH) if ip in held}
+        if removes and not self._set.fresh:
+            self._set.read_at = now
+            return None
         return Apply(removes=removes) if removes else None
 
     def _knows_all(self) -> bool:

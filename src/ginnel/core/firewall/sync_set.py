@@ -27,6 +27,8 @@ class HeldSet:
     open: Apply | None = None
     failures: int = 0
     changed_at: Instant | None = None
+    fresh: bool = False
+    """Whether `held` was read this very moment: only then anything is taken out of it."""
 
     def changed(self, now: Instant) -> None:
         """What should be in it has changed, or what is in it."""
@@ -48,6 +50,7 @@ class HeldSet:
     def was_read(self, found: frozenset[IpAddress], now: Instant) -> bool:
         """True when reading or changing it had failed before."""
         self.reading, self.held, self.read_at = False, found, Instant(now + self.read_every)
+        self.fresh = True
         self.changed(now)
         return self.failures > 0
 
