@@ -1,4 +1,4 @@
-"""A world for `Sync` under a virtual clock: a server, DNS, a set, a disk and a process that may be killed at any moment.
+"""A world for `Sync` under a virtual clock: a server, DNS, a set, a disk and a process that may be killed any time.
 
 All is drawn from a seed. `Oracle` holds what must be true at each step, and knows the truth that the machine does not.
 """

@@ -41,8 +41,6 @@ from ginnel.words import Instant, IpAddress
 SAVE_EVERY = 5.0
 """What changes nothing in the set is written down within this."""
 LIST_RETRY = 5.0
-BATCH = 4096
-"""Addresses in one order."""
 
 
 class Sync:
@@ -270,7 +268,7 @@ class Sync:
 
     def _missing(self, held: frozenset[IpAddress], now: Instant) -> Apply | None:
         missing = {*self._vouched.must, *self._vouched.staying(now)} - held
-        adds = {ip: self._vouched.why(ip) for ip in sorted_addresses(missing)[:BATCH]}
+        adds = {ip: self._vouched.why(ip) for ip in sorted_addresses(missing)[: self._settings.batch]}
         return Apply(adds=adds) if adds else None
 
     def _superfluous(self, held: frozenset[IpAddress], now: Instant) -> Apply | None:
@@ -281,7 +279,7 @@ class Sync:
         for address in may_go:
             if address not in held:
                 del self._vouched.leaving[address]
-        removes = {ip: self._vouched.leaving[ip].why for ip in islice(may_go, BATCH) if ip in held}
+        removes = {ip: self._vouched.leaving[ip].why for ip in islice(may_go, self._settings.batch) if ip in held}
         if removes and not self._set.fresh:
             self._set.read_at = now
             return None

@@ -131,3 +131,11 @@ def _aliases(packet: bytes, count: int) -> Iterator[tuple[Record, bytes]]:
 def _ttl(ttl: int) -> int:
     """With its highest bit set it counts as 0 (RFC 2181 §8)."""
     return ttl if ttl < 2**31 else 0
+
+
+def address_or_none(text: str) -> IpAddress | None:
+    """An address as programs print it; None for what is none."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None

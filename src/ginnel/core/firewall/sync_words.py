@@ -24,6 +24,7 @@ READ_EVERY = 60.0
 """What somebody else takes out of the set is put back within this."""
 AT_ONCE = 64
 """Questions open at one time."""
+BATCH = 4096
 MAX_NAMES = 65_536
 MAX_ADDRESSES = 65_536
 """In the set. ipset's and firewalld's own limit where none is given is the same."""
@@ -32,7 +33,8 @@ MAX_PER_ANSWER = 256
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Seconds each. `ttl_least`, `ttl_most`: the bounds of what DNS may say. `families`: those the set can hold."""
+    """Times in seconds. `ttl_least`, `ttl_most`: the bounds of what DNS may say. `families`: those the set can hold.
+    `batch`: addresses in one order."""
 
     families: tuple[Family, ...] = FAMILIES
     list_every: float = LIST_EVERY
@@ -40,6 +42,7 @@ class Settings:
     ttl_most: float = TTL_MOST
     linger: float = LINGER
     read_every: float = READ_EVERY
+    batch: int = BATCH
 
     def bounded(self, ttl: float) -> float:
         return min(max(ttl, self.ttl_least), self.ttl_most)
