@@ -1,1 +1,4 @@
-"""Facts from the live mesh, and the hands on this machine's firewall."""
+"""The firewall's side of the world: where the facts are from, what is tried for real, what is applied.
+
+Room: shell.
+"""
