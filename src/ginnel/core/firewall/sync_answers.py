@@ -1,5 +1,5 @@
 """What an answer of DNS is worth to a firewall: the addresses in it, for how long, and which are refused
-(RFC 1035 §4.1, RFC 2308 §2 for answers that say "nothing"; RFC 6598 for 100.64.0.0/10).
+(RFC 1035 §4.1; RFC 2308 §2 for answers that say "nothing").
 
 Room: core. Whoever answers for a name, or between, may write what he likes. An address of the firewall's own host, of
 a private network or of the mesh itself would open a way that nobody asked for, so it stays out unless it is allowed.
@@ -8,9 +8,10 @@ a private network or of the mesh itself would open a way that nobody asked for, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import ip_address
 
+from ginnel.core.firewall.checked import Refused
+from ginnel.core.firewall.hosts import Trust
 from ginnel.core.firewall.sync_words import Answer, Question
 from ginnel.wire.dns import (
     AAAA,
@@ -36,55 +37,17 @@ MAX_CNAMES = 8
 NOTHING_TTL = 60.0
 """Of an answer without addresses; asking again costs little, and nothing is taken away by it."""
 
-CGNAT = IPv4Network("100.64.0.0/10")
-UNICAST = IPv6Network("2000::/3")  # all that is handed out to hosts of the internet
-NAT64 = IPv6Network("64:ff9b::/96")
-MAPPED_BY_6TO4 = (IPv6Network("2002::/16"), IPv6Network("2001::/32"))  # an IPv4 address inside: whoever owns that
 
-Network = IPv4Network | IPv6Network
-
-
-@dataclass(frozen=True, slots=True)
-class Allowed:
-    """`own`: addresses of this host. `networks`: what the user allows although it is private; own ones never are."""
-
-    own: frozenset[IpAddress] = frozenset()
-    networks: tuple[Network, ...] = field(default=())
-
-
-def refusal(address: IpAddress, allowed: Allowed) -> str:
+def refusal(address: IpAddress, trust: Trust) -> str:
     """Why an address may not stand in a set; "" when it may."""
-    if address.is_multicast or address.is_unspecified:
-        return "no host's address"
-    if address in allowed.own:
-        return "this host's own"
-    if any(address in network for network in allowed.networks if network.version == address.version):
-        return ""
-    if isinstance(address, IPv6Address) and (why := _by_ipv4_inside(address)):
-        return why
-    if isinstance(address, IPv6Address) and address not in UNICAST and address not in NAT64:
-        return _kind(address)
-    return "" if address.is_global and address not in CGNAT else _kind(address)
+    try:
+        trust.address(address)
+    except Refused as error:
+        return str(error)
+    return ""
 
 
-def _by_ipv4_inside(address: IPv6Address) -> str:
-    if address.ipv4_mapped is not None:
-        return "IPv4 inside IPv6"
-    if address in NAT64:
-        inside = IPv4Address(int(address) & 0xFFFFFFFF)
-        return "" if inside.is_global else f"{_kind(inside)} behind NAT64"
-    return "a tunnel's" if any(address in network for network in MAPPED_BY_6TO4) else ""
-
-
-def _kind(address: IpAddress) -> str:
-    if address.is_loopback:
-        return "loopback"
-    if address.is_link_local:
-        return "link-local"
-    return "carrier-grade NAT's or the mesh's" if address in CGNAT else "private or reserved"
-
-
-def answer_in(packet: bytes, question: Question, allowed: Allowed) -> Answer:
+def answer_in(packet: bytes, question: Question, trust: Trust) -> Answer:
     """What a recursive resolver's answer says. Raises WireError where it says nothing of use: another question, an
     error, bytes that are no message."""
     message = read_message(packet)
@@ -97,8 +60,8 @@ def answer_in(packet: bytes, question: Question, allowed: Allowed) -> Answer:
     found = {} if message.rcode == NXDOMAIN else _addresses(packet, message, name, rtype)
     if not found:
         return Answer(frozenset(), NOTHING_TTL)
-    why = {ip: refusal(ip, allowed) for ip in found}
-    refused = tuple(f"{ip} ({reason})" for ip, reason in why.items() if reason)
+    why = {ip: refusal(ip, trust) for ip in found}
+    refused = tuple(reason for reason in why.values() if reason)
     return Answer(frozenset(ip for ip in found if not why[ip]), float(min(found.values())), refused)
 
 
@@ -131,11 +94,3 @@ def _aliases(packet: bytes, count: int) -> Iterator[tuple[Record, bytes]]:
 def _ttl(ttl: int) -> int:
     """With its highest bit set it counts as 0 (RFC 2181 §8)."""
     return ttl if ttl < 2**31 else 0
-
-
-def address_or_none(text: str) -> IpAddress | None:
-    """An address as programs print it; None for what is none."""
-    try:
-        return ip_address(text)
-    except ValueError:
-        return None

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ginnel.core.firewall.hosts import Trust
 from ginnel.core.firewall.needs import Host, Level, Role
-from ginnel.core.firewall.sync_answers import Allowed, refusal
+from ginnel.core.firewall.sync_answers import refusal
 from ginnel.core.firewall.sync_words import (
     FAMILIES,
     MAX_ADDRESSES,
@@ -36,13 +37,13 @@ def listing_of_hosts(hosts: Iterable[Host], roles: frozenset[Role] = ROLES) -> L
     )
 
 
-def listing_of_feed(feed: Feed, allowed: Allowed, roles: frozenset[Role] = ROLES) -> tuple[Listing, tuple[str, ...]]:
+def listing_of_feed(feed: Feed, trust: Trust, roles: frozenset[Role] = ROLES) -> tuple[Listing, tuple[str, ...]]:
     """What the signed feed says: in use, announced and leaving. And the addresses in it that are refused."""
     wanted, refused = [], []
     for entry in feed.allowed():
         if Role(entry.role) in roles:
-            why = {ip: refusal(ip, allowed) for ip in entry.addresses}
-            refused += [f"{ip} ({reason})" for ip, reason in why.items() if reason]
+            why = {ip: refusal(ip, trust) for ip in entry.addresses}
+            refused += [reason for reason in why.values() if reason]
             good = frozenset(ip for ip, reason in why.items() if not reason)
             wanted.append(_wanted(entry.name, good, region=entry.level == "L3"))
     return Listing(tuple(wanted), feed.serial), tuple(refused)

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ginnel.core.firewall.sync_answers import address_or_none
+from ginnel.core.firewall.checked import literal
 from ginnel.core.firewall.sync_words import FAMILIES, Family, sorted_addresses
 from ginnel.shell.firewall.sets import SetError
 from ginnel.shell.firewall.sets.program import run
@@ -75,7 +75,7 @@ def rule_in(line: str, comment: str) -> tuple[IpAddress, Port] | None:
         named = dict(zip(words[3::2], words[4::2], strict=True))
     except ValueError:
         return None
-    address = address_or_none(named.get("to", ""))
+    address = literal(named.get("to", ""))
     if words[:3] != ["ufw", "allow", "out"] or named.get("comment") != comment or address is None:
         return None
     if named.keys() != {"to", "port", "proto", "comment"}:

@@ -1,0 +1,132 @@
+"""The last good state on disk: 0600, replaced whole, held by one process at a time.
+
+Room: shell. It is synced before the set changes by it, so whatever happens after that a start finds what was known.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ginnel.core.firewall.sync_words import MAX_ADDRESSES, Question, Saved, SavedLeaving
+from ginnel.words import IpAddress, WallTime
+
+VERSION = 1
+SIZE_LIMIT = 64 << 20
+
+
+class StateError(Exception):
+    """One line for people."""
+
+
+class _Vouched(msgspec.Struct, frozen=True):
+    name: str
+    family: int
+    ttl: float
+    addresses: list[IPv4Address | IPv6Address]
+
+
+class _Leaving(msgspec.Struct, frozen=True):
+    address: IPv4Address | IPv6Address
+    left: float
+    name: str
+    family: int
+    why: str
+
+
+class _File(msgspec.Struct, frozen=True):
+    version: int
+    at: float
+    serial: int
+    vouched: list[_Vouched]
+    leaving: list[_Leaving]
+
+
+class Store:
+    """The state of one set. Raises StateError when another process keeps the same set."""
+
+    def __init__(self, directory: Path, backend: str, name: str) -> None:
+        digest = hashlib.sha256(f"{backend}\0{name}".encode()).hexdigest()[:12]
+        self.path = directory / f"sync-{backend}-{digest}.json"
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._lock = os.open(self.path.with_suffix(".lock"), flags, 0o600)
+        except OSError as error:
+            raise StateError(f"cannot write to {directory}: {error.strerror}; choose another --state DIR") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise StateError(f"another `ginnel firewall sync` keeps {name} already: end that one first") from None
+
+    def close(self) -> None:
+        os.close(self._lock)
+
+    def load(self) -> tuple[Saved, float]:
+        """What was saved, and how long ago. Raises StateError when there is something that cannot be read: then
+        nothing is known, as at the first start."""
+        try:
+            with self.path.open("rb") as file:
+                stored = _decode(file.read(SIZE_LIMIT))
+        except FileNotFoundError:
+            return Saved(), 0.0
+        except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise StateError(f"{self.path} cannot be read ({str(error)[:120]}): going on without it") from None
+        return _saved(stored), max(0.0, time.time() - stored.at)
+
+    def save(self, saved: Saved) -> None:
+        """Raises StateError."""
+        draft = self.path.with_suffix(".new")
+        try:
+            draft.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
+                file.write(msgspec.json.encode(_file(saved, WallTime(time.time())), enc_hook=str))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.path)
+        except OSError as error:
+            raise StateError(f"cannot write {self.path}: {error.strerror}; a restart now would know less") from None
+
+
+def _decode(data: bytes) -> _File:
+    stored = msgspec.json.decode(data, type=_File, dec_hook=_hook)
+    if stored.version != VERSION:
+        raise ValueError(f"version {stored.version}, expected {VERSION}")
+    if sum(len(one.addresses) for one in stored.vouched) + len(stored.leaving) > 4 * MAX_ADDRESSES:
+        raise ValueError("too many addresses")
+    return stored
+
+
+def _hook(_kind: type[Any], text: Any) -> IpAddress:
+    return ip_address(str(text))
+
+
+def _saved(stored: _File) -> Saved:
+    return Saved(
+        stored.serial,
+        tuple((_question(one.name, one.family), frozenset(one.addresses), one.ttl) for one in stored.vouched),
+        tuple(SavedLeaving(one.address, one.left, _question(one.name, one.family), one.why) for one in stored.leaving),
+    )
+
+
+def _question(name: str, family: int) -> Question:
+    return Question(name, 4 if family == 4 else 6 if family == 6 else 0)
+
+
+def _file(saved: Saved, now: WallTime) -> _File:
+    return _File(
+        VERSION,
+        now,
+        saved.serial,
+        [_Vouched(q.name, q.family, ttl, list(addresses)) for q, addresses, ttl in saved.vouched],
+        [_Leaving(one.address, one.left, one.question.name, one.question.family, one.why) for one in saved.leaving],
+    )
