@@ -110,7 +110,7 @@ class Oracle:
             return
         if late := {ip for (_, ip), born in self.born.items() if now - born > fresh} - held:
             raise Broken(f"calm since {self.calm_since:.0f}, and {late} is not in the set")
-        gone = RETRY + self.settings.linger + 3 * fresh
+        gone = RETRY + 2 * self.settings.linger + 4 * fresh
         if now - self.calm_since < gone:
             return
         if stale := {ip for ip in held - self.true() if now - self.left.get(ip, 0.0) > gone}:

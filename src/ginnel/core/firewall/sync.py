@@ -177,7 +177,7 @@ class Sync:
             self._save_at = Instant(now + SAVE_EVERY)
 
     def _wake_for_removals(self, now: Instant) -> None:
-        if any(leaving.confirmed for leaving in self._vouched.leaving.values()):
+        if any(True for _ in self._vouched.may_go(strangers=True)):
             self._set.changed(now)
 
     # --- the set -----------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ class Sync:
         for address in may_go:
             if address not in held:
                 del self._vouched.leaving[address]
-        removes = {ip: self._vouched.leaving[ip].why for ip in islice(may_go, self._settings.batch) if ip in held}
+        removes = {ip: self._vouched.why_not(ip) for ip in islice(may_go, self._settings.batch) if ip in held}
         if removes and not self._set.fresh:
             self._set.read_at = now
             return None
@@ -300,7 +300,7 @@ class Sync:
             "questions": len(self._names),
             "questions.failing": len(self._names.failing()),
             "addresses.wanted": len(self._vouched),
-            "addresses.leaving": len(self._vouched.leaving),
+            "addresses.leaving": sum(1 for _ in self._vouched.left()),
             "addresses.held": -1 if held is None else len(held),
             "list.failing": self._list_failures,
             "set.failing": self._set.failures,

@@ -1,8 +1,8 @@
 """Which addresses must be in the set, which may still be, and which may go: the books of `firewall sync`.
 
-Room: core. An address is vouched for by the list or by answers of DNS. One that nobody vouches for any longer is
-leaving: it stays for its time, and then until whoever vouched for it has given one more good answer without it. So no
-single answer takes an address away, and none that failed does.
+Room: core. An address is vouched for by the list or by answers of DNS, maybe by several. Whoever stops naming it still
+stands by it for its time, and then until one more good answer without it. It may go when nobody vouches for it and
+nobody stands by it: so no single answer takes an address away, and none that failed does.
 """
 
 from __future__ import annotations
@@ -20,111 +20,132 @@ THE_LIST = Question("", 0)
 
 @dataclass(slots=True)
 class Leaving:
-    """`until`: it stays before. `confirmed`: afterwards a good answer came without it."""
+    """`until`: who vouched for it stands by it. `confirmed`: afterwards a good answer came without it."""
 
     until: Instant
-    question: Question
     why: str
     stranger: bool = False
     confirmed: bool = False
 
 
 class Vouched:
-    """`must` is what the set has to hold."""
+    """`answers`: the last good one to each question. `leaving`: by address, and by who stands by it."""
 
     def __init__(self) -> None:
         self.answers: dict[Question, frozenset[IpAddress]] = {}
-        self.leaving: dict[IpAddress, Leaving] = {}
+        self.leaving: dict[IpAddress, dict[Question, Leaving]] = {}
         self._counts: Counter[IpAddress] = Counter()
         self._why: dict[IpAddress, Question] = {}
 
     @property
     def must(self) -> Iterable[IpAddress]:
+        """What the set has to hold."""
         return self._counts.keys()
-
-    def __contains__(self, address: object) -> bool:
-        return address in self._counts
 
     def __len__(self) -> int:
         """How many addresses the set has to hold."""
         return len(self._counts)
 
     def why(self, address: IpAddress) -> str:
-        if address in self.leaving:
-            return f"{self.leaving[address].why}; it stays for now"
+        """Why it is in the set."""
+        if address not in self._counts:
+            return f"{self.why_not(address)}; it stays for now"
         question = self._why[address]
         if address not in self.answers.get(question, ()):  # that one has let go since, another holds it
             question = next(question for question, held in self.answers.items() if address in held)
             self._why[address] = question
         return f"listed for {question.name}" if question.family == 0 else f"an answer for {question}"
 
+    def why_not(self, address: IpAddress) -> str:
+        """Why it leaves: by whom it was named last."""
+        return max(self.leaving[address].values(), key=lambda leaving: leaving.until).why
+
+    # --- answers -------------------------------------------------------------------------------------------------
+
     def answer(self, question: Question, addresses: frozenset[IpAddress]) -> frozenset[IpAddress]:
-        """A good answer takes the place of the last one. Gives what nobody vouches for any longer."""
+        """A good answer takes the place of the last one. Gives what it names no longer."""
         before = self.answers.get(question, frozenset())
         self.answers[question] = addresses
         for address in addresses - before:
             self._counts[address] += 1
             self._why.setdefault(address, question)
-            self.leaving.pop(address, None)
+            self._drop(address, question)
         return self._release(before - addresses)
 
     def forget(self, question: Question) -> frozenset[IpAddress]:
-        """The question is asked no more. Gives what nobody vouches for any longer."""
+        """The question is asked no more. Gives what it named."""
         return self._release(self.answers.pop(question, frozenset()))
 
     def _release(self, addresses: frozenset[IpAddress]) -> frozenset[IpAddress]:
         for address in addresses:
             self._counts[address] -= 1
-        gone = frozenset(address for address in addresses if not self._counts[address])
-        for address in gone:
-            del self._counts[address]
-            del self._why[address]
-        return gone
+            if not self._counts[address]:
+                del self._counts[address]
+                del self._why[address]
+        return addresses
+
+    # --- leaving -------------------------------------------------------------------------------------------------
 
     def leave(self, gone: Iterable[IpAddress], question: Question, until: Instant, why: str) -> None:
+        """`question` has to confirm that it names them no longer."""
         for address in gone:
-            if address not in self._counts:
-                self.leaving[address] = Leaving(until, question, why)
+            self.leaving.setdefault(address, {})[question] = Leaving(until, why)
 
     def strangers(self, found: Iterable[IpAddress], until: Instant) -> None:
         """What stands in the set and nobody ever named."""
         for address in found:
             if address not in self._counts and address not in self.leaving:
-                self.leaving[address] = Leaving(until, THE_LIST, "nobody names it", stranger=True)
+                self.leaving[address] = {THE_LIST: Leaving(until, "nobody names it", stranger=True)}
 
     def confirm(self, question: Question, now: Instant) -> None:
         """A good answer came, and what it did not name it did not name."""
-        for leaving in self.leaving.values():
-            if leaving.question == question and leaving.until <= now:
+        for address in [address for address, by in self.leaving.items() if question in by]:
+            leaving = self.leaving[address][question]
+            if leaving.until <= now and address in self._counts:
+                self._drop(address, question)  # others vouch for it, and will stand by it
+            elif leaving.until <= now:
                 leaving.confirmed = True
 
     def hand_over(self, question: Question, until: Instant) -> None:
         """The question is asked no more: the list has to confirm what it left behind."""
-        for leaving in self.leaving.values():
-            if leaving.question == question:
-                leaving.question, leaving.confirmed = THE_LIST, False
-                leaving.until = max(leaving.until, until)
+        for address in [address for address, by in self.leaving.items() if question in by]:
+            leaving = self.leaving[address].pop(question)
+            self.leaving[address][THE_LIST] = Leaving(max(leaving.until, until), leaving.why)
+
+    def _drop(self, address: IpAddress, question: Question) -> None:
+        by = self.leaving.get(address, {})
+        by.pop(question, None)
+        if not by or any(leaving.stranger for leaving in by.values()):
+            self.leaving.pop(address, None)
+
+    def left(self) -> Iterator[tuple[IpAddress, dict[Question, Leaving]]]:
+        """What nobody vouches for, with who stands by it."""
+        return ((address, by) for address, by in self.leaving.items() if address not in self._counts)
 
     def staying(self, now: Instant) -> Iterator[IpAddress]:
         """What left and is put back all the same where it is missing: its time is not over."""
-        return (address for address, leaving in self.leaving.items() if leaving.until > now and not leaving.stranger)
+        for address, by in self.left():
+            if any(leaving.until > now and not leaving.stranger for leaving in by.values()):
+                yield address
 
     def may_go(self, *, strangers: bool) -> Iterator[IpAddress]:
-        for address, leaving in self.leaving.items():
-            if leaving.confirmed and (strangers or not leaving.stranger):
+        for address, by in self.left():
+            if all(leaving.confirmed and (strangers or not leaving.stranger) for leaving in by.values()):
                 yield address
+
+    # --- over restarts -------------------------------------------------------------------------------------------
 
     def saved(self, now: Instant) -> tuple[SavedLeaving, ...]:
         """Strangers are found again in the set itself."""
         return tuple(
-            SavedLeaving(address, max(0.0, leaving.until - now), leaving.question, leaving.why)
-            for address, leaving in self.leaving.items()
+            SavedLeaving(address, max(0.0, leaving.until - now), question, leaving.why)
+            for address, by in self.leaving.items()
+            for question, leaving in by.items()
             if not leaving.stranger
         )
 
     def restore(self, leaving: Iterable[SavedLeaving], elapsed: float, most: float, now: Instant) -> None:
         """`most`: what a clock that was set back, or a damaged file, can make of the time."""
         for one in leaving:
-            if one.address not in self._counts:
-                until = Instant(now + min(max(0.0, one.left - elapsed), most))
-                self.leaving[one.address] = Leaving(until, one.question, one.why)
+            until = Instant(now + min(max(0.0, one.left - elapsed), most))
+            self.leaving.setdefault(one.address, {})[one.question] = Leaving(until, one.why)

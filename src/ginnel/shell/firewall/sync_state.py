@@ -9,17 +9,17 @@ import fcntl
 import hashlib
 import os
 import time
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from ginnel.core.firewall.sync_words import MAX_ADDRESSES, Question, Saved, SavedLeaving
-from ginnel.words import IpAddress, WallTime
+from ginnel.words import WallTime
 
 VERSION = 1
 SIZE_LIMIT = 64 << 20
+LOCK_PATIENCE, LOCK_PAUSE = 3.0, 0.05
 
 
 class StateError(Exception):
@@ -30,11 +30,11 @@ class _Vouched(msgspec.Struct, frozen=True):
     name: str
     family: int
     ttl: float
-    addresses: list[IPv4Address | IPv6Address]
+    addresses: list[str]
 
 
 class _Leaving(msgspec.Struct, frozen=True):
-    address: IPv4Address | IPv6Address
+    address: str
     left: float
     name: str
     family: int
@@ -61,11 +61,20 @@ class Store:
             self._lock = os.open(self.path.with_suffix(".lock"), flags, 0o600)
         except OSError as error:
             raise StateError(f"cannot write to {directory}: {error.strerror}; choose another --state DIR") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not self._locked():
             os.close(self._lock)
-            raise StateError(f"another `ginnel firewall sync` keeps {name} already: end that one first") from None
+            raise StateError(f"another `ginnel firewall sync` keeps {name} already: end that one first")
+
+    def _locked(self) -> bool:
+        """One that was just killed may take a moment to go."""
+        for _ in range(round(LOCK_PATIENCE / LOCK_PAUSE)):
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(LOCK_PAUSE)
+            else:
+                return True
+        return False
 
     def close(self) -> None:
         os.close(self._lock)
@@ -76,11 +85,12 @@ class Store:
         try:
             with self.path.open("rb") as file:
                 stored = _decode(file.read(SIZE_LIMIT))
+            saved = _saved(stored)
         except FileNotFoundError:
             return Saved(), 0.0
         except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
             raise StateError(f"{self.path} cannot be read ({str(error)[:120]}): going on without it") from None
-        return _saved(stored), max(0.0, time.time() - stored.at)
+        return saved, max(0.0, time.time() - stored.at)
 
     def save(self, saved: Saved) -> None:
         """Raises StateError."""
@@ -89,7 +99,7 @@ class Store:
             draft.unlink(missing_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(_file(saved, WallTime(time.time())), enc_hook=str))
+                file.write(msgspec.json.encode(_file(saved, WallTime(time.time()))))
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self.path)
@@ -98,7 +108,7 @@ class Store:
 
 
 def _decode(data: bytes) -> _File:
-    stored = msgspec.json.decode(data, type=_File, dec_hook=_hook)
+    stored = msgspec.json.decode(data, type=_File)
     if stored.version != VERSION:
         raise ValueError(f"version {stored.version}, expected {VERSION}")
     if sum(len(one.addresses) for one in stored.vouched) + len(stored.leaving) > 4 * MAX_ADDRESSES:
@@ -106,15 +116,17 @@ def _decode(data: bytes) -> _File:
     return stored
 
 
-def _hook(_kind: type[Any], text: Any) -> IpAddress:
-    return ip_address(str(text))
-
-
 def _saved(stored: _File) -> Saved:
     return Saved(
         stored.serial,
-        tuple((_question(one.name, one.family), frozenset(one.addresses), one.ttl) for one in stored.vouched),
-        tuple(SavedLeaving(one.address, one.left, _question(one.name, one.family), one.why) for one in stored.leaving),
+        tuple(
+            (_question(one.name, one.family), frozenset(map(ip_address, one.addresses)), one.ttl)
+            for one in stored.vouched
+        ),
+        tuple(
+            SavedLeaving(ip_address(one.address), one.left, _question(one.name, one.family), one.why)
+            for one in stored.leaving
+        ),
     )
 
 
@@ -127,6 +139,9 @@ def _file(saved: Saved, now: WallTime) -> _File:
         VERSION,
         now,
         saved.serial,
-        [_Vouched(q.name, q.family, ttl, list(addresses)) for q, addresses, ttl in saved.vouched],
-        [_Leaving(one.address, one.left, one.question.name, one.question.family, one.why) for one in saved.leaving],
+        [_Vouched(q.name, q.family, ttl, list(map(str, addresses))) for q, addresses, ttl in saved.vouched],
+        [
+            _Leaving(str(one.address), one.left, one.question.name, one.question.family, one.why)
+            for one in saved.leaving
+        ],
     )
