@@ -61,6 +61,7 @@ class Around:
         self.state = state
         self.dns: RelayDns | None = None
         self.liar: asyncio.DatagramTransport | None = None
+        self.over = asyncio.Event()
         self.next = 1
         for _ in range(4):
             self.change()
@@ -98,7 +99,7 @@ class Around:
 
     async def served(self, request: Request) -> Response:
         if "server-hangs" in self.faults:
-            await asyncio.sleep(PATIENCE)
+            await self.over.wait()
         if "server-down" in self.faults:
             return Response("down", 503)
         if "server-garbage" in self.faults:
@@ -337,6 +338,8 @@ async def surroundings(seed: int, directory: Path) -> AsyncIterator[Around]:
     await around.set_dns()
     async with listening(app, "127.0.0.1", HTTP_PORT):
         yield around
+        around.over.set()
+        await asyncio.sleep(0)
     around.faults = {"dns-down"}
     await around.set_dns()
 
