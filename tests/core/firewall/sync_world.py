@@ -365,7 +365,7 @@ class World:
             return self.later(lambda sync, now: sync.resolved(question, Answer(frozenset(), 60.0), now))
         true = relay.of(question.family)
         if kind == "dns-lies":
-            part = true if self.random.random() < 0.3 else frozenset[IpAddress]()
+            part = frozenset(ip for ip in true if self.random.random() < 0.4)
             answer = Answer(part, relay.ttl, (str(self.random.choice(LIES)),))
             return self.later(lambda sync, now: self.answer(sync, question, answer, now))
         if kind == "dns-public-lies" and question not in self.lied and true and question.family == 4:

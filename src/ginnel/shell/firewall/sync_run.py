@@ -20,7 +20,7 @@ from ginnel.shell.firewall.sync_dns import Resolvers
 from ginnel.shell.firewall.sync_drive import Keeper, Pretended
 from ginnel.shell.firewall.sync_metrics import address_of, serving, text_of, write
 from ginnel.shell.firewall.sync_source import FeedSource, MapSource
-from ginnel.shell.firewall.sync_state import StateError, Store
+from ginnel.shell.firewall.sync_state import StateError, Store, load, state_file
 from ginnel.shell.systemd import notify
 from ginnel.words import Instant
 
@@ -77,8 +77,9 @@ class Run:
         return Keeper(machine, target, self.source, self.resolvers.ask, notes, audit, told)
 
     def _load(self, held: Store | None, told: Callable[[Tell], None]) -> tuple[Saved, float]:
+        """A dry run reads it too, beside whoever holds it."""
         try:
-            return held.load() if held is not None else (Saved(), 0.0)
+            return held.load() if held is not None else load(state_file(self.state, self.backend, self.name))
         except StateError as error:
             told(Tell("state-failed", str(error)))
             return Saved(), 0.0

@@ -53,8 +53,7 @@ class Store:
     """The state of one set. Raises StateError when another process keeps the same set."""
 
     def __init__(self, directory: Path, backend: str, name: str) -> None:
-        digest = hashlib.sha256(f"{backend}\0{name}".encode()).hexdigest()[:12]
-        self.path = directory / f"sync-{backend}-{digest}.json"
+        self.path = state_file(directory, backend, name)
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -80,17 +79,8 @@ class Store:
         os.close(self._lock)
 
     def load(self) -> tuple[Saved, float]:
-        """What was saved, and how long ago. Raises StateError when there is something that cannot be read: then
-        nothing is known, as at the first start."""
-        try:
-            with self.path.open("rb") as file:
-                stored = _decode(file.read(SIZE_LIMIT))
-            saved = _saved(stored)
-        except FileNotFoundError:
-            return Saved(), 0.0
-        except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
-            raise StateError(f"{self.path} cannot be read ({str(error)[:120]}): going on without it") from None
-        return saved, max(0.0, time.time() - stored.at)
+        """Raises StateError."""
+        return load(self.path)
 
     def save(self, saved: Saved) -> None:
         """Raises StateError."""
@@ -105,6 +95,26 @@ class Store:
             draft.replace(self.path)
         except OSError as error:
             raise StateError(f"cannot write {self.path}: {error.strerror}; a restart now would know less") from None
+
+
+def state_file(directory: Path, backend: str, name: str) -> Path:
+    """One for each set."""
+    digest = hashlib.sha256(f"{backend}\0{name}".encode()).hexdigest()[:12]
+    return directory / f"sync-{backend}-{digest}.json"
+
+
+def load(path: Path) -> tuple[Saved, float]:
+    """What was saved, and how many seconds ago. Raises StateError when there is something that cannot be read: then
+    nothing is known, as at the first start."""
+    try:
+        with path.open("rb") as file:
+            stored = _decode(file.read(SIZE_LIMIT))
+        saved = _saved(stored)
+    except FileNotFoundError:
+        return Saved(), 0.0
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise StateError(f"{path} cannot be read ({str(error)[:120]}): going on without it") from None
+    return saved, max(0.0, time.time() - stored.at)
 
 
 def _decode(data: bytes) -> _File:

@@ -18,14 +18,20 @@ from pathlib import Path
 from ginnel.shell.firewall.sets import AddressSet, SetError
 from ginnel.shell.firewall.sets.kinds import KINDS
 
+BUS = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
+<allow user="*"/></policy></busconfig>
+"""  # without services to be started, such as the one that asks people whether they may
 FIRST = frozenset(map(ip_address, ("203.0.113.5", "203.0.113.6", "2001:db8::5")))
 NEW = frozenset(map(ip_address, ("203.0.113.7", "2001:db8::7")))
 OLD = frozenset(map(ip_address, ("203.0.113.5", "2001:db8::5")))
-NAMES = {"nftables": "inet/mesh/ginnel4,ginnel6", "ipset": "ginnel4,ginnel6", "ufw": "443/tcp,3478/udp",
+NAMES = {"nftables": "inet/mesh/ginnel4,ginnel6", "ipset": "ginnel4,ginnel6", "ufw": "443/tcp",
          "firewalld": "ginnel4,ginnel6"}  # fmt: skip
 SHOW = {"nftables": ["nft", "list", "ruleset"], "ipset": ["ipset", "save"], "ufw": ["ufw", "status"],
         "firewalld": ["firewall-cmd", "--permanent", "--ipset=ginnel4", "--get-entries"]}  # fmt: skip
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 def run(*words: str) -> str:
@@ -48,7 +54,9 @@ def settle(directory: Path) -> None:
 def firewalld(directory: Path) -> Iterator[None]:
     """With a bus of its own. They end with the process namespace."""
     log = (directory / "log").open("wb")
-    bus = subprocess.Popen(["dbus-daemon", "--system", "--nofork", "--nopidfile"], stdout=log, stderr=log)
+    written = directory / "bus.conf"
+    written.write_text(BUS)
+    bus = subprocess.Popen(["dbus-daemon", f"--config-file={written}", "--nofork"], stdout=log, stderr=log)
     until(Path("/run/dbus/system_bus_socket").exists)
     daemon = subprocess.Popen(["firewalld", "--nofork", "--nopid"], stdout=log, stderr=log)
     try:
