@@ -21,6 +21,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from random import Random
+from typing import cast
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -151,8 +152,7 @@ class Liar(asyncio.DatagramProtocol):
         self.random = random
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self.transport = transport
+        self.transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         question = data[12 : data.index(b"\0", 12) + 5]
