@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from ginnel.cli.local import ApiError, fail, local, plain
 
 if TYPE_CHECKING:
     from ginnel.core.firewall.sync_words import Settings, Tell
-    from ginnel.shell.firewall.facts import Daemon
     from ginnel.shell.firewall.sync_drive import Keeper
     from ginnel.shell.firewall.sync_run import Run
     from ginnel.shell.firewall.sync_source import FeedSource, MapSource
@@ -139,22 +139,22 @@ def _source(asking: Asking, options: dict[str, Any], trust: Any) -> MapSource | 
         fail(f"--feed-key: {error}; `ginnel firewall` on the server prints it")
 
 
-def _daemon(asking: Asking) -> Daemon:
+def _daemon(asking: Asking) -> Callable[[], dict[str, Any]]:
     """A daemon that is away now may be back later, so nothing ends by it."""
-    from ginnel.shell.firewall.facts import FactsError
+    from ginnel.shell.firewall.facts import DAEMON_KNOWS, FactsError
 
-    def ask(name: str) -> Any:
+    def known() -> dict[str, Any]:
         api = local(asking.socket)
         if not api.listens():
             raise FactsError("ginneld is not running here: start it, or name a mesh with --server URL or --derp-map")
         try:
-            return api.get(name)
+            return {name: api.get(name) for name in DAEMON_KNOWS}
         except ApiError as error:
             raise FactsError(str(error)) from None
         except SystemExit:
             raise FactsError("ginneld went away while it was asked") from None
 
-    return ask
+    return known
 
 
 def _line(told: Tell) -> None:

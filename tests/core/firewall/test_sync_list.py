@@ -15,12 +15,14 @@ def relay(name: str, *addresses: object, level: Level = Level.SNI, role: Role = 
     return Host(name, level, role, (), tuple(addresses))  # type: ignore[arg-type]
 
 
-def test_dns_is_asked_for_the_families_that_the_map_leaves_open() -> None:
-    listing = listing_of_hosts([relay("derp1a.example.com", V4)])
-    assert listing.wanted == (Wanted("derp1a.example.com", frozenset((V4,)), (6,)),)
+def test_dns_is_asked_for_names_beside_the_maps_addresses() -> None:
+    listing = listing_of_hosts([relay("derp1a.example.com", V4), relay("", V6)])
+    named, nameless = listing.wanted
+    assert named == Wanted("derp1a.example.com", frozenset((V4,)), (4, 6))
+    assert nameless == Wanted("", frozenset((V6,)))
 
 
-def test_the_name_of_a_region_is_asked_for_always_and_may_be_missing() -> None:
+def test_the_name_of_a_region_may_be_missing() -> None:
     (one,) = listing_of_hosts([relay("derp1-all.example.com", V4, V6, level=Level.L3)]).wanted
     assert one.ask == (4, 6)
     assert not one.needed

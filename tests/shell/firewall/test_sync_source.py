@@ -101,7 +101,7 @@ async def test_a_feed_may_come_from_a_file(tmp_path: Path) -> None:
         await source.listing(4)
 
 
-def nobody(name: str) -> object:
+def nobody() -> dict[str, object]:
     raise FactsError("the daemon is not here")
 
 
@@ -110,7 +110,7 @@ async def test_the_map_gives_addresses_and_what_to_ask_for(tmp_path: Path) -> No
     source = MapSource(Wish(derp_map=str(tmp_path / "map")), nobody, ROLES)
     (relay,) = [one for one in (await source.listing(0)).wanted if one.name == "derp1a.example.com"]
     assert relay.addresses == {ip_address("203.0.113.9")}
-    assert relay.ask == (6,)
+    assert relay.ask == (4, 6)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"Regions":{}}', '{"Regions":{"1":null}}', "[]"])

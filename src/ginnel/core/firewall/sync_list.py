@@ -26,8 +26,7 @@ ROLES = frozenset(Role)
 
 
 def listing_of_hosts(hosts: Iterable[Host], roles: frozenset[Role] = ROLES) -> Listing:
-    """What the live map says. DNS is asked for the families of a name that have no address there, as clients do; for
-    the names that stand for a whole region always, since nothing says that theirs are all."""
+    """What the live map says. DNS is asked for each name as well: clients may use either."""
     return Listing(
         tuple(
             _wanted(host.name, frozenset(host.addresses), region=host.level is Level.L3)
@@ -50,9 +49,8 @@ def listing_of_feed(feed: Feed, trust: Trust, roles: frozenset[Role] = ROLES) ->
 
 
 def _wanted(name: str, addresses: frozenset[IpAddress], *, region: bool) -> Wanted:
-    known = {ip.version for ip in addresses}
-    ask: tuple[Family, ...] = tuple(family for family in FAMILIES if region or family not in known) if name else ()
-    return Wanted(name, addresses, ask, needed=not region)
+    """Nobody has to serve a region's name."""
+    return Wanted(name, addresses, FAMILIES if name else (), needed=not region)
 
 
 def problem_of(listing: Listing, last_serial: int) -> str:

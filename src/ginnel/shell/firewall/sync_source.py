@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ginnel.core.firewall.checked import IpNetwork
 from ginnel.core.firewall.hosts import Trust
@@ -17,7 +18,7 @@ from ginnel.core.firewall.needs import Role
 from ginnel.core.firewall.sync_list import listing_of_feed, listing_of_hosts
 from ginnel.core.firewall.sync_words import Listing
 from ginnel.core.node.routing import MARK
-from ginnel.shell.firewall.facts import Daemon, FactsError, Wish, gather, own_addresses
+from ginnel.shell.firewall.facts import FactsError, Wish, gather, own_addresses
 from ginnel.shell.node.web import WebError, fetch
 from ginnel.wire.allowlist import MAX_BYTES, Feed, FeedKey, verify_feed
 from ginnel.wire.read import WireError
@@ -48,17 +49,19 @@ class FreshTrust:
 
 @dataclass(slots=True)
 class MapSource:
-    """`problems`: what the last list had in it that was refused, one line each."""
+    """`daemon`: gives what it knows (`facts.DAEMON_KNOWS`), or raises FactsError; it may take its time. `problems`:
+    what was refused of the last list, one line each."""
 
     wish: Wish
-    daemon: Daemon
+    daemon: Callable[[], Mapping[str, Any]]
     roles: Roles
     name: str = "the map"
     problems: tuple[str, ...] = ()
 
     async def listing(self, last_serial: int) -> Listing:  # noqa: ARG002
         try:
-            facts = await gather(self.wish, self.daemon, WallTime(time.time()))
+            known = await asyncio.to_thread(self.daemon) if self.wish.needs_daemon else {}
+            facts = await gather(self.wish, known.__getitem__, WallTime(time.time()))
         except FactsError as error:
             raise SourceError(str(error)) from None
         self.problems = facts.problems
