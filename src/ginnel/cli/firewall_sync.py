@@ -136,7 +136,7 @@ def _source(asking: Asking, options: dict[str, Any], trust: Any) -> MapSource | 
     try:
         return FeedSource(place, FeedKey.parse(key), roles, trust, wish.pin)
     except BadKey as error:
-        fail(f"--feed-key: {error}; `ginnel firewall` on the server prints it")
+        fail(f"--feed-key: {error}; `ginnel server allowlist-key` on the server prints it")
 
 
 def _daemon(asking: Asking) -> Callable[[], dict[str, Any]]:

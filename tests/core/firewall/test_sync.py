@@ -250,6 +250,27 @@ def test_a_stranger_goes_after_its_time_once_all_names_are_known() -> None:
     assert run.held == {OLD, OTHER}
 
 
+def test_a_stranger_has_its_time_over_restarts() -> None:
+    """By a timer each run is a process of its own."""
+    stranger = ip_address("203.0.113.50")
+    first = Run(held={stranger})
+    first.listed()
+    first.answered(OLD)
+    saved = first.machine.state(Instant(first.now))
+    again = Run(saved=saved, elapsed=301.0, held=first.held)
+    again.listed()
+    again.answered(OLD)
+    assert again.held == {OLD, OTHER}
+
+
+def test_a_map_may_follow_on_a_feed_and_the_feed_on_it() -> None:
+    run = Run(saved=Saved(serial=9))
+    run.listed()
+    run.answered(OLD)
+    assert run.held == {OLD, OTHER}
+    assert run.machine.serial == 9, "an older feed is an older one all the same"
+
+
 def test_nothing_is_taken_out_where_nothing_is_known() -> None:
     stranger = ip_address("203.0.113.50")
     run = Run(held={stranger})

@@ -77,7 +77,7 @@ class Sync:
         told: list[Action] = [Tell("list-back", "the list is there again")] if self._list_failures else []
         self._list_open, self._list_failures, self._is_listed = False, 0, True
         self._list_at = Instant(now + self._settings.list_every)
-        self.serial = listing.serial
+        self.serial = max(self.serial, listing.serial)
         self._follow(by_name(listing.wanted), now)
         return [*told, *self._next(now)]
 

@@ -61,7 +61,7 @@ def problem_of(listing: Listing, last_serial: int) -> str:
         return f"the list names {len(listing.wanted)} hosts, {MAX_NAMES} are the most"
     if len({ip for wanted in listing.wanted for ip in wanted.addresses}) > MAX_ADDRESSES:
         return f"the list holds more than {MAX_ADDRESSES} addresses"
-    if listing.serial < last_serial:
+    if 0 < listing.serial < last_serial:
         return f"the list is an older one: serial {listing.serial}, {last_serial} was seen before"
     return ""
 

@@ -136,16 +136,14 @@ class Vouched:
     # --- over restarts -------------------------------------------------------------------------------------------
 
     def saved(self, now: Instant) -> tuple[SavedLeaving, ...]:
-        """Strangers are found again in the set itself."""
         return tuple(
-            SavedLeaving(address, max(0.0, leaving.until - now), question, leaving.why)
+            SavedLeaving(address, max(0.0, leaving.until - now), question, leaving.why, leaving.stranger)
             for address, by in self.leaving.items()
             for question, leaving in by.items()
-            if not leaving.stranger
         )
 
     def restore(self, leaving: Iterable[SavedLeaving], elapsed: float, most: float, now: Instant) -> None:
         """`most`: what a clock that was set back, or a damaged file, can make of the time."""
         for one in leaving:
             until = Instant(now + min(max(0.0, one.left - elapsed), most))
-            self.leaving.setdefault(one.address, {})[one.question] = Leaving(until, one.why)
+            self.leaving.setdefault(one.address, {})[one.question] = Leaving(until, one.why, one.stranger)

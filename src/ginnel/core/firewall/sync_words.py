@@ -139,12 +139,13 @@ Action = AskList | AskDns | ReadSet | Apply | Save | Tell
 
 @dataclass(frozen=True, slots=True)
 class SavedLeaving:
-    """`left`: seconds it had still to stay when this was written."""
+    """`left`: seconds it had still to stay when this was written. `stranger`: it was found in the set."""
 
     address: IpAddress
     left: float
     question: Question
     why: str = ""
+    stranger: bool = False
 
 
 @dataclass(frozen=True, slots=True)

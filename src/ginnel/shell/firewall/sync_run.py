@@ -18,7 +18,7 @@ from ginnel.shell.firewall.sets import AddressSet, SetError
 from ginnel.shell.firewall.sync_audit import Audit
 from ginnel.shell.firewall.sync_dns import Resolvers
 from ginnel.shell.firewall.sync_drive import Keeper, Pretended
-from ginnel.shell.firewall.sync_metrics import address_of, serving, text_of, write
+from ginnel.shell.firewall.sync_metrics import MetricsError, address_of, serving, text_of, write
 from ginnel.shell.firewall.sync_source import FeedSource, MapSource
 from ginnel.shell.firewall.sync_state import StateError, Store, load, state_file
 from ginnel.shell.systemd import notify
@@ -100,16 +100,24 @@ class Run:
             elif self.metrics:
                 path, text = Path(self.metrics), text_of(keeper)
                 write(path, text())
-                stack.callback(lambda: write(path, text()))
-                writing = asyncio.create_task(_write_often(path, text))
+                stack.callback(lambda: _write(path, text, keeper.told))
+                writing = asyncio.create_task(_write_often(path, text, keeper.told))
                 stack.callback(writing.cancel)
             yield
 
 
-async def _write_often(path: Path, text: Callable[[], bytes]) -> None:
+async def _write_often(path: Path, text: Callable[[], bytes], told: Callable[[Tell], None]) -> None:
     while True:
         await asyncio.sleep(METRICS_EVERY)
+        _write(path, text, told)
+
+
+def _write(path: Path, text: Callable[[], bytes], told: Callable[[Tell], None]) -> None:
+    """A full disk does not keep the set from being kept."""
+    try:
         write(path, text())
+    except MetricsError as error:
+        told(Tell("metrics-failed", str(error)))
 
 
 class _Held:

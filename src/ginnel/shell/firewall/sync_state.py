@@ -39,6 +39,7 @@ class _Leaving(msgspec.Struct, frozen=True):
     name: str
     family: int
     why: str
+    stranger: bool = False
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -134,7 +135,7 @@ def _saved(stored: _File) -> Saved:
             for one in stored.vouched
         ),
         tuple(
-            SavedLeaving(ip_address(one.address), one.left, _question(one.name, one.family), one.why)
+            SavedLeaving(ip_address(one.address), one.left, _question(one.name, one.family), one.why, one.stranger)
             for one in stored.leaving
         ),
     )
@@ -151,7 +152,7 @@ def _file(saved: Saved, now: WallTime) -> _File:
         saved.serial,
         [_Vouched(q.name, q.family, ttl, list(map(str, addresses))) for q, addresses, ttl in saved.vouched],
         [
-            _Leaving(str(one.address), one.left, one.question.name, one.question.family, one.why)
+            _Leaving(str(one.address), one.left, one.question.name, one.question.family, one.why, one.stranger)
             for one in saved.leaving
         ],
     )

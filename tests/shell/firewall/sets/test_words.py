@@ -163,6 +163,15 @@ async def test_a_program_that_hangs_is_ended() -> None:
         await run(["/bin/sleep", "1000"], patience=0.05)
 
 
+async def test_a_program_that_writes_without_end_is_ended() -> None:
+    with pytest.raises(SetError, match="more than"):
+        await run(["/usr/bin/yes"])
+
+
+async def test_a_program_that_does_not_read_its_input_is_judged_by_its_exit_status() -> None:
+    assert await run(["/bin/true"], "x" * (1 << 20)) == ""
+
+
 async def test_a_program_that_is_missing_is_told() -> None:
     with pytest.raises(SetError, match="not installed"):
         await run(["ginnel-no-such-program"])
