@@ -74,7 +74,7 @@ TABLE = [
     (Evidence(Step.PORT80, Ending.DONE), Blocking.NONE, "204"),
     (Evidence(Step.PORT80, Ending.ANSWER, status=302, location="http://p/"), Blocking.CAPTIVE_PORTAL, "302 to http://p/"),
     (Evidence(Step.PORT80, Ending.ANSWER, status=204), Blocking.CAPTIVE_PORTAL, "somebody else answers"),
-    (Evidence(Step.PORT80, Ending.ANSWER, status=503), Blocking.PROTOCOL, "unwell"),
+    (Evidence(Step.PORT80, Ending.ANSWER, status=503, error="of a proxy"), Blocking.PROTOCOL, "HTTP 503 of a proxy"),
     (Evidence(Step.PORT80, Ending.SILENCE, 2.0), Blocking.SILENT_DROP, "no answer to SYN"),
     (Evidence(Step.PORT80, Ending.SILENCE, 2.0, "connected"), Blocking.TIMEOUT_AFTER_CONNECT, "then nothing"),
 ]  # fmt: skip

@@ -285,8 +285,8 @@ def _port80(evidence: Evidence) -> Judged:
     match evidence.ending:
         case Ending.DONE:
             return Blocking.NONE, "204, as it should be"
-        case Ending.ANSWER if evidence.status in (500, 502, 503, 504, 429):
-            return Blocking.PROTOCOL, f"HTTP {evidence.status}: the relay, or a proxy before it, is unwell"
+        case Ending.ANSWER if evidence.status and evidence.error:
+            return Blocking.PROTOCOL, f"HTTP {evidence.status} {evidence.error}"
         case Ending.ANSWER if evidence.status:
             to = f" to {evidence.location}" if evidence.location else ""
             return Blocking.CAPTIVE_PORTAL, f"somebody else answers: HTTP {evidence.status}{to} instead of 204"
