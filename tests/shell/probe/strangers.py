@@ -31,11 +31,15 @@ async def stranger(handler: Handler, tls: ssl.SSLContext | None = None, host: st
         task = asyncio.current_task()
         assert task is not None
         open_now.add(task)
+        plain = writer.transport
         with suppress(OSError, EOFError, asyncio.CancelledError):
+            if tls is not None:
+                await writer.start_tls(tls)
             await handler(reader, writer)
         writer.close()
+        plain.close()
 
-    server = await asyncio.start_server(handle, host, 0, ssl=tls)
+    server = await asyncio.start_server(handle, host, 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
