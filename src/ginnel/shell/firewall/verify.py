@@ -85,7 +85,7 @@ async def verify(
 
 def _report(asked: Asked, trying: _Trying, tunnel: TunnelSeen, seconds: float) -> Report:
     checks = joined([*trying.found(), *tunnel.checks])
-    needs = needs_of(checks, expected=("https", "tunnel"))
+    needs = needs_of(checks, expected=("tunnel",))
     lost = lost_regions(needs, asked.around)
     return Report(needs, lost, notes_of(needs), seconds, asked.source, tunnel=tunnel.how, complete=trying.complete)
 
