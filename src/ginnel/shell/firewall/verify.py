@@ -33,7 +33,7 @@ from ginnel.core.node.routing import MARK
 from ginnel.shell.firewall.tunnel import TunnelSeen, by_own_socket
 from ginnel.shell.probe.control import ControlSeen, look_at_control, look_at_page
 from ginnel.shell.probe.names import NameLooker, NameSeen
-from ginnel.shell.probe.opened import Door
+from ginnel.shell.probe.opened import Door, Patience
 from ginnel.shell.probe.port80 import look_at_port80
 from ginnel.shell.probe.relay import Caller, look_at_relay
 from ginnel.shell.probe.stun import look_at_stun
@@ -60,19 +60,24 @@ Tunnel = Callable[[Asked], Awaitable[TunnelSeen]]
 
 
 async def verify(
-    asked: Asked, *, tunnel: Tunnel | None = None, told: Told | None = None, mark: int = MARK, http_port: int = 80
+    asked: Asked,
+    *,
+    tunnel: Tunnel | None = None,
+    told: Told | None = None,
+    mark: int = MARK,
+    patience: Patience | None = None,
 ) -> Report:
     """`tunnel`: how the tunnel's port is tried, by a socket of our own unless something else is given. `told`: hears of
     each probe that is done. Takes about what the slowest answer takes: 3 to 7 s where everything is dropped, and never
     more than WHOLE_TIME_MOST."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    trying = _Trying(asked, told or (lambda *_: None), mark, http_port)
-    patience = min(WHOLE_TIME_MOST, WHOLE_TIME + TIME_EACH * len(trying.relays))
+    trying = _Trying(asked, told or (lambda *_: None), mark, patience or Patience())
+    limit = min(WHOLE_TIME_MOST, WHOLE_TIME + TIME_EACH * len(trying.relays))
     seen: TunnelSeen | None = None
     tunnelled = asyncio.ensure_future((tunnel or by_own_socket)(asked))
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(limit):
             await trying.all()
             seen = await tunnelled
     except TimeoutError:
@@ -95,7 +100,7 @@ class _Trying:
     asked: Asked
     told: Told
     mark: int
-    http_port: int
+    patience: Patience
     complete: bool = True
     relays: tuple[RelayTarget, ...] = ()
     _checks: list[Check] = field(default_factory=list)
@@ -197,7 +202,9 @@ class _Trying:
         host = relay.node.host_name
         trust = Trust.by(verify_of(relay.node), host, self._authorities)
         async with self._room_tls:
-            seen = await look_at_relay(host, Door(address, relay.derp_port, trust, self.mark), self._caller)
+            seen = await look_at_relay(
+                host, Door(address, relay.derp_port, trust, self.mark, self.patience), self._caller
+            )
         return seen.evidence, seen.seconds
 
     async def _stun(self, relay: RelayTarget, address: str) -> tuple[Evidence, float]:
@@ -205,8 +212,8 @@ class _Trying:
         return seen.evidence, seen.seconds or seen.evidence.seconds
 
     async def _port80(self, relay: RelayTarget, address: str) -> tuple[Evidence, float]:
-        evidence = await look_at_port80(relay.node.host_name, address, mark=self.mark, port=self.http_port)
-        return evidence, evidence.seconds
+        seen = await look_at_port80(relay.node.host_name, address, mark=self.mark)
+        return seen.evidence, seen.evidence.seconds
 
     # --- the coordination server's own hosts -----------------------------------------------------------------------
 
@@ -221,7 +228,7 @@ class _Trying:
     async def _by_https(self, server: Server, target: Target, address: str) -> tuple[Evidence, float]:
         plain = server.url.startswith("http://")
         trust = None if plain else Trust.by(NAME + target.host, target.host, self._authorities)
-        door = Door(address, target.port, trust, self.mark)
+        door = Door(address, target.port, trust, self.mark, self.patience)
         async with self._room_tls:
             seen = await self._look_at(server, target, door)
             leaf = seen.evidence.leaf
