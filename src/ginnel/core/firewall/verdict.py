@@ -257,6 +257,11 @@ def _key(evidence: Evidence) -> Judged:
 
 
 def _login(evidence: Evidence) -> Judged:
+    if evidence.done and evidence.problem and evidence.leaf is not None:
+        return (
+            Blocking.NONE,
+            f'login succeeds; TLS on the way is not the server\'s own: issued by "{evidence.leaf.issuer}"',
+        )
     if evidence.done:
         return _done(evidence, "TLS and login succeed")
     if evidence.ending is Ending.ANSWER:
