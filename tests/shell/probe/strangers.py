@@ -23,8 +23,10 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @asynccontextmanager
-async def stranger(handler: Handler, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[int]:
-    """Gives its port."""
+async def stranger(
+    handler: Handler, tls: ssl.SSLContext | None = None, listener: socket.socket | None = None
+) -> AsyncIterator[int]:
+    """Gives its port. `listener`: in place of one on loopback."""
     open_now: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -39,7 +41,8 @@ async def stranger(handler: Handler, tls: ssl.SSLContext | None = None, host: st
         writer.close()
         plain.close()
 
-    server = await asyncio.start_server(handle, host, 0)
+    place = {"sock": listener} if listener is not None else {"host": "127.0.0.1", "port": 0}
+    server = await asyncio.start_server(handle, **place)  # type: ignore[arg-type]
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -51,9 +51,10 @@ class Verdict:
 REFUSING = (401, 403, 407, 451)
 PORTAL_STATUS = 511
 TLS_ALERT = 0x15
-FAR = 0.005
-NEARER = 3.0
-"""A RST that came this many times faster than the host can answer is not the host's; FAR: below it nobody can tell."""
+FAR = 0.02
+NEARER = 4.0
+"""A RST that came this many times faster than the host can answer is not the host's. FAR, seconds: of a nearer host, or
+on a busy machine, nobody can tell."""
 
 INSPECTORS = (
     "zscaler", "fortinet", "fortigate", "palo alto", "blue coat", "bluecoat", "symantec web", "sophos", "netskope",
