@@ -65,27 +65,25 @@ async def verify(
     tunnel: Tunnel | None = None,
     told: Told | None = None,
     mark: int = MARK,
+    within: float = WHOLE_TIME_MOST,
     patience: Patience | None = None,
 ) -> Report:
     """`tunnel`: how the tunnel's port is tried, by a socket of our own unless something else is given. `told`: hears of
     each probe that is done. Takes about what the slowest answer takes: 3 to 7 s where everything is dropped, and never
-    more than WHOLE_TIME_MOST."""
+    more than `within`; what is not done then is told as not tried."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     trying = _Trying(asked, told or (lambda *_: None), mark, patience or Patience())
-    limit = min(WHOLE_TIME_MOST, WHOLE_TIME + TIME_EACH * len(trying.relays))
-    seen: TunnelSeen | None = None
-    tunnelled = asyncio.ensure_future((tunnel or by_own_socket)(asked))
     try:
-        async with asyncio.timeout(limit):
-            await trying.all()
-            seen = await tunnelled
+        async with (
+            asyncio.timeout(min(within, WHOLE_TIME + TIME_EACH * len(trying.relays))),
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(trying.by_port(tunnel or by_own_socket))
+            trying.all(group)
     except TimeoutError:
         trying.complete = False
-    finally:
-        tunnelled.cancel()
-        await asyncio.gather(tunnelled, return_exceptions=True)
-    return _report(asked, trying, seen or TunnelSeen((), OUT_OF_TIME), loop.time() - began)
+    return _report(asked, trying, trying.tunnel, loop.time() - began)
 
 
 def _report(asked: Asked, trying: _Trying, tunnel: TunnelSeen, seconds: float) -> Report:
@@ -102,13 +100,14 @@ class _Trying:
     mark: int
     patience: Patience
     complete: bool = True
+    tunnel: TunnelSeen = field(default_factory=lambda: TunnelSeen((), OUT_OF_TIME))
     relays: tuple[RelayTarget, ...] = ()
     _checks: list[Check] = field(default_factory=list)
     _open: dict[tuple[Target, str], None] = field(default_factory=dict)
     _done: int = 0
     _all: int = 0
     _names: NameLooker = field(default_factory=NameLooker)
-    _lookups: dict[str, asyncio.Future[NameSeen]] = field(default_factory=dict)
+    _lookups: dict[str, asyncio.Task[NameSeen]] = field(default_factory=dict)
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_at_once()))
     _room_tls: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE_TLS))
     _authorities: Authorities = field(default_factory=Authorities)
@@ -120,6 +119,8 @@ class _Trying:
     )
     _expected: dict[str, frozenset[IpAddress]] = field(default_factory=dict)
 
+    _group: asyncio.TaskGroup = field(init=False)
+
     def __post_init__(self) -> None:
         self.relays = relays(self.asked)
         self._expected = told_names(self.asked)
@@ -128,12 +129,16 @@ class _Trying:
         """With those that were not come to."""
         return [*self._checks, *(Check(target, address, None, OUT_OF_TIME) for target, address in self._open)]
 
-    async def all(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for server, target in servers(self.asked):
-                group.create_task(self._server(server, target))
-            for relay in self.relays:
-                group.create_task(self._relay(relay))
+    async def by_port(self, tunnel: Tunnel) -> None:
+        self.tunnel = await tunnel(self.asked)
+
+    def all(self, group: asyncio.TaskGroup) -> None:
+        """Starts everything; the group waits for it."""
+        self._group = group
+        for server, target in servers(self.asked):
+            group.create_task(self._server(server, target))
+        for relay in self.relays:
+            group.create_task(self._relay(relay))
 
     # --- one probe -----------------------------------------------------------------------------------------------
 
@@ -162,7 +167,7 @@ class _Trying:
     async def _look_up(self, host: str) -> NameSeen:
         """Each name once."""
         if host not in self._lookups:
-            self._lookups[host] = asyncio.ensure_future(self._names.look(host))
+            self._lookups[host] = self._group.create_task(self._names.look(host))
         return await asyncio.shield(self._lookups[host])
 
     async def _name(self, target: Target) -> tuple[IpAddress, ...]:
