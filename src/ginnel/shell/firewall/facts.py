@@ -58,8 +58,11 @@ async def gather(wish: Wish, daemon: Daemon, now: WallTime) -> Facts:
     except MapError as error:
         raise FactsError(str(error)) from None
     if not any(host.role is Role.RELAY for host in facts.hosts):
-        why = "; ".join(facts.problems[:3])
-        raise FactsError(f"{facts.source} names no relay that can be used: {why or 'name another with --derp-map'}")
+        why = "; ".join(problem for problem in facts.problems if problem != texts.NO_SERVER) or "its regions are empty"
+        raise FactsError(
+            f"{facts.source} names no relay that can be used: {why}. Addresses that are meant are allowed by "
+            "--allow-address NETWORK, another map is named by --derp-map FILE"
+        )
     return facts if wish.port is None else replace(facts, port=wish.port or None)
 
 
