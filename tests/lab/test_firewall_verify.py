@@ -1,8 +1,10 @@
 """`ginnel firewall verify` beside a running daemon, on the wire of two_hosts.py; alice's own kernel is the firewall."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from tests.lab.test_two_nodes import pytestmark
 from tests.lab.two_hosts import Host, Mesh, fresh_mesh, until
 
 __all__ = ["pytestmark"]
+PAGE = Path(__file__).parent.parent.parent / "docs/firewall.md"
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +64,14 @@ def test_a_healthy_member_passes_all_and_the_daemon_tries_the_tunnels_port(mesh:
     assert roles >= {"control", "relay"}
     steps = {check["evidence"]["step"] for check in report["checks"] if check["role"] == "control"}
     assert steps == {"login"}  # not just connected: through /key and Noise
+
+
+def test_each_command_of_the_page_about_verify_runs(mesh: Mesh) -> None:
+    commands = re.findall(r"^\$ ginnel (firewall verify.*)$", PAGE.read_text(), re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        done = mesh.a.ginnel(*command.split())
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_blocked_relay_names_the_peer_who_suffers(mesh: Mesh) -> None:
