@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ginnel.core.firewall.needs import Role
+from ginnel.core.firewall.notes import PORTAL_THERE
 from ginnel.core.firewall.report import Report
 from ginnel.core.firewall.report_text import report_lines
 from ginnel.core.firewall.tried import Asked, Server
@@ -89,14 +90,16 @@ def test_a_captive_portal_is_told(wall: Walled) -> None:
     wall.lead(f"tcp dport 80 dnat to {BOX}:8080")
     report = tried(wall, [(8080, says(page("302 Found\r\nLocation: http://login.example/", HTML)), None)])
     assert Blocking.CAPTIVE_PORTAL in kinds(report, "portal")
-    assert report.notes == ("a captive portal holds up this network: open any web page in a browser and sign in there",)
+    assert report.notes == (PORTAL_THERE,)
 
 
 def test_a_proxy_that_strips_the_challenge_is_no_portal(wall: Walled) -> None:
+    wall.block("ip6 daddr ::/0 tcp dport 80 drop")
     wall.lead(f"tcp dport 80 dnat to {BOX}:8080")
     report = tried(wall, [(8080, says(STRIPPED), None)])
     assert report.passed
-    assert report.notes == ()
+    assert need(report, "portal").passed
+    assert PORTAL_THERE not in report.notes
 
 
 def test_a_path_that_loses_large_packets_is_told_as_such(wall: Walled) -> None:

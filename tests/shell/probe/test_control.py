@@ -123,3 +123,17 @@ async def test_a_host_that_only_has_to_answer_may_say_anything_but_no(authority:
 async def test_a_dead_server_is_silence(authority: Authority, tmp_path: Path) -> None:
     async with stranger(silent) as at:
         assert (await verdict(at)).blocking is Blocking.TIMEOUT_AFTER_CONNECT
+
+
+async def test_a_body_that_never_ends_is_left_at_its_limit(authority: Authority, tmp_path: Path) -> None:
+    async def pours(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000000\r\n\r\n")
+        while True:
+            writer.write(b"x" * 16384)
+            await writer.drain()
+
+    async with stranger(pours, tls_of(tmp_path, authority.leaf(HOST))) as at:
+        seen = await look_at_page(HOST, door(at))
+    assert seen.evidence.done
+    assert seen.evidence.count < 200_000
