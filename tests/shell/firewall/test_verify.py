@@ -40,7 +40,7 @@ def asked(nodes: list[DERPNode], **more: object) -> Asked:
 @pytest.fixture
 def few_descriptors() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (160, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

@@ -10,6 +10,7 @@ from ginnel.core.firewall.verdict import Blocking, classify
 from ginnel.shell.probe.stun import StunSeen, look_at_stun
 from tests.shell.relays import Serve, port
 
+OTHERS_ANSWER = bytes.fromhex("0101 000c 2112a442") + b"another ask." + bytes.fromhex("0020 0008 0001 a147 e112a643")
 TIMES = (0.1, 0.1)
 Answers = Callable[[bytes], list[bytes]]
 
@@ -64,8 +65,8 @@ async def test_a_port_that_somebody_else_has_is_told_as_taken() -> None:
     [
         (lambda _: [], Blocking.SILENT_DROP),
         (lambda _: [b"HTTP/1.1 400 Bad Request\r\n\r\n"], Blocking.PROTOCOL),
-        (lambda data: [b"\x01\x01" + bytes(2) + data[4:8] + bytes(12)], Blocking.PROTOCOL),
-        (lambda _: [b"x" * 1400] * 100, Blocking.PROTOCOL),
+        (lambda _: [OTHERS_ANSWER], Blocking.PROTOCOL),
+        (lambda _: [b"x" * 1000] * 400, Blocking.PROTOCOL),
     ],
     ids=["nothing", "text", "another transaction", "a flood"],
 )
@@ -74,6 +75,7 @@ async def test_what_comes_instead_of_an_answer_is_told_apart(answers: Answers, k
         seen = await looked(at)
     assert classify(seen.evidence).blocking is kind
     assert len(seen.evidence.received) <= 256
+    assert seen.evidence.count <= 40_000
 
 
 async def test_nobody_there_is_a_refusal() -> None:

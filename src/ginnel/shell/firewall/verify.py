@@ -160,6 +160,8 @@ class _Trying:
             return Check(target, address, None, f"this machine has no IPv{6 if ':' in address else 4}")
         async with self._room:
             evidence, seconds = await work
+        if evidence.ending is Ending.FAULT:
+            return Check(target, address, None, f"this machine could not try it: {evidence.error}")
         return Check(target, address, classify(evidence), seconds=seconds)
 
     # --- names ---------------------------------------------------------------------------------------------------
