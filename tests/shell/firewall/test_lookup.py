@@ -44,3 +44,11 @@ async def test_every_name_has_an_answer_and_few_are_asked_for_at_once() -> None:
     assert list(answers) == names
     assert most == AT_ONCE
     assert [name for name, answer in answers.items() if answer != Answer(FOUR + SIX)] == ["h7"]
+
+
+async def test_names_for_which_there_is_no_time_left_are_errors_too() -> None:
+    async def ask(name: str) -> tuple[V4, V6]:
+        raise AssertionError(name)
+
+    answers = await look_up(["a", "b"], ask, patience=0.0)
+    assert [answer.error[:13] for answer in answers.values()] == ["not asked for", "not asked for"]

@@ -6,10 +6,12 @@ Room: core. Nothing here is a rule to paste: `ginnel firewall rules` writes thos
 from __future__ import annotations
 
 from collections.abc import Iterator
-from textwrap import wrap
+from functools import partial
+from textwrap import wrap as any_wrap
 
 from ginnel.core.firewall.needs import Need, Plan
 
+wrap = partial(any_wrap, break_on_hyphens=False)
 NARROW = 90
 """Fewer columns than that: blocks."""
 NARROWEST = 40

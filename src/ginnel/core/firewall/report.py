@@ -43,7 +43,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One address of a target ("": the look-up of its name). verdict None: not tried, why says why. seconds: all of it."""
+    """One address of a target ("": the look-up of its name). verdict None: not tried, for the reason in why.
+    seconds: all of it."""
 
     target: Target
     address: str
