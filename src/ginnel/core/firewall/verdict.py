@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ginnel.core.firewall.evidence import Ending, Evidence, Leaf, Step
+from ginnel.core.firewall.evidence import Ending, Evidence, Step
+from ginnel.core.firewall.inspectors import inspector_of
 
 
 class Blocking(StrEnum):
@@ -56,17 +57,6 @@ NEARER = 4.0
 """A RST that came this many times faster than the host can answer is not the host's. FAR, seconds: of a nearer host, or
 on a busy machine, nobody can tell."""
 
-INSPECTORS = (
-    "zscaler", "fortinet", "fortigate", "palo alto", "blue coat", "bluecoat", "symantec web", "sophos", "netskope",
-    "cisco umbrella", "opendns", "check point", "checkpoint", "kaspersky", "eset ssl", "avast", "avg web",
-    "bitdefender", "mitmproxy", "squid", "portswigger", "charles proxy", "untangle", "watchguard", "barracuda",
-    "sonicwall", "securly", "lightspeed", "goguardian", "contentkeeper", "iboss", "menlo security", "mcafee web",
-    "skyhigh", "forcepoint", "websense", "smoothwall", "cato networks", "trend micro", "dr.web", "adguard",
-    "deep inspection", "ssl inspection",
-)  # fmt: skip
-"""Words in the names of authorities that sign certificates on the fly. Where one of these is installed in this
-machine's store its certificates are trusted here, and the issuer's name alone gives it away."""
-
 
 def classify(evidence: Evidence) -> Verdict:
     """Total: each evidence has its verdict."""
@@ -78,7 +68,7 @@ Judged = tuple[Blocking, str]
 
 
 def _done(evidence: Evidence, what: str) -> Judged:
-    if evidence.leaf is not None and not evidence.pinned and (inspector := _inspector(evidence.leaf)):
+    if evidence.leaf is not None and not evidence.pinned and (inspector := inspector_of(evidence.leaf)):
         return Blocking.TLS_INTERCEPTION, f"{what}, but {_intercepted(inspector)}"
     return Blocking.NONE, what
 
@@ -181,7 +171,7 @@ def _certificate(evidence: Evidence) -> Judged:
     leaf = evidence.leaf
     if leaf is None:
         return Blocking.WRONG_CERTIFICATE, f"the certificate is not trusted: {evidence.problem}"
-    if inspector := _inspector(leaf):
+    if inspector := inspector_of(leaf):
         return Blocking.TLS_INTERCEPTION, _intercepted(inspector)
     if leaf.covers and not leaf.self_signed and not _only_dates(evidence):
         return Blocking.TLS_INTERCEPTION, _intercepted(leaf.issuer)
@@ -192,11 +182,6 @@ def _certificate(evidence: Evidence) -> Judged:
 def _only_dates(evidence: Evidence) -> bool:
     """The right certificate at the wrong time: it was not renewed, or this machine's clock is wrong."""
     return not evidence.pinned and ("expired" in evidence.problem or "not yet valid" in evidence.problem)
-
-
-def _inspector(leaf: Leaf) -> str:
-    issuer = leaf.issuer.lower()
-    return leaf.issuer if any(word in issuer for word in INSPECTORS) else ""
 
 
 def _intercepted(issuer: str) -> str:
