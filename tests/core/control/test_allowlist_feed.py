@@ -3,9 +3,11 @@
 from dataclasses import replace
 from ipaddress import IPv4Address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ginnel.core.control import allowlist_feed
 from ginnel.core.control.allowlist_entries import tokens
 from ginnel.core.control.allowlist_feed import PENDING_KEPT, AllowlistFeed, FeedRules
 from ginnel.core.control.allowlist_text import text_of
@@ -196,3 +198,62 @@ def test_plain_lists_have_each_line_once_and_nothing_else() -> None:
     assert text_of(told, "fqdn").decode().split() == [
         "vpn.example.com", "r2.example.net", "derp1-all.zone.example", "r3.example.net",
     ]  # fmt: skip
+
+
+def test_a_relay_that_was_announced_while_the_clock_was_ahead_does_not_wait_for_years() -> None:
+    feed = made(relay(1))
+    years = 70 * 365 * 86400.0
+    feed.ready(relay(2), at(years))
+    feed.feed(at(years))
+    ready = feed.ready(relay(2), at(10))
+    assert ready - START <= 10 + RULES.before + 2
+    restarted = AllowlistFeed(URL, RULES, replace(feed.feed(at(10)), pending=(replace(relay(2), use_after=2**40),)))
+    assert restarted.feed(at(20)).pending[0].use_after <= START + 20 + RULES.before + 2
+
+
+def test_what_left_while_the_clock_was_ahead_goes_after_its_grace() -> None:
+    feed = made(relay(1), relay(2))
+    years = 70 * 365 * 86400.0
+    feed.changed((CONTROL, relay(1)), {"1a"}, at(years))
+    assert [entry.node for entry in feed.feed(at(years)).leaving] == ["2a"]
+    assert feed.feed(at(10)).leaving[0].until <= START + 10 + RULES.grace
+    assert feed.feed(at(11 + RULES.grace)).leaving == ()
+
+
+def test_of_too_many_addresses_that_left_one_relay_the_newest_stay() -> None:
+    feed = made()
+    many = [replace(relay(1), ipv4=(IPv4Address(0xCB007100 + 2000 - number),)) for number in range(1500)]
+    for entry in (*many, replace(relay(1), ipv4=(IPv4Address("198.51.100.1"),))):
+        feed.changed((CONTROL, entry), {"1a"}, at(1))
+    (leaving,) = feed.feed(at(2)).leaving
+    assert len(leaving.ipv4) == allowlist.MAX_PER_ENTRY
+    assert {address for entry in many[-1000:] for address in entry.ipv4} <= set(leaving.ipv4)
+
+
+def test_all_addresses_of_a_big_region_stay_though_it_changes_twice() -> None:
+    whole = replace(relay(1), name="derp1-all.example.net", level="L3", node="")
+    three = [
+        replace(whole, ipv4=tuple(IPv4Address(first + number) for number in range(100)))
+        for first in (0xCB007100, 0xC6336400, 0xC0000200)
+    ]
+    feed = made()
+    for entry in three:
+        feed.changed((CONTROL, entry), set(), at(1))
+    (leaving,) = feed.feed(at(2)).leaving
+    assert {*three[0].ipv4, *three[1].ipv4} <= set(leaving.ipv4)
+
+
+def test_whoever_asks_for_the_feed_does_not_cost_a_look_at_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is public: with 20,000 entries and one announced each question took 0.1 s of the server's loop."""
+    feed = made(*map(relay, range(1, 100)))
+    feed.ready(relay(200), at(1))
+    feed.feed(at(2))
+    looked: list[Entry] = []
+    monkeypatch.setattr(allowlist_feed, "tokens", lambda entry: looked.append(entry) or tokens(entry))
+    feed.feed(at(3))
+    assert len(looked) < 5
+    last = feed.feed(at(4))
+    restarted = AllowlistFeed(URL, RULES, last)
+    restarted.changed(tuple(replace(entry) for entry in last.entries), {f"{n}a" for n in (*range(1, 100), 200)}, at(5))
+    assert restarted.feed(at(5)) is last
+    assert restarted._entries is last.entries

@@ -13,10 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address
+from typing import TypeVar
 
 from ginnel.core.control.allowlist_entries import tokens
-from ginnel.wire.allowlist import MAX_ENTRIES, Entry, Feed
+from ginnel.wire.allowlist import MAX_ENTRIES, MAX_PER_ENTRY, Entry, Feed
 from ginnel.words import WallTime
+
+_Ip = TypeVar("_Ip", IPv4Address, IPv6Address)
 
 PENDING_KEPT = 600.0
 """Seconds past its time that a pending entry is kept at least, though its relay has not entered the map."""
@@ -44,6 +48,7 @@ class AllowlistFeed:
     _entries: tuple[Entry, ...] = ()
     _pending: dict[str, Entry] = field(default_factory=dict)  # by the relay's name
     _leaving: dict[tuple[object, ...], Entry] = field(default_factory=dict)  # by what it is an entry of
+    _tokens: frozenset[str] | None = None  # of `_entries`: whoever asks for the feed must not cost their making
 
     def __post_init__(self) -> None:
         if self.last is not None:
@@ -60,7 +65,9 @@ class AllowlistFeed:
             self.problem = f"the map has {len(entries)} relays and regions, a feed holds {MAX_ENTRIES}: the last stays"
             return
         self.problem = ""
-        before, self._entries = self._entries, tuple(entries)
+        before, self._entries, self._tokens = self._entries, tuple(entries), None
+        if self.last is not None and self._entries == self.last.entries:
+            self._entries = self.last.entries  # the very same: comparing them later costs nothing
         self._pending = {name: entry for name, entry in self._pending.items() if name in relays}
         self._let_go(before, wall)
 
@@ -84,32 +91,53 @@ class AllowlistFeed:
         return replace(
             gone,
             ports=tuple(dict.fromkeys((*entry.ports, *old.ports))),
-            ipv4=tuple(sorted({*entry.ipv4, *old.ipv4}))[:64],
-            ipv6=tuple(sorted({*entry.ipv6, *old.ipv6}))[:64],
+            ipv4=_newest(entry.ipv4, old.ipv4),
+            ipv6=_newest(entry.ipv6, old.ipv6),
         )
 
     def ready(self, relay: Entry, wall: WallTime) -> WallTime:
         """When a map may name this relay of the fleet as it is; from now on it is announced."""
         if self.rules.before <= 0 or not relay.node:
             return wall
+        self._set_right(wall)
         wanted, listed = _needed(relay), self._listed(wall)
         if wanted <= listed:
             return wall
         announced = self._pending.get(relay.node)
         if announced is None or not wanted <= tokens(announced) | listed:
-            announced = replace(relay, use_after=int(wall + self.rules.before) + 1, until=0)
+            announced = replace(relay, use_after=self._use_after(wall), until=0)
             self._pending[relay.node] = announced
         return WallTime(max(wall, announced.use_after))
 
+    def _use_after(self, wall: WallTime) -> int:
+        return int(wall + self.rules.before) + 1
+
+    def _set_right(self, wall: WallTime) -> None:
+        """A clock that was ahead left times behind that no honest one would have set: without this a relay announced
+        then would wait for years, and what left would stay for as long."""
+        first, last = self._use_after(wall), int(wall + self.rules.grace)
+        for name, entry in self._pending.items():
+            if entry.use_after > first:
+                self._pending[name] = replace(entry, use_after=first)
+        for who, entry in self._leaving.items():
+            if entry.until > last:
+                self._leaving[who] = replace(entry, until=last)
+
     def _listed(self, wall: WallTime) -> frozenset[str]:
         leaving = [entry for entry in self._leaving.values() if entry.until > wall]
-        return frozenset[str]().union(*map(tokens, (*self._entries, *leaving)))
+        return self._in_use().union(*map(tokens, leaving))
+
+    def _in_use(self) -> frozenset[str]:
+        if self._tokens is None:
+            self._tokens = frozenset[str]().union(*map(tokens, self._entries))
+        return self._tokens
 
     # --- the feed --------------------------------------------------------------------------------------------
 
     def feed(self, wall: WallTime) -> Feed:
         """As it is now. Another serial where another thing is in it; made anew from time to time, so that it does not
         expire while nothing changes. A serial is at least the time, so that it rises though the last one is lost."""
+        self._set_right(wall)
         self._forget(wall)
         lists = self._entries, tuple(self._pending.values()), tuple(self._leaving.values())
         last = self.last
@@ -129,13 +157,18 @@ class AllowlistFeed:
     def _forget(self, wall: WallTime) -> None:
         """Leaving entries whose time is over; pending ones that are in use by now, or whose relay does not come."""
         self._leaving = {who: entry for who, entry in self._leaving.items() if entry.until > wall}
-        used = frozenset[str]().union(*map(tokens, self._entries)) if self._pending else frozenset()
+        used = self._in_use() if self._pending else frozenset()
         kept = max(self.rules.grace, PENDING_KEPT)
         self._pending = {
             name: entry
             for name, entry in self._pending.items()
             if not _needed(entry) <= used and wall <= entry.use_after + kept
         }
+
+
+def _newest(left: Iterable[_Ip], before: Iterable[_Ip]) -> tuple[_Ip, ...]:
+    """Those that left now come before those that left earlier, where there are too many."""
+    return tuple(sorted(list(dict.fromkeys((*left, *before)))[:MAX_PER_ENTRY]))
 
 
 def _needed(relay: Entry) -> frozenset[str]:
