@@ -103,6 +103,33 @@ def test_a_feed_whose_time_is_over_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("made", "expires", "why"),
+    [
+        (FEED.made, FEED.made + allowlist.MAX_LIFETIME + 86400, "good for 32 days, 31 are the most"),
+        (FEED.made, (1 << 53) - 1, "31 are the most"),
+        (FEED.made + 10 * 86400, FEED.made + 11 * 86400, "from now: this clock or the server's is wrong"),
+        (FEED.made, FEED.made - 1, "over 101 s ago"),
+    ],
+)
+def test_a_feed_that_would_be_good_for_years_or_is_not_of_today_is_refused(made: int, expires: int, why: str) -> None:
+    """One signed by mistake, or while the server's clock was wrong, could be shown for ever in place of newer ones."""
+    with pytest.raises(FeedRefused, match=why) as refused:
+        verify_feed(sign_feed(replace(FEED, made=made, expires=expires), PRIVATE), KEY, 0, NOW)
+    assert refused.value.why == "expired"
+
+
+def test_clocks_may_differ_a_little() -> None:
+    feed = replace(FEED, made=int(NOW) + 1800, expires=int(NOW) + 86400)
+    assert verify_feed(sign_feed(feed, PRIVATE), KEY, 0, NOW) == feed
+
+
+def test_a_server_reads_its_own_last_feed_whatever_its_age() -> None:
+    assert allowlist.read_feed(sign_feed(replace(FEED, made=0, expires=1), PRIVATE), KEY).serial == FEED.serial
+    with pytest.raises(FeedRefused):
+        allowlist.read_feed(sign_feed(FEED, FeedPrivate(bytes(32))), KEY)
+
+
+@pytest.mark.parametrize(
     "name",
     ["-flush", "a b.example", "a;b.example", "UPPER.example", "dot.example.", "a..b", "x" * 64, "10.0.0.1",
      "a\nb.example", '".example', "é.example", "a.-b", "*.example.com", "/etc/passwd", ".a"],

@@ -36,6 +36,11 @@ MAX_BYTES = 16 << 20
 MAX_ENTRIES = 32768
 MAX_PER_ENTRY = 1024  # addresses of one family, and ports
 
+MAX_LIFETIME = 31 * 86400
+"""Whoever holds newer feeds back can show the last for as long as it is good: no signature makes that years."""
+CLOCK_SLACK = 3600
+"""Seconds that a feed may seem to come from the future: two clocks differ."""
+
 Level = Literal["L3", "SNI"]
 Role = Literal["control", "login", "log", "relay"]
 Stability = Literal["slow", "fast"]
@@ -191,19 +196,35 @@ def sign_feed(feed: Feed, private: FeedPrivate) -> bytes:
 def verify_feed(data: bytes, key: FeedKey, last_serial: int, now: WallTime) -> Feed:
     """The feed in what a server, or anybody between, sent. `last_serial`: the highest accepted before, 0 at first.
 
-    Raises FeedRefused for a signature that is not `key`'s, a serial below the last (an older feed played again) and a
-    feed whose time is over; Malformed for what is no feed at all. Either way the last good one stays in use."""
+    Raises FeedRefused for a signature that is not `key`'s, a serial below the last (an older feed played again), a
+    feed whose time is over, has not come, or would last for too long; Malformed for what is no feed at all. Either way
+    the last good one stays in use."""
+    feed = read_feed(data, key)
+    if feed.serial < last_serial:
+        raise FeedRefused("rollback", f"the feed is an older one: serial {feed.serial}, {last_serial} was seen before")
+    if why := stale(feed, now):
+        raise FeedRefused("expired", why)
+    return feed
+
+
+def read_feed(data: bytes, key: FeedKey) -> Feed:
+    """A feed of any age, by its signature. Raises FeedRefused, Malformed."""
     envelope = _decoded(data, _Envelope)
     signed = envelope.signed.encode("utf-8", "replace")  # half a surrogate pair was never signed
     _check_signature(signed, envelope, key)
-    feed = _feed(_decoded(signed, _FeedJson))
-    if feed.serial < last_serial:
-        raise FeedRefused("rollback", f"the feed is an older one: serial {feed.serial}, {last_serial} was seen before")
+    return _feed(_decoded(signed, _FeedJson))
+
+
+def stale(feed: Feed, now: WallTime) -> str:
+    """Why it is not for now, "" where it is."""
     if now > feed.expires:
-        raise FeedRefused(
-            "expired", f"the feed's time was over {round(now - feed.expires)} s ago, or the clock is wrong"
-        )
-    return feed
+        return f"the feed's time was over {round(now - feed.expires)} s ago, or the clock is wrong"
+    if feed.made > now + CLOCK_SLACK:
+        return f"the feed was made {round(feed.made - now)} s from now: this clock or the server's is wrong"
+    if feed.expires - feed.made > MAX_LIFETIME:
+        days = (feed.expires - feed.made) // 86400
+        return f"the feed says that it is good for {days} days, {MAX_LIFETIME // 86400} are the most"
+    return ""
 
 
 def _check_signature(signed: bytes, envelope: _Envelope, key: FeedKey) -> None:

@@ -1,6 +1,7 @@
 """Where the list comes from: feeds that are good, old, forged or gone; and the map."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
@@ -20,16 +21,17 @@ from ginnel.shell.metrics_door import listening
 from ginnel.wire.allowlist import Entry, Feed, FeedPrivate, sign_feed
 
 KEY, OTHER = FeedPrivate(b"\x01" * 32), FeedPrivate(b"\x02" * 32)
-FOREVER = 1 << 40
 MAP = {"Regions": {"1": {"RegionID": 1, "RegionCode": "r", "RegionName": "R", "Nodes": [
     {"Name": "1a", "RegionID": 1, "HostName": "derp1a.example.com", "IPv4": "203.0.113.9"}]}}}  # fmt: skip
 
 
-def feed(serial: int, expires: int = FOREVER, key: FeedPrivate = KEY) -> bytes:
+def feed(serial: int, expires: int = 0, key: FeedPrivate = KEY) -> bytes:
+    """Good for a day, or until `expires`."""
+    made = int(time.time())
     entry = Entry(
         "derp1a.example.com", "SNI", "relay", ("443/tcp",), (ip_address(f"203.0.113.{serial}"),)  # type: ignore[arg-type]
     )  # fmt: skip
-    return sign_feed(Feed("https://mesh.example.com", serial, 0, expires, (entry,)), key)
+    return sign_feed(Feed("https://mesh.example.com", serial, made, expires or made + 86400, (entry,)), key)
 
 
 class Server:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
+from itertools import islice
 from typing import TypeVar
 
 from ginnel.core.control.allowlist_entries import tokens
@@ -168,7 +169,9 @@ class AllowlistFeed:
 
 def _newest(left: Iterable[_Ip], before: Iterable[_Ip]) -> tuple[_Ip, ...]:
     """Those that left now come before those that left earlier, where there are too many."""
-    return tuple(sorted(list(dict.fromkeys((*left, *before)))[:MAX_PER_ENTRY]))
+    kept = list(islice(dict.fromkeys((*left, *before)), MAX_PER_ENTRY))
+    kept.sort(key=int)
+    return tuple(kept)
 
 
 def _needed(relay: Entry) -> frozenset[str]:

@@ -25,7 +25,7 @@ from ginnel.core.relaydns.zone import Zone
 from ginnel.shell.control.admin import Admin, Verb
 from ginnel.shell.control.etag import tagged
 from ginnel.shell.control.fleet import RelayFleet
-from ginnel.wire.allowlist import Feed, FeedPrivate, sign_feed, verify_feed
+from ginnel.wire.allowlist import Feed, FeedPrivate, read_feed, sign_feed
 from ginnel.wire.read import WireError
 from ginnel.wire.tailcfg import DERPNode, DERPRegion
 from ginnel.words import WallTime
@@ -158,7 +158,7 @@ def _same(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
 def load_feed(path: Path, private: FeedPrivate) -> Feed | None:
     """The feed as it was before a restart; None where there was none, or none of this key."""
     try:
-        return verify_feed(path.read_bytes(), private.public(), 0, WallTime(0.0))
+        return read_feed(path.read_bytes(), private.public())
     except FileNotFoundError:
         return None
     except (OSError, WireError) as error:

@@ -20,7 +20,7 @@ from ginnel.core.firewall.sync_words import Listing
 from ginnel.core.node.routing import MARK
 from ginnel.shell.firewall.facts import FactsError, Wish, gather, own_addresses
 from ginnel.shell.node.web import WebError, fetch
-from ginnel.wire.allowlist import MAX_BYTES, Feed, FeedKey, verify_feed
+from ginnel.wire.allowlist import MAX_BYTES, Feed, FeedKey, stale, verify_feed
 from ginnel.wire.read import WireError
 from ginnel.words import IpAddress, WallTime
 
@@ -103,8 +103,9 @@ class FeedSource:
         return listing
 
     def _again(self, now: WallTime) -> Feed:
-        if self._last is None or now > self._last.expires:
-            raise WebError("the feed's time is over, and there is no newer one")
+        why = "there is no feed before that one" if self._last is None else stale(self._last, now)
+        if self._last is None or why:
+            raise WebError(f"{why}, and the server says that there is no newer one")
         return self._last
 
     async def _body(self) -> bytes | None:
