@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address
-from itertools import islice
 from typing import TypeVar
 
 from ginnel.core.control.allowlist_entries import tokens
@@ -167,11 +166,10 @@ class AllowlistFeed:
         }
 
 
-def _newest(left: Iterable[_Ip], before: Iterable[_Ip]) -> tuple[_Ip, ...]:
+def _newest(left: tuple[_Ip, ...], before: tuple[_Ip, ...]) -> tuple[_Ip, ...]:
     """Those that left now come before those that left earlier, where there are too many."""
-    kept = list(islice(dict.fromkeys((*left, *before)), MAX_PER_ENTRY))
-    kept.sort(key=int)
-    return tuple(kept)
+    earlier = [address for address in before if address not in left]
+    return tuple(sorted([*left, *earlier[: MAX_PER_ENTRY - len(left)]]))
 
 
 def _needed(relay: Entry) -> frozenset[str]:
