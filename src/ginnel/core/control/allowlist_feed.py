@@ -13,14 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
 from ginnel.core.control.allowlist_entries import tokens
 from ginnel.wire.allowlist import MAX_ENTRIES, MAX_PER_ENTRY, Entry, Feed
-from ginnel.words import WallTime
+from ginnel.words import IpAddress, WallTime
 
-_Ip = TypeVar("_Ip", IPv4Address, IPv6Address)
+_Ip = TypeVar("_Ip", bound=IpAddress)
 
 PENDING_KEPT = 600.0
 """Seconds past its time that a pending entry is kept at least, though its relay has not entered the map."""
@@ -169,7 +168,7 @@ class AllowlistFeed:
 def _newest(left: tuple[_Ip, ...], before: tuple[_Ip, ...]) -> tuple[_Ip, ...]:
     """Those that left now come before those that left earlier, where there are too many."""
     earlier = [address for address in before if address not in left]
-    return tuple(sorted([*left, *earlier[: MAX_PER_ENTRY - len(left)]]))
+    return tuple(sorted((*left, *earlier[: MAX_PER_ENTRY - len(left)]), key=int))
 
 
 def _needed(relay: Entry) -> frozenset[str]:
