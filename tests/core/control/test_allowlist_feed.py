@@ -200,6 +200,19 @@ def test_plain_lists_have_each_line_once_and_nothing_else() -> None:
     ]  # fmt: skip
 
 
+def test_a_relay_that_its_region_s_name_does_not_have_yet_or_any_more_is_listed_by_its_own() -> None:
+    """A firewall that resolves names would learn an announced relay only when it is used already."""
+    whole = replace(relay(9, host=1), name="derp1-all.zone.example", level="L3", region=1, node="")
+    other = replace(relay(2), region=1)
+    feed = made(relay(1), other, whole)
+    new = replace(relay(3), region=1)
+    feed.changed((CONTROL, relay(1), whole), {"1a", "2a", "3a"}, at(1))
+    feed.ready(new, at(1))
+    assert text_of(feed.feed(at(1)), "fqdn").decode().split() == [
+        "vpn.example.com", "derp1-all.zone.example", "r3.example.net", "r2.example.net",
+    ]  # fmt: skip
+
+
 def test_a_relay_that_was_announced_while_the_clock_was_ahead_does_not_wait_for_years() -> None:
     feed = made(relay(1))
     years = 70 * 365 * 86400.0

@@ -13,7 +13,12 @@ from ginnel.wire.allowlist import Entry, Feed
 def text_of(feed: Feed, level: str, family: str = "") -> bytes:
     """`level`: "l3" for addresses, of one `family` or both; "sni" for the names that clients put into TLS; "fqdn" for
     those that a firewall resolves by itself. b"" where there are none."""
-    lines = _addresses(feed.allowed(), family) if level == "l3" else _names(feed.allowed(), level)
+    if level == "l3":
+        lines = _addresses(feed.allowed(), family)
+    elif level == "sni":
+        lines = (entry.name for entry in feed.allowed() if entry.name and entry.level == "SNI")
+    else:
+        lines = _to_resolve(feed)
     return "".join(f"{line}\n" for line in dict.fromkeys(lines)).encode()
 
 
@@ -24,13 +29,10 @@ def _addresses(entries: Iterable[Entry], family: str) -> Iterator[str]:
             yield str(address)
 
 
-def _names(entries: Iterable[Entry], level: str) -> Iterator[str]:
-    """A region's `-all` name stands for its relays: who resolves it needs the others no more."""
-    entries = list(entries)
-    with_all = {entry.region for entry in entries if entry.role == "relay" and entry.level == "L3" and entry.name}
-    for entry in entries:
-        if not entry.name or (level == "sni" and entry.level == "L3"):
-            continue
-        if level == "fqdn" and entry.level == "SNI" and entry.region in with_all:
-            continue
-        yield entry.name
+def _to_resolve(feed: Feed) -> Iterator[str]:
+    """A region's `-all` name stands for its relays that are in use. One that is announced, or leaves, is not in it."""
+    whole = {entry.region for entry in feed.entries if entry.role == "relay" and entry.level == "L3" and entry.name}
+    for entry in feed.entries:
+        if entry.name and not (entry.role == "relay" and entry.level == "SNI" and entry.region in whole):
+            yield entry.name
+    yield from (entry.name for entry in (*feed.pending, *feed.leaving) if entry.name)
