@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, ip_address
 
 import pytest
 
+from ginnel.core.firewall import sync
 from ginnel.core.firewall.sync import Sync
 from ginnel.core.firewall.sync_words import (
     AT_ONCE,
@@ -323,6 +324,27 @@ def test_an_answer_with_too_many_addresses_is_refused(run: Run) -> None:
     run.to(61.0)
     run.answered(*(IPv4Address(0xCB007200 + number) for number in range(300)))
     assert run.held == {OLD, OTHER}
+
+
+def test_a_name_that_fills_the_set_makes_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one that has other addresses each time would keep every new address of others out for ever."""
+    monkeypatch.setattr(sync, "MAX_ADDRESSES", 40)
+    evil, good = Question("evil.example.com", 4), Question("good.example.com", 4)
+    both = Listing((Wanted(evil.name, ask=(4,)), Wanted(good.name, ask=(4,))))
+    many = [frozenset(IPv4Address(0xCB007100 + 9 * n + host) for host in range(9)) for n in range(100)]
+    wide = frozenset(IPv4Address(0xC6336400 + host) for host in range(20))
+    run, asked = Run(), 0
+    run.listed(both)
+    while run.now < 4000.0:
+        for question in [action.question for action in run.actions if isinstance(action, AskDns)]:
+            asked += question is evil or question == evil
+            found = many[asked % 100] if question == evil and run.now < 1000.0 else wide
+            run.do(run.machine.resolved(question, Answer(found, 15.0), Instant(run.now)))
+        run.actions.clear()
+        run.listed(both)
+        assert len(run.held) <= 40
+        run.to(run.now + 15.0)
+    assert run.held == wide
 
 
 def test_families_that_the_set_cannot_hold_are_neither_asked_for_nor_added() -> None:

@@ -120,8 +120,10 @@ class Sync:
             return self.unresolved(question, f"refused: {', '.join(answer.refused[:3])}", now)
         known = self._vouched.answers.get(question, frozenset())
         kept = found | known if answer.refused or not found else found
-        if len(kept) > MAX_PER_ANSWER or self._is_full(kept):
+        if len(kept) > MAX_PER_ANSWER:
             return self.unresolved(question, f"refused: {len(kept)} addresses are too many", now)
+        if self._is_full(kept):
+            return self._too_much(question, answer, now)
         told: list[Action] = []
         if answer.refused:
             told.append(Tell("dns-refused", f"{question}: refused {', '.join(answer.refused[:3])}"))
@@ -149,8 +151,19 @@ class Sync:
         stays = max(last, self._settings.linger)  # who asked last may hold the old answer for the old one's TTL
         self._leave(gone, question, Instant(now + stays), f"it left the answers for {question}", now)
 
-    def _is_full(self, addresses: Collection[IpAddress]) -> bool:
-        return len(self._vouched) + len(self._vouched.leaving) + len(addresses) > MAX_ADDRESSES
+    def _is_full(self, addresses: frozenset[IpAddress]) -> bool:
+        """Whether there is no room for those of them that are new."""
+        if len(self._vouched) + len(self._vouched.leaving) + len(addresses) <= MAX_ADDRESSES:
+            return False
+        known = {*self._vouched.must, *self._vouched.leaving}
+        return bool(addresses - known) and len(known | addresses) > MAX_ADDRESSES
+
+    def _too_much(self, question: Question, answer: Answer, now: Instant) -> list[Action]:
+        """What it does not name any longer goes all the same, or there would never be room again."""
+        if not answer.refused:
+            self._vouched.confirm(question, now, named=answer.addresses)
+            self._wake_for_removals(now)
+        return self.unresolved(question, f"there is no room for it: the set may hold {MAX_ADDRESSES} addresses", now)
 
     # --- both --------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ nobody stands by it: so no single answer takes an address away, and none that fa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from ginnel.core.firewall.sync_words import Question, SavedLeaving
@@ -29,11 +29,17 @@ class Leaving:
 
 
 class Vouched:
-    """`answers`: the last good one to each question. `leaving`: by address, and by who stands by it."""
+    """`answers`: the last good one to each question. `leaving`: by address, and by who stands by it.
+
+    A map of 10,000 relays may be replaced by another: no answer looks at all that leaves. So who stands by what, and
+    what may be confirmed by all, are kept as well; both may hold more than is true, and are looked through when used.
+    """
 
     def __init__(self) -> None:
         self.answers: dict[Question, frozenset[IpAddress]] = {}
         self.leaving: dict[IpAddress, dict[Question, Leaving]] = {}
+        self._stands_by: dict[Question, dict[IpAddress, None]] = {}
+        self._confirmed: dict[IpAddress, None] = {}
         self._counts: Counter[IpAddress] = Counter()
         self._why: dict[IpAddress, Question] = {}
 
@@ -89,28 +95,45 @@ class Vouched:
     def leave(self, gone: Iterable[IpAddress], question: Question, until: Instant, why: str) -> None:
         """`question` has to confirm that it names them no longer."""
         for address in gone:
-            self.leaving.setdefault(address, {})[question] = Leaving(until, why)
+            self._stand_by(address, question, Leaving(until, why))
+
+    def _stand_by(self, address: IpAddress, question: Question, leaving: Leaving) -> None:
+        self.leaving.setdefault(address, {})[question] = leaving
+        self._stands_by.setdefault(question, {})[address] = None
+
+    def _left_by(self, question: Question) -> list[IpAddress]:
+        """Addresses that `question` stands by."""
+        noted = self._stands_by.pop(question, {})
+        found = [address for address in noted if question in self.leaving.get(address, ())]
+        if found:
+            self._stands_by[question] = dict.fromkeys(found)
+        return found
 
     def strangers(self, found: Iterable[IpAddress], until: Instant) -> None:
         """What stands in the set and nobody ever named."""
         for address in found:
             if address not in self._counts and address not in self.leaving:
-                self.leaving[address] = {THE_LIST: Leaving(until, "nobody names it", stranger=True)}
+                self._stand_by(address, THE_LIST, Leaving(until, "nobody names it", stranger=True))
 
-    def confirm(self, question: Question, now: Instant) -> None:
-        """A good answer came, and what it did not name it did not name."""
-        for address in [address for address, by in self.leaving.items() if question in by]:
+    def confirm(self, question: Question, now: Instant, named: Collection[IpAddress] = ()) -> None:
+        """A good answer came, and what it did not name it did not name. `named`: of one that is not taken up."""
+        for address in self._left_by(question):
             leaving = self.leaving[address][question]
-            if leaving.until <= now and address in self._counts:
+            if leaving.until > now or address in named:
+                continue
+            if address in self._counts:
                 self._drop(address, question)  # others vouch for it, and will stand by it
-            elif leaving.until <= now:
+            else:
                 leaving.confirmed = True
+                self._confirmed[address] = None
 
     def hand_over(self, question: Question, until: Instant) -> None:
         """The question is asked no more: the list has to confirm what it left behind."""
-        for address in [address for address, by in self.leaving.items() if question in by]:
+        handed = self._left_by(question)
+        self._stands_by.pop(question, None)
+        for address in handed:
             leaving = self.leaving[address].pop(question)
-            self.leaving[address][THE_LIST] = Leaving(max(leaving.until, until), leaving.why)
+            self._stand_by(address, THE_LIST, Leaving(max(leaving.until, until), leaving.why))
 
     def _drop(self, address: IpAddress, question: Question) -> None:
         by = self.leaving.get(address, {})
@@ -129,8 +152,12 @@ class Vouched:
                 yield address
 
     def may_go(self, *, strangers: bool) -> Iterator[IpAddress]:
-        for address, by in self.left():
-            if all(leaving.confirmed and (strangers or not leaving.stranger) for leaving in by.values()):
+        """What is not confirmed by all comes again when the last of them confirms it."""
+        for address in list(self._confirmed):
+            by = self.leaving.get(address, {})
+            if not by or address in self._counts or not all(leaving.confirmed for leaving in by.values()):
+                del self._confirmed[address]
+            elif strangers or not any(leaving.stranger for leaving in by.values()):
                 yield address
 
     # --- over restarts -------------------------------------------------------------------------------------------
@@ -146,4 +173,4 @@ class Vouched:
         """`most`: what a clock that was set back, or a damaged file, can make of the time."""
         for one in leaving:
             until = Instant(now + min(max(0.0, one.left - elapsed), most))
-            self.leaving.setdefault(one.address, {})[one.question] = Leaving(until, one.why, one.stranger)
+            self._stand_by(one.address, one.question, Leaving(until, one.why, one.stranger))
