@@ -84,3 +84,28 @@ def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StateError, match="--state"):
         Store(tmp_path / "file", "ipset", "a")
+
+
+def test_a_serial_is_of_its_feed_s_key_alone(tmp_path: Path) -> None:
+    """Whoever follows another mesh from now on must not wait until that one's serial is higher."""
+
+    def follow(key: str) -> Store:
+        return Store(tmp_path, "ipset", "a", key)
+
+    first = follow("feedkey:aa")
+    first.load()
+    first.save(Saved(serial=1_800_000_000))
+    first.close()
+    by_map = follow("")
+    assert by_map.load()[0].serial == 1_800_000_000
+    by_map.save(by_map.load()[0])
+    by_map.close()
+    again = follow("feedkey:aa")
+    assert again.load()[0].serial == 1_800_000_000, "nor is it forgotten while the map is followed"
+    again.close()
+    other = follow("feedkey:bb")
+    assert other.load()[0].serial == 0
+    other.save(Saved(serial=7))
+    assert other.load()[0].serial == 7
+    other.close()
+    assert module.load(module.state_file(tmp_path, "ipset", "a"), "feedkey:aa")[0].serial == 0

@@ -63,8 +63,12 @@ class Run:
                 with suppress(asyncio.CancelledError):
                     await running
 
+    @property
+    def _key(self) -> str:
+        return str(self.source.key) if isinstance(self.source, FeedSource) else ""
+
     def _store(self) -> _Held:
-        return _Held(None if self.dry_run else Store(self.state, self.backend, self.name))
+        return _Held(None if self.dry_run else Store(self.state, self.backend, self.name, self._key))
 
     async def _keeper(self, held: Store | None, told: Callable[[Tell], None]) -> Keeper:
         saved, elapsed = self._load(held, told)
@@ -79,7 +83,8 @@ class Run:
     def _load(self, held: Store | None, told: Callable[[Tell], None]) -> tuple[Saved, float]:
         """A dry run reads it too, beside whoever holds it."""
         try:
-            return held.load() if held is not None else load(state_file(self.state, self.backend, self.name))
+            path = state_file(self.state, self.backend, self.name)
+            return held.load() if held is not None else load(path, self._key)
         except StateError as error:
             told(Tell("state-failed", str(error)))
             return Saved(), 0.0

@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import time
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -48,13 +49,16 @@ class _File(msgspec.Struct, frozen=True):
     serial: int
     vouched: list[_Vouched]
     leaving: list[_Leaving]
+    key: str = ""
 
 
 class Store:
-    """The state of one set. Raises StateError when another process keeps the same set."""
+    """The state of one set. Raises StateError when another process keeps the same set. `key`: of the feed that is
+    followed, "" without one: a serial is of its key alone."""
 
-    def __init__(self, directory: Path, backend: str, name: str) -> None:
+    def __init__(self, directory: Path, backend: str, name: str, key: str = "") -> None:
         self.path = state_file(directory, backend, name)
+        self._key = key
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -81,7 +85,8 @@ class Store:
 
     def load(self) -> tuple[Saved, float]:
         """Raises StateError."""
-        return load(self.path)
+        saved, elapsed, self._key = _loaded(self.path, self._key)
+        return saved, elapsed
 
     def save(self, saved: Saved) -> None:
         """Raises StateError."""
@@ -90,7 +95,7 @@ class Store:
             draft.unlink(missing_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(_file(saved, WallTime(time.time()))))
+                file.write(msgspec.json.encode(_file(saved, WallTime(time.time()), self._key)))
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self.path)
@@ -104,18 +109,25 @@ def state_file(directory: Path, backend: str, name: str) -> Path:
     return directory / f"sync-{backend}-{digest}.json"
 
 
-def load(path: Path) -> tuple[Saved, float]:
+def load(path: Path, key: str = "") -> tuple[Saved, float]:
     """What was saved, and how many seconds ago. Raises StateError when there is something that cannot be read: then
     nothing is known, as at the first start."""
+    return _loaded(path, key)[:2]
+
+
+def _loaded(path: Path, key: str) -> tuple[Saved, float, str]:
+    """With the key whose serial it is."""
     try:
         with path.open("rb") as file:
             stored = _decode(file.read(SIZE_LIMIT))
         saved = _saved(stored)
     except FileNotFoundError:
-        return Saved(), 0.0
+        return Saved(), 0.0, key
     except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise StateError(f"{path} cannot be read ({str(error)[:120]}): going on without it") from None
-    return saved, max(0.0, time.time() - stored.at)
+    if key and stored.key not in ("", key):  # another mesh's feed, whose serials say nothing of this one's
+        saved = replace(saved, serial=0)
+    return saved, max(0.0, time.time() - stored.at), key or stored.key
 
 
 def _decode(data: bytes) -> _File:
@@ -145,7 +157,7 @@ def _question(name: str, family: int) -> Question:
     return Question(name, 4 if family == 4 else 6 if family == 6 else 0)
 
 
-def _file(saved: Saved, now: WallTime) -> _File:
+def _file(saved: Saved, now: WallTime, key: str) -> _File:
     return _File(
         VERSION,
         now,
@@ -155,4 +167,5 @@ def _file(saved: Saved, now: WallTime) -> _File:
             _Leaving(str(one.address), one.left, one.question.name, one.question.family, one.why, one.stranger)
             for one in saved.leaving
         ],
+        key,
     )
