@@ -19,6 +19,8 @@ from ginnel.words import Instant, IpAddress
 class Fixed:
     """A list of one name, and a DNS that fails."""
 
+    problems = ()
+
     async def listing(self, last_serial: int) -> Listing:
         return Listing((Wanted("derp1a.example.com", ask=(4,)),))
 

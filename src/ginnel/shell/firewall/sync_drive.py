@@ -37,12 +37,17 @@ from ginnel.words import Instant, IpAddress
 
 log = logging.getLogger("ginnel.firewall.sync")
 
+PROBLEMS_TOLD = 20
+
 Ask = Callable[[Question], Awaitable[Answer]]
 """Raises DnsError."""
 
 
 class Source(Protocol):
-    """Raises SourceError."""
+    """Raises SourceError. `problems`: what was refused of the last list, one line each."""
+
+    @property
+    def problems(self) -> tuple[str, ...]: ...
 
     async def listing(self, last_serial: int) -> Listing: ...
 
@@ -55,7 +60,8 @@ class Notes(Protocol):
 
 @dataclass(slots=True)
 class Keeper:
-    """One set and what keeps it. `told` hears what is worth a line; `added`, `removed`: every address so far."""
+    """One set and what keeps it. `told` hears what is worth a line; `added`, `removed`: every address of one run by
+    `once`. `create`: a set that is gone is made again, as after a reload of the firewall."""
 
     machine: Sync
     target: AddressSet
@@ -64,11 +70,14 @@ class Keeper:
     notes: Notes
     audit: Audit
     told: Callable[[Tell], None]
+    create: bool = False
     added: set[IpAddress] = field(default_factory=set)
     removed: set[IpAddress] = field(default_factory=set)
     counts: Counter[str] = field(default_factory=Counter)
     times: dict[str, float] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _remembers: bool = True
+    _problems: tuple[str, ...] = ()
 
     async def once(self) -> None:
         """Until nothing is left that can be done at once."""
@@ -77,6 +86,7 @@ class Keeper:
     async def watch(self, ready: Callable[[], None]) -> None:
         """Until it is cancelled. `ready` is called when the set was first made right, or could not be."""
         waiting = True
+        self._remembers = False
 
         def ended() -> bool:
             nonlocal waiting
@@ -135,6 +145,7 @@ class Keeper:
             self.counts["list.failed"] += 1
             return self._heard(self.machine.unlisted(str(error), _now()), tasks)
         self._count("list.heard")
+        self._tell_problems()
         return self._heard(self.machine.listed(listing, _now()), tasks)
 
     async def _ask_dns(self, question: Question, tasks: asyncio.TaskGroup) -> None:
@@ -149,12 +160,21 @@ class Keeper:
 
     async def _read(self, tasks: asyncio.TaskGroup) -> None:
         try:
-            found = await self.target.read()
+            found = await self._found()
         except SetError as error:
             self.counts["set.failed"] += 1
             return self._heard(self.machine.unread(str(error), _now()), tasks)
         self._count("set.read")
         return self._heard(self.machine.held(found, _now()), tasks)
+
+    async def _found(self) -> frozenset[IpAddress]:
+        try:
+            return await self.target.read()
+        except SetError:
+            if not self.create:
+                raise
+        await self.target.prepare()
+        return await self.target.read()
 
     async def _apply(self, change: Apply, tasks: asyncio.TaskGroup) -> None:
         try:
@@ -168,8 +188,9 @@ class Keeper:
     # --- what is told --------------------------------------------------------------------------------------------
 
     def _done(self, change: Apply) -> None:
-        self.added |= change.adds.keys()
-        self.removed |= change.removes.keys()
+        if self._remembers:
+            self.added |= change.adds.keys()
+            self.removed |= change.removes.keys()
         self.counts["addresses.added"] += len(change.adds)
         self._count("addresses.removed", len(change.removes))
         try:
@@ -179,6 +200,15 @@ class Keeper:
         for sign, reasons in (("added", change.adds), ("removed", change.removes)):
             for address, why in reasons.items():
                 self.told(Tell(sign, f"{address}: {why}"))
+
+    def _tell_problems(self) -> None:
+        """Of the list: a relay that is left out of it is not let through, and somebody has to hear of that. Once."""
+        before, self._problems = set(self._problems), self.source.problems
+        new = [problem for problem in self._problems if problem not in before]
+        for problem in new[:PROBLEMS_TOLD]:
+            self._tell(Tell("list-problem", problem))
+        if len(new) > PROBLEMS_TOLD:
+            self._tell(Tell("list-problem", f"and {len(new) - PROBLEMS_TOLD} more like these"))
 
     def _save(self, saved: Saved) -> None:
         try:

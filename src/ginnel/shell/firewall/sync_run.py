@@ -78,7 +78,7 @@ class Run:
         await self._prepare(target, told)
         machine = Sync(self.settings, saved, elapsed, Instant(asyncio.get_running_loop().time()))
         notes = held or Pretended(self.target)
-        return Keeper(machine, target, self.source, self.resolvers.ask, notes, audit, told)
+        return Keeper(machine, target, self.source, self.resolvers.ask, notes, audit, told, self.create)
 
     def _load(self, held: Store | None, told: Callable[[Tell], None]) -> tuple[Saved, float]:
         """A dry run reads it too, beside whoever holds it."""
