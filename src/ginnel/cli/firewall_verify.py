@@ -96,7 +96,8 @@ def _tunnel(asking: Asking, api: Local) -> Callable[[Asked], Any] | None:
             answer = await asyncio.to_thread(api.ask, "POST", "netcheck?verbose=true", None, NETCHECK_TIME)
         except (ApiError, TimeoutError):
             return await by_own_socket(asked)
-        return by_daemon((answer or {}).get("Report") or {}, asked)
+        report = answer.get("Report") if isinstance(answer, dict) else None
+        return by_daemon(report if isinstance(report, dict) else {}, asked)
 
     return tunnel
 

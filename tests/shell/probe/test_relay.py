@@ -115,6 +115,30 @@ async def test_silence_after_connecting_is_its_own_kind() -> None:
     assert verdict.evidence.small_segments is False
 
 
+@pytest.mark.parametrize("way", ["reset", "silent"])
+async def test_what_goes_well_the_second_time_is_no_filter_and_no_lost_large_packets(serve: Serve, way: str) -> None:
+    """One try was lost, for whatever reason: that small segments, or no name, went well then says nothing."""
+    at_relay, tries = port(serve()), 0
+
+    async def first_is_lost(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tries
+        tries += 1
+        if tries > 1:
+            await splice(reader, writer, at_relay, tls=False, hello=b"")
+        elif way == "reset":
+            await resets(reader, writer)
+        else:
+            await silent(reader, writer)
+
+    patience = Patience(connect=3.0, step=1.0, login=1.0)
+    async with stranger(first_is_lost) as at:
+        seen = await look_at_relay(HOST, door(at, "name:" + HOST, host=HOST, patience=patience), CALLER)
+    verdict = classify(seen.evidence)
+    assert verdict.blocking is (Blocking.RESET if way == "reset" else Blocking.TIMEOUT_AFTER_CONNECT)
+    assert "(SNI)" not in verdict.text
+    assert tries == (3 if way == "reset" else 4)
+
+
 async def test_an_intercepted_relay_names_the_issuer(tmp_path: Path, authority: Authority) -> None:
     proxy = Authority.make("Example Corp Web Filter")
     async with stranger(silent, serving(tmp_path, proxy.leaf(HOST))) as at:

@@ -75,6 +75,8 @@ async def _servers(asked: Asked) -> list[tuple[str, int]]:
 
 def by_daemon(answer: Mapping[str, Any], asked: Asked) -> TunnelSeen:
     """What the daemon's net check says, which asks from the tunnel's own sockets. answer: its `Report`."""
+    if not answer:
+        return TunnelSeen((), "the daemon holds the tunnel's port, and its net check said nothing")
     checks = [
         Check(target(asked.port), address, classify(_by_report(bool(answer.get(mapped)))))
         for version, mapped in ((4, "GlobalV4"), (6, "GlobalV6"))

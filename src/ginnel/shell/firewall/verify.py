@@ -261,6 +261,6 @@ def _authority(target: Target, *, secure: bool) -> str:
 
 
 def _at_once() -> int:
-    """Sockets, of which half may be open; a second try opens two more."""
+    """Sockets: a second try opens three more."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return AT_ONCE if soft == resource.RLIM_INFINITY else max(8, min(AT_ONCE, soft // 4))
+    return AT_ONCE if soft == resource.RLIM_INFINITY else max(8, min(AT_ONCE, soft // 5))

@@ -1,7 +1,8 @@
 """A TLS connection to a host, or evidence of why there is none: with second tries that tell one filter from another.
 
 Room: shell. A stall after the ClientHello may be a path that loses large packets: then small segments get through. It,
-or a reset, may be a filter that reads the host's name: then a ClientHello without a name gets an answer.
+or a reset, may be a filter that reads the host's name: then a ClientHello without a name gets an answer. Beside them
+the very same is tried once more: where that goes well too, it was neither, but a packet that got lost or a slow host.
 """
 
 from __future__ import annotations
@@ -63,10 +64,15 @@ async def opened(door: Door) -> AsyncIterator[Line]:
 async def _looked_into(door: Door, trust: Trust, evidence: Evidence) -> Evidence:
     if evidence.ending is Ending.CERTIFICATE:
         return evidence if evidence.leaf is not None else replace(evidence, leaf=await _leaf(door, trust))
-    small, nameless = await asyncio.gather(
-        _with_small_segments(door, trust, evidence), _without_name(door, trust, evidence)
+    small, nameless, again = await asyncio.gather(
+        _with_small_segments(door, trust, evidence), _without_name(door, trust, evidence), _again(door, trust, evidence)
     )
-    return replace(evidence, small_segments=small, without_name=nameless)
+    return replace(evidence, small_segments=small and not again, without_name=nameless and not again)
+
+
+async def _again(door: Door, trust: Trust, evidence: Evidence) -> bool:
+    """Whether nothing else than the time had to be another."""
+    return evidence.ending in SPEAKS_OF_NAMES and not evidence.status and await _tried(door, trust.blind()) is None
 
 
 async def _leaf(door: Door, trust: Trust) -> Leaf | None:
