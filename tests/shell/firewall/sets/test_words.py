@@ -180,10 +180,30 @@ async def test_a_program_that_is_missing_is_told() -> None:
 async def test_a_program_ends_with_whoever_waits_for_it(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     os.mkfifo(pid)
-    waiting = asyncio.create_task(run(["/bin/sh", "-c", f"echo $$ >{pid}; exec sleep 1000"]))
+    waiting = asyncio.create_task(run(["/bin/sh", "-c", f"echo $$ >{pid}; exec sleep 1000"], last_words=0.05))
     number = int(await asyncio.to_thread(pid.read_text))
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
+
+
+async def test_a_change_that_has_begun_is_finished_though_nobody_waits_any_longer(tmp_path: Path) -> None:
+    """ufw writes its file before it loads the rule: ended between the two, it shows a rule that is not in force."""
+    begun, go_on, done = tmp_path / "begun", tmp_path / "go on", tmp_path / "done"
+    os.mkfifo(begun)
+    os.mkfifo(go_on)
+    script = f"echo $$ >'{begun}'; read x <'{go_on}'; echo >'{done}'"
+    waiting = asyncio.create_task(run(["/bin/sh", "-c", script]))
+    number = int(await asyncio.to_thread(begun.read_text))
+    assert os.getsid(number) == number, "Ctrl-C in a terminal is for us, not for it"
+    waiting.cancel()
+    for _ in range(20):
+        await asyncio.sleep(0)  # the cancellation arrives
+    way = os.open(go_on, os.O_RDWR)
+    os.write(way, b"on\n")
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    os.close(way)
+    assert done.exists()

@@ -19,21 +19,41 @@ PLACES = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"
 ENVIRONMENT = {"PATH": PLACES, "LC_ALL": "C", "LANG": "C"}
 
 
-async def run(argv: Sequence[str], stdin: str = "", patience: float = PATIENCE) -> str:
-    """Its standard output. Raises SetError with the first line of its complaint. It ends with whoever waits for it."""
+async def run(argv: Sequence[str], stdin: str = "", patience: float = PATIENCE, last_words: float = LAST_WORDS) -> str:
+    """Its standard output. Raises SetError with the first line of its complaint. It ends with whoever waits for it,
+    within `last_words`."""
     program = argv[0] if "/" in argv[0] else shutil.which(argv[0], path=PLACES)
     if program is None:
         raise SetError(f"{argv[0]} is not installed: install it, or choose another --backend")
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            program,
+            *argv[1:],
+            env=ENVIRONMENT,
+            start_new_session=True,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    )
     try:
-        process = await asyncio.create_subprocess_exec(
-            program, *argv[1:], env=ENVIRONMENT,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        with suppress(OSError):
+            process = await starting
+            try:
+                await _finish(process, last_words)
+            finally:
+                await _end(process)
+        raise
     except OSError as error:
         raise SetError(f"cannot start {program}: {error.strerror or error}") from None
     try:
         async with asyncio.timeout(patience):
             out, complaint = await _talk(process, argv[0], stdin.encode())
+    except asyncio.CancelledError:
+        await _finish(process, last_words)
+        raise
     except TimeoutError:
         raise SetError(f"{argv[0]} has not answered for {patience:.0f} s, and was ended") from None
     finally:
@@ -55,6 +75,23 @@ async def _talk(process: asyncio.subprocess.Process, name: str, stdin: bytes) ->
         for task in (writing, *reading):
             task.cancel()
         await asyncio.gather(writing, *reading, return_exceptions=True)
+
+
+async def _finish(process: asyncio.subprocess.Process, patience: float) -> None:
+    """Whoever is ended does not end a change in the middle: ufw writes its file first and loads the rule then, and
+    what stands in the file alone looks as if it were in force. So neither does Ctrl-C reach it, in a session of its
+    own."""
+    if process.stdin is not None:
+        process.stdin.close()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            await asyncio.gather(_discard(process.stdout), _discard(process.stderr))
+            await process.wait()
+
+
+async def _discard(stream: asyncio.StreamReader | None) -> None:
+    while stream is not None and await stream.read(1 << 16):
+        continue
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
