@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import Counter
 from contextlib import suppress
 from ipaddress import ip_address
 from types import TracebackType
@@ -25,11 +26,12 @@ class Resolver:
     """A context: answers on UDP 53 of an address of `space` from `table`, names to addresses of both families.
 
     `mood` is for every name; `lies` names some that get other addresses. `liar`: what all names lead to in
-    `one-address`.
+    `one-address`. `asked` counts names in lower case.
     """
 
     def __init__(self, space: Inside, address: str, table: dict[str, tuple[str, ...]], liar: str = "") -> None:
         self.table, self.liar = dict(table), liar
+        self.asked: Counter[str] = Counter()
         self.lies: dict[str, tuple[str, ...]] = {}
         self.mood: Mood = "truth"
         self.socket = space.socket(socket.SOCK_DGRAM, (address, DNS))
@@ -54,9 +56,12 @@ class Resolver:
                     self.socket.sendto(answer, asker)
 
     def answer(self, query: bytes) -> bytes | None:
-        if (found := question(query)) is None or self.mood == "silent":
+        if (found := question(query)) is None:
             return None
         name, end = found
+        self.asked[name] += 1
+        if self.mood == "silent":
+            return None
         asked = query[HEADER:end]
         if self.mood == "servfail":
             return query[:2] + SERVER_FAILURE + b"\0\1" + bytes(6) + asked

@@ -55,13 +55,14 @@ TELLS_ITSELF = 8.0
 class NamedServer(Server):
     """The coordination server by a name, with a map of relays that run elsewhere."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, more: str) -> None:
+        """more: further settings, as TOML."""
         super().__init__(lab)
-        self.url = f"https://{CONTROL_NAME}"
+        self.url, self.more = f"https://{CONTROL_NAME}", more
 
     def settings(self) -> list[str]:
         extra = json.dumps([self.lab.inside_path("relays.json")])
-        lines = ["[relays]", f"extra = {extra}", "remove = [900]", "spread = false"]
+        lines = ["[relays]", f"extra = {extra}", "remove = [900]", "spread = false", self.more]
         (self.lab.directory / SERVER / "server.toml").write_text("\n".join(lines) + "\n")
         return ["--config", self.lab.inside_path("server.toml"), "--quiet"]
 
@@ -122,11 +123,14 @@ def off_by(clock: str) -> dict[str, str]:
 class World:
     """A context. `start` makes the mesh; faults may be there before."""
 
-    def __init__(self, topology: Topology, rng: random.Random, relays: tuple[str, ...]) -> None:
+    def __init__(self, topology: Topology, rng: random.Random, relays: tuple[str, ...], settings: str = "") -> None:
+        """settings: of the server, beside those that this mesh needs."""
+        self.machines = [host.name for host in topology.hosts if host.name != SERVER]
         hosts = (*topology.hosts, *(Host(name, families=families_of(topology)) for name in relays))
         self.topology = Topology(topology.routers, hosts)
-        self.rng, self.relay_names = rng, relays
+        self.rng, self.relay_names, self.settings = rng, relays, settings
         self.relays: dict[str, Process] = {}
+        self.entries: dict[str, dict[str, Any]] = {}
         self.stack = ExitStack()
 
     def __enter__(self) -> World:
@@ -134,14 +138,14 @@ class World:
             lengths = {"derp-b": Impairment(delay=FARTHER)}
             self.lab = stack.enter_context(Lab(self.topology, lengths))
             public = self.lab.plan.observer[0]
-            stack.enter_context(Resolver(self.lab.spaces[OBSERVER], public, self.names()))
-            self.resolvers: dict[str, Resolver] = {}
-            for name in (ALICE, BOB):
+            asked = stack.enter_context(Resolver(self.lab.spaces[OBSERVER], public, self.names()))
+            self.resolvers = {OBSERVER: asked}
+            for name in self.machines:
                 self.ask_resolver(name, self.resolver_beside(name, stack) or public)
             self.ask_resolver(SERVER, public)
             self.stack = stack.pop_all()
-        self.server = NamedServer(self.lab)
-        self.members = {name: Member(self.lab, name) for name in (ALICE, BOB)}
+        self.server = NamedServer(self.lab, self.settings)
+        self.members = {name: Member(self.lab, name) for name in self.machines}
         return self
 
     def __exit__(self, *why: object) -> None:
@@ -192,12 +196,17 @@ class World:
     def start(self, *, patient: bool = False) -> None:
         """Relays, server, both daemons; nobody is logged in yet. patient: a daemon that ends is no failure."""
         with ThreadPoolExecutor(4) as pool:
-            regions = list(pool.map(self.start_relay, self.relay_names))
-            (self.lab.directory / SERVER / "relays.json").write_text(json.dumps({"Regions": joined(regions)}))
+            self.entries = dict(zip(self.relay_names, pool.map(self.start_relay, self.relay_names), strict=True))
+            self.put_map(*self.relay_names)
             starts = [self.server.start, *(member.start for member in self.members.values())]
             for started in [pool.submit(start) for start in starts]:
                 with suppress(*((LabError,) if patient else ())):
                     started.result()
+
+    def put_map(self, *relays: str) -> None:
+        """These relays stand in the operator's map from now on; the server reads it again within 10 s."""
+        regions = joined([self.entries[name] for name in relays])
+        (self.lab.directory / SERVER / "relays.json").write_text(json.dumps({"Regions": regions}))
 
     def start_relay(self, name: str) -> dict[str, Any]:
         """Its region of the map."""
@@ -214,9 +223,9 @@ class World:
         return entry
 
     def join(self) -> None:
-        """Both log in, know each other, and talk from now on."""
+        """All log in; alice and bob know each other."""
         self.server.invite  # noqa: B018 asked for once, before two want it
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda member: member.up(self.server.invite), self.members.values()))
         for one, other in ((self.alice, self.bob), (self.bob, self.alice)):
             until(lambda one=one, other=other: self.route(one, other), MEET_LIMIT, f"{one.name} to know {other.name}")  # type: ignore[misc]
@@ -284,8 +293,6 @@ def joined(regions: list[dict[str, Any]]) -> dict[str, Any]:
     """Relays of one region become its nodes, in order."""
     found: dict[str, Any] = {}
     for entry in regions:
-        if known := found.get(str(entry["RegionID"])):
-            known["Nodes"] += entry["Nodes"]
-        else:
-            found[str(entry["RegionID"])] = entry
+        known = found.setdefault(str(entry["RegionID"]), {**entry, "Nodes": []})
+        known["Nodes"] += entry["Nodes"]
     return found
