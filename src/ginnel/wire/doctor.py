@@ -77,7 +77,7 @@ class FirewallTold(Message, frozen=True):
 
 
 class Testimony(Message, frozen=True):
-    """One end. Of the network: `udp` STUN answered, `varies` hard NAT, `seen_v4` and `seen_v6` by STUN, `port` bound and
+    """One end. Of the network: `udp` STUN answered, `varies` hard NAT, `seen_v4` and `seen_v6` by STUN, `port` bound,
     `wanted_port`, `local` addresses and `told` endpoints. Of the pair: `policy`, `direct` endpoint in use, `searching`
     for so many seconds, `lets_in` whether the packet filter has a rule for the other end, `others_direct` peers that
     are direct just now by addresses outside this network."""

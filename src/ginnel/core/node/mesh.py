@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ginnel.core.node import peer_views
+from ginnel.core.node import peer_views, testimony
 from ginnel.core.node.actions import Action, HealthCode, PingFailed
 from ginnel.core.node.constants import PING_TIMEOUT, UDP_REBIND_GAP
 from ginnel.core.node.discovery import Arrival
@@ -28,7 +28,6 @@ from ginnel.core.node.path_policy import PathPolicies, PathPolicy
 from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.punch_rules import probing_allowed
 from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
-from ginnel.core.node.testimony import testimony
 from ginnel.wire.doctor import Testimony
 from ginnel.words import Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
 
@@ -343,10 +342,11 @@ class Mesh(MeshParts):
         peer = self._peers.get(key)
         return peer_status(peer, self._relays, now) if peer is not None else None
 
-    def testimony(self, key: NodeKey, now: Instant) -> Testimony | None:
-        """What this end knows of the way to one peer, for `ginnel doctor`; None: not in the map."""
+    def testimony(self, key: NodeKey | None, now: Instant) -> Testimony | None:
+        """What this end knows of its network and of the way to one peer, for `ginnel doctor`; None: not in the map."""
+        known = testimony.of_network(self._own, self._relays, self._peers, now)
+        known = msgspec.structs.replace(known, guessing=self._puncher.allowed and not self._puncher.metered)
+        if key is None:
+            return known
         peer = self._peers.get(key)
-        if peer is None:
-            return None
-        told = testimony(peer, self._own, self._relays, self._peers, self._netmap, now)
-        return msgspec.structs.replace(told, guessing=self._puncher.allowed and not self._puncher.metered)
+        return testimony.of_pair(known, peer, self._own, self._netmap, now) if peer is not None else None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
+import msgspec
+
 from ginnel.core.node import peer_views
 from ginnel.core.node.actions import FilterRow
 from ginnel.core.node.filter import filter_rows
@@ -26,11 +28,9 @@ from ginnel.words import Endpoint, Instant, IpAddress
 TEXT = 300
 
 
-def testimony(peer: Peer, own: OwnNetwork, relays: Relays, peers: PeerTable, netmap: NetMap, now: Instant) -> Testimony:
-    """`program`, `name`, `wanted_port`, `port_map`, `firewall` and `guessing` are left for those who know."""
+def of_network(own: OwnNetwork, relays: Relays, peers: PeerTable, now: Instant) -> Testimony:
+    """This end's network. `program`, `name`, `port_map`, `firewall` and `guessing` are left for those who know."""
     report = own.report or Report()
-    path, history = peer.path, peer.path.history
-    proven = path.path.proven if path.direct(now) and isinstance(path.path, Direct) else None
     return Testimony(
         udp=report.udp if own.report is not None else None,
         ipv4=report.ipv4,
@@ -45,7 +45,17 @@ def testimony(peer: Peer, own: OwnNetwork, relays: Relays, peers: PeerTable, net
         portal=report.captive_portal,
         home=relays.home,
         relays=_relays(relays, report),
-        others_direct=sum(_is_far(other, own, now) for other in peers if other is not peer),
+        others_direct=sum(_is_far(peer, own, now) for peer in peers),
+    )
+
+
+def of_pair(network: Testimony, peer: Peer, own: OwnNetwork, netmap: NetMap, now: Instant) -> Testimony:
+    """The same with the way to one peer."""
+    path, history = peer.path, peer.path.history
+    proven = path.path.proven if path.direct(now) and isinstance(path.path, Direct) else None
+    return msgspec.structs.replace(
+        network,
+        others_direct=network.others_direct - _is_far(peer, own, now),
         policy=str(path.policy),
         direct=str(proven.endpoint) if proven is not None else "",
         latency=proven.latency if proven is not None else None,
