@@ -274,7 +274,7 @@ def _hairpin(pair: Pair) -> Iterable[Finding]:
         router = pair.own.seen_v4.rpartition(":")[0]
         lines = (
             f"both are behind the same router ({router}), and do not reach each other inside",
-            "client isolation or a guest network keeps them apart, and the router does not turn packets round (hairpin)",
+            "client isolation or a guest network parts them, and the router does not turn packets round (hairpin)",
         )
         fix = Fix(pair.host.name, "", "switch client isolation off, put both into one network, or hairpin NAT on")
         yield Finding(Cause.HAIRPIN, 0.9, lines, fix)
