@@ -98,6 +98,10 @@ class Local:
                 told = True
             time.sleep(0.02)
 
+    def why_silent(self) -> str:
+        """ "" where a daemon listens, else why not."""
+        return "" if self._listens() else f"ginneld does not run: nothing answers on {self._path}"
+
     def _listens(self) -> bool:
         with socket(AF_UNIX, SOCK_STREAM) as probe:
             return probe.connect_ex(self._path) not in (errno.ENOENT, errno.ECONNREFUSED)

@@ -60,6 +60,7 @@ class NodeCore:
         self._keeper = Keeper(state, file)
         self._port = port
         self._open_pump = open_pump
+        self.tun = tun
         self._host = HostNetwork(tun, router or Router(tun), self._notify)
         self.home_router = HomeRouter(tun, state, allowed=port_mapping, tell=self._take_port_mapped, spawn=self._spawn)
         self._disco = DiscoPrivate(os.urandom(32))
