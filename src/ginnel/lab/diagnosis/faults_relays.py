@@ -88,7 +88,7 @@ FAULTS = (
         "relays",
         "a pair that needs relays, and one of them does not reach the other's home",
         (
-            View(ALICE, "relay-blocked", names=("fra", "derp-a", "910")),
+            View(ALICE, "relay-blocked", also=("udp-blocked",)),
             View(ALICE, "relay-blocked", BOB, names=("fra", "derp-a", "910")),
             View(BOB, "peer-relay-blocked", ALICE, names=("fra", "derp-a", "910")),
         ),
