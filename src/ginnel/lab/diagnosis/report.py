@@ -11,9 +11,11 @@ import msgspec
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """One `ginnel doctor` and its verdict. expected "" and what it said for a healthy network. named: whether the
-    relay, port or company that is to blame stands in what was said of the cause; True where nothing is asked. ways: what both ends called the
-    path just before."""
+    """One `ginnel doctor` and its verdict.
+
+    expected "" and what it said for a healthy network. named: whether the relay, port or company that is to blame
+    stands in what was said of the cause; True where nothing is asked. ways: what both ends called the path just before.
+    """
 
     at: str
     peer: str

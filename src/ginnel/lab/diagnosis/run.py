@@ -160,4 +160,5 @@ def line(case: Case, one: Diagnosis, where: str) -> str:
     heard = f"{one.verdict or 'no verdict'}: {', '.join(one.said[:3]) or 'nothing'}"
     want = one.expected or "healthy"
     unnamed = "" if one.named else " (does not say which)"
-    return f"{mark} {case.name} ({where}) {one.at}: doctor {one.peer} -> {heard}{unnamed}; want {want} {one.seconds:.1f} s {'/'.join(one.ways)}"
+    asked = f"{case.name} ({where}; {'-'.join(dict.fromkeys(one.ways))}) {one.at}: doctor {one.peer}".rstrip()
+    return f"{mark} {asked} -> {heard}{unnamed}; want {want} {one.seconds:.1f} s"

@@ -124,11 +124,13 @@ class World:
     """A context. `start` makes the mesh; faults may be there before."""
 
     def __init__(self, topology: Topology, rng: random.Random, relays: tuple[str, ...], settings: str = "") -> None:
-        """settings: of the server, beside those that this mesh needs."""
+        """settings: of the server, beside those that this mesh needs. All relays stand in the map at first, unless
+        `in_map` is changed before the start."""
         self.machines = [host.name for host in topology.hosts if host.name != SERVER]
         hosts = (*topology.hosts, *(Host(name, families=families_of(topology)) for name in relays))
         self.topology = Topology(topology.routers, hosts)
         self.rng, self.relay_names, self.settings = rng, relays, settings
+        self.in_map = relays
         self.relays: dict[str, Process] = {}
         self.entries: dict[str, dict[str, Any]] = {}
         self.stack = ExitStack()
@@ -197,7 +199,7 @@ class World:
         """Relays, server, both daemons; nobody is logged in yet. patient: a daemon that ends is no failure."""
         with ThreadPoolExecutor(4) as pool:
             self.entries = dict(zip(self.relay_names, pool.map(self.start_relay, self.relay_names), strict=True))
-            self.put_map(*self.relay_names)
+            self.put_map(*self.in_map)
             starts = [self.server.start, *(member.start for member in self.members.values())]
             for started in [pool.submit(start) for start in starts]:
                 with suppress(*((LabError,) if patient else ())):
