@@ -14,13 +14,18 @@ import msgspec
 from ginnel import __version__
 from ginnel.core.node import peer_views
 from ginnel.core.node.portmap.text import view
+from ginnel.core.node.punch_rules import OURS
 from ginnel.shell.node.hostinfo import host_name
 from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.node import MeshNode
 from ginnel.shell.node.state import PIN, server_pins
-from ginnel.wire.doctor import PortMapTold, Testimony
-from ginnel.wire.tailcfg import Node, wall_time
-from ginnel.words import Instant
+from ginnel.shell.node.web import WebError, fetch
+from ginnel.wire.doctor import ANSWER_LIMIT, PortMapTold, Testimony, parse_testimony
+from ginnel.wire.read import WireError
+from ginnel.wire.tailcfg import Node, encode, read_hostinfo, wall_time
+from ginnel.words import Instant, NodeKey
+
+ASK_TIME = 2.0
 
 
 class DoctorDesk:
@@ -90,10 +95,59 @@ class DoctorDesk:
         return "insecure" if prefs.server_key else f"name:{host}"
 
     async def answer(self, peer: Node | None) -> dict[str, Any]:
-        """`GET doctor`."""
+        """`GET doctor`: this end's testimony and, of a peer that runs ginnel, its own."""
+        theirs, by, silence = (None, "", "") if peer is None else await self._ask(peer)
         own = self.testimony(peer)
         if peer is not None and own is None:
             raise Refusal(404, "this node does not run, or does not know that machine")
-        answer: dict[str, Any] = {"Daemon": self.daemon(), "Own": own, "Theirs": None, "By": "", "Silence": ""}
-        await asyncio.sleep(0)
-        return answer
+        return {"Daemon": self.daemon(), "Own": own, "Theirs": theirs, "By": by, "Silence": silence}
+
+    # --- the other end -----------------------------------------------------------------------------------------
+
+    async def _ask(self, peer: Node) -> tuple[Testimony | None, str, str]:
+        """Its testimony, by which way, and why there is none."""
+        place = _peer_api_of(peer)
+        if place is None:
+            return None, "", "it runs no ginnel, or an old one"
+        try:
+            async with asyncio.timeout(ASK_TIME):
+                page = await fetch("GET", f"http://{place}/v0/doctor", mark=0, limit=ANSWER_LIMIT)
+            if page.status != 200:
+                return None, "", f"its peer API answers HTTP {page.status}"
+            return parse_testimony(page.body), "tunnel", ""
+        except TimeoutError:
+            return None, "", "it does not answer through the tunnel"
+        except (WebError, WireError) as error:
+            return None, "", str(error)[:300]
+
+    # --- for peers ---------------------------------------------------------------------------------------------
+
+    def asker(self, address: str) -> NodeKey | None:
+        """The peer behind a mesh address."""
+        node = self._peer_at(address)
+        return node.key if node is not None and not node.expired else None
+
+    def _peer_at(self, address: str) -> Node | None:
+        peers = self._node.netmap.peers.values()
+        return next((peer for peer in peers if address in peer_views.addresses(peer)), None)
+
+    def testify(self, asker: NodeKey) -> bytes | None:
+        """The answer for that peer; None: there is nothing to say."""
+        peer = next((peer for peer in self._node.netmap.peers.values() if peer.key == asker), None)
+        told = self.testimony(peer) if peer is not None else None
+        return encode(told) if told is not None else None
+
+
+def _peer_api_of(peer: Node) -> str | None:
+    """`address:port`, as the peer advertises it; IPv4 first."""
+    try:
+        info = read_hostinfo(peer.hostinfo)
+    except WireError:
+        return None
+    ports = {service.proto: service.port for service in info.services or ()}
+    for address in peer_views.addresses(peer):
+        six = ":" in address
+        port = ports.get("peerapi6" if six else "peerapi4", 0)
+        if 0 < port <= 0xFFFF and info.ipn_version.endswith(OURS):
+            return f"[{address}]:{port}" if six else f"{address}:{port}"
+    return None
