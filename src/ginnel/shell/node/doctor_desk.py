@@ -73,7 +73,7 @@ class DoctorDesk:
             "State": node.state_name(),
             "Version": __version__,
             "Port": engine.ports[0] if engine is not None else 0,
-            "WantedPort": engine.configured_port if engine is not None else 0,
+            "WantedPort": engine.configured if engine is not None else 0,
             "Tun": node.tun,
             "ControlURL": prefs.control_url,
             "ControlConnected": client is not None and client.session.in_map_poll,
