@@ -6,10 +6,11 @@ Room: core. `lint` is for the command, `inbound_udp` for the daemon and the doct
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ginnel.core.firewall.lint.fields import TOLD_APART, Box, meet
+from ginnel.core.firewall.lint.fields import STATES, TOLD_APART, Box, Field, meet
+from ginnel.core.firewall.lint.ints import both, joined, point, span
 from ginnel.core.firewall.lint.model import RuleSet, Verdict
 from ginnel.core.firewall.lint.trips import Family, Trip, Where, remotes, trips
 from ginnel.core.firewall.lint.walk import Decided, Outcome, TooComplex, Walk
@@ -79,22 +80,33 @@ def judge(rules: RuleSet, need: Need, family: Family, where: Where = ANYWHERE) -
 def _judge(rules: RuleSet, legs: Sequence[Trip]) -> tuple[Answer, tuple[Quote, ...]]:
     """The worst of the packets that a need is made of; its first packet's rule where all pass."""
     answers = []
+    unseen = False
     for leg in legs:
-        answers.append(_leg(rules, leg))
-        if answers[-1][0] is Answer.BLOCKED:
-            return answers[-1]
+        answer, quotes, untracked = _leg(rules, _unseen(leg) if unseen else leg)
+        if answer is Answer.BLOCKED:
+            return answer, quotes
+        answers.append((answer, quotes))
+        unseen |= untracked
     order = (Answer.UNKNOWN, Answer.DEPENDS, Answer.PASSES)
     return min(answers, key=lambda got: order.index(got[0]))
 
 
-def _leg(rules: RuleSet, leg: Trip) -> tuple[Answer, tuple[Quote, ...]]:
+def _unseen(leg: Trip) -> Trip:
+    """After a packet that was not tracked: the kernel takes the next for the first of its connection, or not."""
+    states = joined((STATES[name], STATES[name]) for name in ("established", "new"))
+    return replace(leg, box={**leg.box, Field.CT_STATE: states, Field.CT_DIRECTION: span(0, 1)})
+
+
+def _leg(rules: RuleSet, leg: Trip) -> tuple[Answer, tuple[Quote, ...], bool]:
+    """The third: whether a part of it goes on untracked."""
     walk = Walk(rules)
     try:
         outcomes = walk.through(leg.hooks, leg.box, leg.family, new=leg.new)
     except TooComplex as error:
-        return Answer.UNKNOWN, (Quote(Answer.UNKNOWN, "", str(error), leg.name),)
+        return Answer.UNKNOWN, (Quote(Answer.UNKNOWN, "", str(error), leg.name),), False
     answer = _answer(outcomes)
-    return answer, _quotes(answer, outcomes, leg, walk.doubts)
+    untracked = any(both(o.box[Field.CT_STATE], point(STATES["untracked"])) for o in outcomes)
+    return answer, _quotes(answer, outcomes, leg, walk.doubts), untracked
 
 
 def _answer(outcomes: Sequence[Outcome]) -> Answer:

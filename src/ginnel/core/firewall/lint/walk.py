@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ginnel.core.firewall.lint.fields import Box, Field, split, universe
+from ginnel.core.firewall.lint.fields import DIRECTIONS, STATES, Box, Field, split, universe
 from ginnel.core.firewall.lint.ints import Ints, both, joined, point, points
 from ginnel.core.firewall.lint.model import (
     MAX_JUMPS,
@@ -29,6 +29,7 @@ from ginnel.core.firewall.lint.model import (
 
 BUDGET = 1_000_000  # steps of one walk: a second or two
 MAX_BOXES = 4_000
+CONNTRACK = -200
 TOO_MANY = "the rules part the packets into too many classes"
 
 
@@ -106,14 +107,15 @@ class Walk:
             passed += [(b, by) for b in rest]
             if here is None:
                 continue
-            parts = self._chain(chain, [here], 0)
+            parts = self._chain(chain, [_untold(here) if _early(chain) else here], 0)
             policy = Decided(chain, None)
             ended = [*parts.ended, *((b, chain.policy, policy) for b in parts.back + parts.on)]
             for part, verdict, decided in ended:
+                told = _told(part, here) if _early(chain) else part
                 if verdict is Verdict.ACCEPT:
-                    passed.append((part, (*by, decided)))
+                    passed.append((told, (*by, decided)))
                 else:
-                    over.append(Outcome(part, verdict, (*by, decided)))
+                    over.append(Outcome(told, verdict, (*by, decided)))
         return passed, over
 
     def _chain(self, chain: Chain, boxes: list[Box], depth: int) -> _Parts:
@@ -244,6 +246,23 @@ class Walk:
         self._left -= steps
         if self._left < 0:
             raise TooComplex("the rules are too many and too entangled to be followed")
+
+
+def _early(chain: Chain) -> bool:
+    """Before connections are looked up (NF_IP_PRI_CONNTRACK)."""
+    return chain.hook == "ingress" or (chain.hook in ("prerouting", "output") and chain.priority < CONNTRACK)
+
+
+def _untold(box: Box) -> Box:
+    """There every packet counts as invalid, and is of no direction."""
+    return {**box, Field.CT_STATE: point(STATES["invalid"]), Field.CT_DIRECTION: point(len(DIRECTIONS))}
+
+
+def _told(after: Box, before: Box) -> Box:
+    """As it is once the connection is known, unless a rule has said that it shall not be."""
+    if after[Field.CT_STATE] == point(STATES["untracked"]):
+        return after
+    return {**after, Field.CT_STATE: before[Field.CT_STATE], Field.CT_DIRECTION: before[Field.CT_DIRECTION]}
 
 
 def _assigned(box: Box, step: Assign) -> Box:
