@@ -60,15 +60,21 @@ Tunnel = Callable[[Asked], Awaitable[TunnelSeen]]
 
 
 async def verify(
-    asked: Asked, *, tunnel: Tunnel | None = None, told: Told | None = None, mark: int = MARK, http_port: int = 80
+    asked: Asked,
+    *,
+    tunnel: Tunnel | None = None,
+    told: Told | None = None,
+    mark: int = MARK,
+    http_port: int = 80,
+    within: float = WHOLE_TIME_MOST,
 ) -> Report:
     """`tunnel`: how the tunnel's port is tried, by a socket of our own unless something else is given. `told`: hears of
     each probe that is done. Takes about what the slowest answer takes: 3 to 7 s where everything is dropped, and never
-    more than WHOLE_TIME_MOST."""
+    more than `within`; what is not done then is told as not tried."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     trying = _Trying(asked, told or (lambda *_: None), mark, http_port)
-    patience = min(WHOLE_TIME_MOST, WHOLE_TIME + TIME_EACH * len(trying.relays))
+    patience = min(within, WHOLE_TIME + TIME_EACH * len(trying.relays))
     seen: TunnelSeen | None = None
     tunnelled = asyncio.ensure_future((tunnel or by_own_socket)(asked))
     try:

@@ -15,10 +15,10 @@ from ginnel import __version__
 from ginnel.core.node import peer_views
 from ginnel.core.node.portmap.text import view
 from ginnel.core.node.punch_rules import OURS
+from ginnel.shell.doctor.host_firewall import HostFirewall
 from ginnel.shell.node.hostinfo import host_name
 from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.node import MeshNode
-from ginnel.shell.node.state import PIN, server_pins
 from ginnel.shell.node.web import WebError, fetch
 from ginnel.wire.doctor import ANSWER_LIMIT, PortMapTold, Testimony, parse_testimony
 from ginnel.wire.read import WireError
@@ -33,6 +33,7 @@ class DoctorDesk:
 
     def __init__(self, node: MeshNode) -> None:
         self._node = node
+        self._firewall = HostFirewall()
 
     # --- this end ----------------------------------------------------------------------------------------------
 
@@ -49,6 +50,12 @@ class DoctorDesk:
         return msgspec.structs.replace(
             known, program=f"{__version__}-ginnel", name=name, port_map=self._port_map(engine.now())
         )
+
+    async def _complete(self, peer: Node | None) -> Testimony | None:
+        engine = self._node.engine
+        firewall = await self._firewall.look(engine.ports[0] if engine is not None else 0, self._node.links)
+        known = self.testimony(peer)
+        return msgspec.structs.replace(known, firewall=firewall) if known is not None else None
 
     def _port_map(self, now: Instant) -> PortMapTold:
         members = view(self._node.home_router.mapping.mapper, now)
@@ -78,26 +85,16 @@ class DoctorDesk:
             "ControlURL": prefs.control_url,
             "ControlConnected": client is not None and client.session.in_map_poll,
             "ControlProblem": client.session.problem if client is not None else "",
-            "ControlTrust": self._trust(),
             "KeyExpired": node.expired or (expiry is not None and expiry < time.time()),
             "TunnelProblem": node.broken,
             "Health": node.health(),
             "RandomPort": own is not None and peer_views.has_attribute(own, "randomize-client-port"),
         }
 
-    def _trust(self) -> str:
-        """As `RelayOpen.verify` writes it; an invite's key makes any certificate do."""
-        prefs = self._node.state.prefs
-        pins = server_pins(prefs, self._node.netmap.derp_map)
-        if pins:
-            return PIN + min(pins)
-        host = prefs.control_url.partition("://")[2].partition("/")[0].partition(":")[0]
-        return "insecure" if prefs.server_key else f"name:{host}"
-
     async def answer(self, peer: Node | None) -> dict[str, Any]:
         """`GET doctor`: this end's testimony and, of a peer that runs ginnel, its own."""
         theirs, by, silence = (None, "", "") if peer is None else await self._ask(peer)
-        own = self.testimony(peer)
+        own = await self._complete(peer)
         if peer is not None and own is None:
             raise Refusal(404, "this node does not run, or does not know that machine")
         return {"Daemon": self.daemon(), "Own": own, "Theirs": theirs, "By": by, "Silence": silence}
@@ -131,10 +128,10 @@ class DoctorDesk:
         peers = self._node.netmap.peers.values()
         return next((peer for peer in peers if address in peer_views.addresses(peer)), None)
 
-    def testify(self, asker: NodeKey) -> bytes | None:
+    async def testify(self, asker: NodeKey) -> bytes | None:
         """The answer for that peer; None: there is nothing to say."""
         peer = next((peer for peer in self._node.netmap.peers.values() if peer.key == asker), None)
-        told = self.testimony(peer) if peer is not None else None
+        told = await self._complete(peer) if peer is not None else None
         return encode(told) if told is not None else None
 
 

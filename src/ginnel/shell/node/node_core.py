@@ -29,6 +29,7 @@ from ginnel.shell.node.home_router import HomeRouter
 from ginnel.shell.node.host_network import HostNetwork
 from ginnel.shell.node.hostinfo import own_report
 from ginnel.shell.node.keeper import Keeper
+from ginnel.shell.node.links import Links
 from ginnel.shell.node.log_upload import LogUpload
 from ginnel.shell.node.metered import is_metered
 from ginnel.shell.node.peer_api import PeerApi
@@ -82,6 +83,11 @@ class NodeCore:
     @property
     def state(self) -> State:
         return self._keeper.state
+
+    @property
+    def links(self) -> Links:
+        """This machine's addresses and default routes."""
+        return self._host.links
 
     @property
     def netmap(self) -> NetMap:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -46,7 +46,7 @@ class PeerApi:
         tun: str,
         *,
         asker: Callable[[str], NodeKey | None],
-        testify: Callable[[NodeKey], bytes | None],
+        testify: Callable[[NodeKey], Awaitable[bytes | None]],
         changed: Callable[[], None],
     ) -> None:
         self.services: tuple[Service, ...] = ()
@@ -118,7 +118,7 @@ class PeerApi:
     async def _converse(self, asker: NodeKey, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
         async with asyncio.timeout(REQUEST_TIME):
-            status, body = self._answer(asker, await _head(http, reader))
+            status, body = await self._answer(asker, await _head(http, reader))
             headers = [
                 ("Content-Type", "application/json"),
                 ("Content-Length", str(len(body))),
@@ -130,14 +130,14 @@ class PeerApi:
             writer.write(http.send(h11.EndOfMessage()) or b"")
             await writer.drain()
 
-    def _answer(self, asker: NodeKey, head: h11.Request) -> Answer:
+    async def _answer(self, asker: NodeKey, head: h11.Request) -> Answer:
         if head.target.partition(b"?")[0] != PATH:
             return 404, b"{}"
         if head.method != b"GET":
             return 405, b"{}"
         if not self._may_ask(asker):
             return 429, b"{}"
-        told = self._testify(asker)
+        told = await self._testify(asker)
         return (200, told) if told is not None else (404, b"{}")
 
     def _may_ask(self, asker: NodeKey) -> bool:
