@@ -6,6 +6,7 @@ Room: cli.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -31,29 +32,35 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "nodes": ("ginnel.cli.admin:nodes", "Manage the machines of the mesh"),
     "auth": ("ginnel.cli.admin:auth", "Approve machines that wait to join"),
     "policy": ("ginnel.cli.admin:policy", "Show, set or check the access policy"),
+    "firewall": ("ginnel.cli.firewall:firewall", "Plan, write, apply and check what a firewall must let through"),
     "logs": ("ginnel.cli.logs:logs", "Show what machines have uploaded to the log host"),
     "lab": ("ginnel.cli.lab:lab", "Build networks with real NATs and try the mesh in them"),
 }
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported on use."""
+    """A group whose commands are imported on use. table: as COMMANDS."""
+
+    def __init__(self, *args: Any, table: dict[str, tuple[str, str]], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.table = table
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(COMMANDS)
+        return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self.table:
             return None
-        module, attribute = COMMANDS[cmd_name][0].split(":")
+        module, attribute = self.table[cmd_name][0].split(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+            if self.table:
+                formatter.write_dl([(name, line) for name, (_, line) in self.table.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 def ginnel() -> None:
     """ginnel, a self-hosted mesh VPN."""

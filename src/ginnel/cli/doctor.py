@@ -76,8 +76,8 @@ class Visit:
             return of_host(await self._without_daemon(why_down)), None
         try:
             known = await asyncio.to_thread(self._known)
-            machine = self._machine() if self._peer is not None and known.daemon is not None else None
-            if machine is None or known.daemon is None or known.daemon.state != "Running":
+            machine = self._machine() if self._peer is not None and _runs(known) else None
+            if machine is None:
                 return of_host(await self._host(known)), None
             pair = await self._pair(known, machine)
         except ApiError as error:
@@ -103,13 +103,7 @@ class Visit:
     def _known(self) -> Known:
         from ginnel.shell.doctor.told import known_by_daemon
 
-        self._status: dict[str, Any] = self._api.get("status")
-        return known_by_daemon(self._status, self._api.get("doctor"), self._derp_map())
-
-    def _derp_map(self) -> Any:
-        from ginnel.wire.tailcfg import DERPMap, decode
-
-        return decode(DERPMap, json.dumps(self._api.get("derpmap")).encode())
+        return known_by_daemon(self._api.get)
 
     async def _host(self, known: Known) -> Host:
         """The daemon measures at the same time, so its word is asked for again when all is over."""
@@ -134,8 +128,9 @@ class Visit:
 
     def _machine(self) -> dict[str, Any]:
         assert self._peer is not None
-        machine = find(self._status, self._peer)
-        if machine is self._status["Self"]:
+        status = self._api.get("status")
+        machine = find(status, self._peer)
+        if machine is status["Self"]:
             fail(f"{self._peer!r} is this machine: `ginnel doctor` alone looks at it")
         return machine
 
@@ -144,12 +139,13 @@ class Visit:
         from ginnel.wire.tailcfg import Node, decode
 
         address = str(machine["TailscaleIPs"][0])
-        pinging = asyncio.create_task(asyncio.to_thread(self._ping, address))
-        host = await self._host(known)
-        ping = await pinging
-        self._tell(f"asking {machine['HostName']} ...")
+        host, (ping, told) = await asyncio.gather(self._host(known), asyncio.to_thread(self._meet, address))
         node = decode(Node, json.dumps(self._api.get(f"whois?addr={address}")["Node"]).encode())
-        return pair_of(host, node, self._api.get(f"doctor?peer={address}", timeout=ASK_TIME), ping)
+        return pair_of(host, node, told, ping)
+
+    def _meet(self, address: str) -> tuple[PingSeen, dict[str, Any]]:
+        """What pings come to, and then what both ends say of it."""
+        return self._ping(address), self._api.get(f"doctor?peer={address}", timeout=ASK_TIME)
 
     def _ping(self, address: str) -> PingSeen:
         """Until an answer comes by a direct way, or the time is over; who is pinged is searched for."""
@@ -170,3 +166,7 @@ class Visit:
             if not seen.direct:
                 time.sleep(min(PING_GAP, left))
         return seen
+
+
+def _runs(known: Known) -> bool:
+    return known.daemon is not None and known.daemon.state == "Running"

@@ -92,7 +92,7 @@ class Local:
         """One that was started a moment ago, as in `ginneld & ginnel up`, does not listen yet."""
         started = time.monotonic()
         told = False
-        while not self._listens() and (waited := time.monotonic() - started) < limit:
+        while not self.listens() and (waited := time.monotonic() - started) < limit:
             if waited > 1.0 and not told:
                 print("Waiting for ginneld to start ...", flush=True)
                 told = True
@@ -100,9 +100,10 @@ class Local:
 
     def why_silent(self) -> str:
         """ "" where a daemon listens, else why not."""
-        return "" if self._listens() else f"ginneld does not run: nothing answers on {self._path}"
+        return "" if self.listens() else f"ginneld does not run: nothing answers on {self._path}"
 
-    def _listens(self) -> bool:
+    def listens(self) -> bool:
+        """Whether a daemon is there now."""
         with socket(AF_UNIX, SOCK_STREAM) as probe:
             return probe.connect_ex(self._path) not in (errno.ENOENT, errno.ECONNREFUSED)
 

@@ -11,14 +11,13 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ginnel.cli.local import ApiError, fail, local
+from ginnel.cli.map_options import Named, named
 from ginnel.cli.options import socket_option
 
 if TYPE_CHECKING:
@@ -26,12 +25,8 @@ if TYPE_CHECKING:
 
 Tell = Callable[[dict[str, Any]], None]
 NETCHECK_TIME = 30.0
-MAP_TIME = 10.0
-MAP_LIMIT = 1 << 20
 EVERY_MIN = 0.1
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-DEFAULT_MAP = "/derpmap/default"
-PIN = re.compile(r"sha256-raw:[0-9a-fA-F]{64}")
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 
 
@@ -65,9 +60,7 @@ def netcheck(  # noqa: PLR0917  (click calls it by keywords)
     """Say what this network lets through, and which relay is near."""
     form = "json" if as_json and not form else form
     pause = _seconds(every)
-    if derp_map and server:
-        fail("--derp-map and --server both name the relays: give one of them")
-    source = _source(derp_map, server, pin)
+    source = named(server, derp_map, pin)
     answered = True
 
     def tell(answer: dict[str, Any]) -> None:
@@ -76,7 +69,7 @@ def netcheck(  # noqa: PLR0917  (click calls it by keywords)
         _show(answer, form, verbose=verbose)
 
     try:
-        if source.place or bind_address or bind_port is not None:
+        if source.server or source.derp_map or bind_address or bind_port is not None:
             _alone(_relays(source, socket), bind_address, bind_port or 0, verbose, pause, tell)
         else:
             _by_daemon(socket, verbose, pause, tell)
@@ -127,81 +120,18 @@ def _by_daemon(path: str | None, verbose: bool, pause: float, tell: Tell) -> Non
 # --- alone -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the DERP map comes from: a URL or a file; "": the daemon. `pin`: of the certificate behind the URL."""
-
-    place: str = ""
-    pin: str = ""
-
-    @property
-    def is_url(self) -> bool:
-        return self.place.startswith(("http://", "https://"))
-
-
-def _source(derp_map: str, server: str, pin: str) -> Source:
-    from ginnel.cli.up import check_url, read_invite
-
-    if pin and not PIN.fullmatch(pin):
-        fail(f"--pin {pin!r} is no pin: expected sha256-raw: and 64 hexadecimal digits")
-    if server.startswith("ginnel-invite"):
-        invite = read_invite(server)
-        found = Source(invite.url + DEFAULT_MAP, pin or (f"sha256-raw:{invite.pin.hex()}" if invite.pin else ""))
-    elif server:
-        found = Source(check_url(server, "--server") + DEFAULT_MAP, pin)
-    else:
-        found = Source(derp_map, pin)
-    if pin and not found.place.startswith("https://"):
-        fail("--pin is about the certificate of an https address: give that by --server or --derp-map")
-    return found
-
-
-def _relays(source: Source, path: str | None) -> DERPMap:
-    from ginnel.wire.read import WireError
-    from ginnel.wire.tailcfg import DERPMap, decode
-
-    place = source.place or "the daemon"
-    try:
-        if source.is_url:
-            body = _download(source)
-        elif source.place:
-            body = Path(source.place).read_bytes()[: MAP_LIMIT + 1]
-        else:
-            body = json.dumps(local(path).get("derpmap")).encode()
-        found = decode(DERPMap, body)
-    except ApiError as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"cannot read the DERP map {place}: {error.strerror or error}")
-    except WireError as error:
-        fail(f"{place} holds no DERP map: {error}")
-    if len(body) > MAP_LIMIT or not found.regions:
-        fail(f"{place} has no relays to ask; name a DERP map with --derp-map FILE")
-    return found
-
-
-def _download(source: Source) -> bytes:
+def _relays(source: Named, path: str | None) -> DERPMap:
     import asyncio
 
-    from ginnel.core.node.routing import MARK
-    from ginnel.shell.node.web import WebError, fetch
-
-    async def get() -> bytes:
-        async with asyncio.timeout(MAP_TIME):
-            page = await fetch("GET", source.place, mark=MARK, pin=source.pin)
-        if page.status != 200:
-            raise WebError(f"expected 200, got HTTP {page.status}")
-        return page.body
+    from ginnel.shell.relay_map import DEFAULT_MAP, MapError, Place, parse_map, read_map
 
     try:
-        return asyncio.run(get())
-    except (WebError, TimeoutError) as error:
-        advice = "; give an invite as --server, or the certificate's --pin" if _untrusted(error, source) else ""
-        fail(f"cannot fetch the DERP map from {source.place}: {error or 'no answer'}{advice}")
-
-
-def _untrusted(error: Exception, source: Source) -> bool:
-    return "certificate" in str(error) and not source.pin
+        if not (source.server or source.derp_map):
+            return parse_map(json.dumps(local(path).get("derpmap")).encode(), "the daemon")
+        place = Place(source.derp_map or source.server + DEFAULT_MAP, source.pin)
+        return asyncio.run(read_map(place)).derp_map
+    except (ApiError, MapError) as error:
+        fail(str(error))
 
 
 def _alone(  # noqa: PLR0917

@@ -80,7 +80,8 @@ class Testimony(Message, frozen=True):
     """One end. Of the network: `udp` STUN answered, `varies` hard NAT, `seen_v4` and `seen_v6` by STUN, `port` bound,
     `wanted_port`, `local` addresses and `told` endpoints. Of the pair: `policy`, `direct` endpoint in use, `searching`
     for so many seconds, `lets_in` whether the packet filter has a rule for the other end, `others_direct` peers that
-    are direct just now by addresses outside this network."""
+    are direct just now by addresses outside this network. `nat` and `peer_nat`: as a search for ports saw both
+    ("easy", "sequential", "random", "unknown"), `search_ended`: why it found nothing; `guessing`: it is allowed."""
 
     program: Text = ""
     name: Text = ""
@@ -96,6 +97,9 @@ class Testimony(Message, frozen=True):
     told: Annotated[tuple[Text, ...], msgspec.Meta(max_length=ENDPOINTS)] = ()
     portal: bool | None = None
     guessing: bool = True
+    nat: Text = "unknown"
+    peer_nat: Text = "unknown"
+    search_ended: Text = ""
     home: Count = 0
     relays: Annotated[tuple[RelayTold, ...], msgspec.Meta(max_length=RELAYS)] = ()
     port_map: PortMapTold | None = None

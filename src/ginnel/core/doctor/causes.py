@@ -112,7 +112,7 @@ EXPLAINS: dict[Cause, frozenset[Cause]] = {
     Cause.DNS_BROKEN: _ONE_HOST,
     Cause.CLOCK_WRONG: frozenset({Cause.TLS_INTERCEPTION, Cause.CONTROL_BLOCKED, Cause.RELAY_BLOCKED}),
     Cause.HTTPS_BLOCKED: _ONE_HOST | {Cause.NO_COMMON_RELAY, Cause.PEER_RELAY_BLOCKED},
-    Cause.UDP_BLOCKED: _RELAYED | {Cause.STUN_BLOCKED, Cause.TUNNEL_PORT_BLOCKED},
+    Cause.UDP_BLOCKED: (_RELAYED - {Cause.PEER_UDP_BLOCKED}) | {Cause.STUN_BLOCKED, Cause.TUNNEL_PORT_BLOCKED},
     Cause.RELAY_BLOCKED: frozenset({Cause.NO_COMMON_RELAY}),
     Cause.PEER_OFFLINE: _RELAYED | {Cause.NO_COMMON_RELAY, Cause.PEER_RELAY_BLOCKED},
     Cause.PEER_UDP_BLOCKED: _RELAYED,
@@ -162,7 +162,12 @@ def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 def _is_explained(one: Finding, found: list[Finding]) -> bool:
-    return any(one.cause in EXPLAINS.get(other.cause, ()) and other.confidence >= one.confidence / 2 for other in found)
+    return any(
+        one.cause in EXPLAINS.get(other.cause, ())
+        and one.cause is not other.cause
+        and other.confidence >= one.confidence / 2
+        for other in found
+    )
 
 
 def verdict(findings: Iterable[Finding]) -> str:

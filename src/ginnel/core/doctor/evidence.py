@@ -22,12 +22,14 @@ class Clock:
 @dataclass(frozen=True, slots=True)
 class NameSeen:
     """A name that the mesh needs. `found`: what the resolver says; `known`: the DERP map's addresses for it, () where
-    the map leaves it to DNS. `problem`: "" or why there is no answer. `needed`: nothing else leads there."""
+    the map leaves it to DNS. `problem`: "" or why there is no answer. `lied`: the answer is false. `needed`: nothing
+    else leads there."""
 
     name: str
     found: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
     problem: str = ""
+    lied: bool = False
     needed: bool = True
 
 

@@ -11,7 +11,7 @@ from ginnel.core.doctor.causes import Cause, Finding, Fix
 from ginnel.core.doctor.evidence import Host, Port80, Probe, RelaySeen
 
 SILENT = ("silent-drop", "unreachable", "timeout")
-INTERCEPTED = ("tls-interception", "block-page", "wrong-certificate")
+INTERCEPTED = ("tls-interception", "wrong-certificate")
 NAMED = 5  # peers in a line
 
 
@@ -64,10 +64,13 @@ def _all_fail(host: Host) -> bool:
     return bool(probes) and not any(probe.works for probe in probes)
 
 
+def _is_intercepted(probe: Probe) -> bool:
+    """Somebody else speaks TLS there; a page that comes through such a connection is theirs too."""
+    return probe.blocking in INTERCEPTED or (probe.blocking == "block-page" and bool(probe.issuer))
+
+
 def _failure(probe: Probe) -> str:
-    said = f"{probe.place}: {probe.blocking}"
-    said += f" ({probe.detail})" if probe.detail else ""
-    return said + (f", certificate of {probe.issuer}" if probe.issuer else "")
+    return f"{probe.place}: {probe.blocking}" + (f" ({probe.detail})" if probe.detail else "")
 
 
 # --- the internet ----------------------------------------------------------------------------------------------------
@@ -116,10 +119,11 @@ def _names(host: Host) -> Iterable[Finding]:
         confidence = 0.95 if len(broken) == len([n for n in host.names if n.needed]) else 0.75
         fix = _fix(host, "resolvectl status", "or look at /etc/resolv.conf: the resolver named there must answer")
         yield Finding(Cause.DNS_BROKEN, confidence, lines, fix)
-    lying = [name for name in host.names if name.found and name.known and not set(name.found) & set(name.known)]
+    lying = [name for name in host.names if name.lied]
     if lying:
         lines = tuple(
-            f"DNS says that {n.name} is {', '.join(n.found[:3])}; the map says {', '.join(n.known[:3])}"
+            f"DNS says that {n.name} is {', '.join(n.found[:3])}; "
+            + (f"the map says {', '.join(n.known[:3])}" if n.known else "nobody is there")
             for n in lying[:3]
         )
         fix = _fix(host, "resolvectl status", "use another resolver: this one gives false addresses")
@@ -130,7 +134,7 @@ def _names(host: Host) -> Iterable[Finding]:
 
 
 def _interception(host: Host) -> Iterable[Finding]:
-    odd = [probe for probe in _probes(host) if probe.blocking in INTERCEPTED]
+    odd = [probe for probe in _probes(host) if _is_intercepted(probe)]
     if not odd:
         return
     issuers = sorted({probe.issuer for probe in odd if probe.issuer})
@@ -147,7 +151,7 @@ def _https(host: Host) -> Iterable[Finding]:
     """Everything on 443 fails, and something else shows that the network is there."""
     if not _all_fail(host) or host.way_out is False:
         return
-    if any(probe.blocking in INTERCEPTED or probe.blocking.startswith("dns") for probe in _probes(host)):
+    if any(_is_intercepted(probe) or probe.blocking.startswith("dns") for probe in _probes(host)):
         return
     other = [
         *(["UDP gets through"] if _udp_works(host) else []),
@@ -164,7 +168,7 @@ def _https(host: Host) -> Iterable[Finding]:
 
 def _control(host: Host) -> Iterable[Finding]:
     probe = host.control
-    if probe is None or probe.works or probe.blocking in INTERCEPTED or probe.blocking.startswith("dns"):
+    if probe is None or probe.works or _is_intercepted(probe) or probe.blocking.startswith("dns"):
         return
     others = any(relay.https is not None and relay.https.works for relay in host.relays)
     lines = [_failure(probe)]
@@ -181,16 +185,15 @@ def _control(host: Host) -> Iterable[Finding]:
 
 
 def _relays(host: Host) -> Iterable[Finding]:
-    bad = [r for r in host.relays if r.https is not None and not r.https.works and r.https.blocking not in INTERCEPTED]
-    for relay in bad:
-        yield from _relay(host, relay)
+    for relay in host.relays:
+        probe = relay.https
+        if probe is not None and not probe.works and not _is_intercepted(probe):
+            yield from _relay(host, relay, probe)
 
 
-def _relay(host: Host, relay: RelaySeen) -> Iterable[Finding]:
+def _relay(host: Host, relay: RelaySeen, probe: Probe) -> Iterable[Finding]:
     """A host that answers otherwise is there, so something stands before its port 443; one that refuses is there, and
     its relay is not."""
-    probe = relay.https
-    assert probe is not None
     lines = [f"{relay.name} cannot be reached: {_failure(probe)}"]
     lines += ["it answers by UDP, so the machine is there"] if relay.stun else []
     if homed := host.homed_in(relay.region):

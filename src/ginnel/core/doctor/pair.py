@@ -6,6 +6,7 @@ Room: core. Pure. Each rule finds one cause, or nothing; what ails this machine 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from enum import Enum
 
 from ginnel.core.doctor.causes import Cause, Finding, Fix
 from ginnel.core.doctor.evidence import Pair, Source
@@ -43,7 +44,7 @@ def _meets(pair: Pair) -> bool:
 
 def still_searching(pair: Pair) -> bool:
     """Too early to say: a direct path is looked for, and may be found."""
-    return pair.own.searching is not None and pair.own.searching < SEARCH_TIME
+    return pair.own.searching is not None and pair.own.searching < SEARCH_TIME and pair.own.search_ended != "hopeless"
 
 
 def _own(pair: Pair) -> Side:
@@ -173,17 +174,17 @@ def _nats(pair: Pair) -> Iterable[Finding]:
     theirs = pair.theirs
     if theirs is None or pair.own.udp is False or theirs.udp is False or _mapped(pair.own) or _mapped(theirs):
         return
-    lines = [
-        f"{name} is behind a {_nat_word(known)}"
-        for name, known in ((pair.host.name, pair.own), (pair.peer.name, theirs))
-    ]
-    lines[1] += _said(pair)
-    if pair.own.varies and theirs.varies:
+    here, there = kind_of(pair.own), kind_of(theirs, pair.own.peer_nat)
+    lines = [f"{pair.host.name} is behind {here.value}", f"{pair.peer.name} is behind {there.value}{_said(pair)}"]
+    if here.hard and there.hard and Nat.SEQUENTIAL not in (here, there):
         lines.append("neither can know at which port the other would answer, so one side must have an open port")
         yield Finding(Cause.HARD_NAT_BOTH, 0.95, tuple(lines), _open_fix(pair))
-    elif (pair.own.varies or theirs.varies) and not still_searching(pair):
+    elif here.hard and there.hard and here is not there:
+        lines.append("a port that is guessed right is another one by then, so one side must have an open port")
+        yield Finding(Cause.HARD_NAT_BOTH, 0.93, tuple(lines), _open_fix(pair))
+    elif (here.hard or there.hard) and not still_searching(pair):
         lines.append(_why_not_guessed(pair))
-        yield Finding(Cause.HARD_NAT_PAIR, 0.8, tuple(lines), _open_fix(pair))
+        yield Finding(Cause.HARD_NAT_PAIR, 0.85, tuple(lines), _open_fix(pair))
     else:
         return
     if Place.CARRIER in (_own(pair).place, _theirs(pair).place):
@@ -192,14 +193,32 @@ def _nats(pair: Pair) -> Iterable[Finding]:
         yield Finding(Cause.CGNAT_DOUBLE_NAT, 0.6, carrier, _open_fix(pair))
 
 
+class Nat(Enum):
+    """What a NAT does, in words for people."""
+
+    EASY = "an easy NAT (one port for all destinations)"
+    SEQUENTIAL = "a hard NAT (the next port for each destination)"
+    RANDOM = "a hard NAT (another port for each destination)"
+    UNKNOWN = "a NAT of unknown kind"
+
+    @property
+    def hard(self) -> bool:
+        return self in (Nat.SEQUENTIAL, Nat.RANDOM)
+
+
+def kind_of(known: Testimony, told: str = "unknown") -> Nat:
+    """told: what the other end learnt of it. The search's own look is the best; net checks need two STUN addresses."""
+    for kind in (known.nat, told):
+        if kind in ("easy", "sequential", "random"):
+            return Nat[kind.upper()]
+    if known.varies is not None:
+        return Nat.RANDOM if known.varies else Nat.EASY
+    port = known.seen_v4.rpartition(":")[2]
+    return Nat.EASY if port and port == str(known.port) else Nat.UNKNOWN
+
+
 def _mapped(known: Testimony) -> bool:
     return known.port_map is not None and bool(known.port_map.external) and not known.port_map.double_nat
-
-
-def _nat_word(known: Testimony) -> str:
-    if known.varies is None:
-        return "NAT of unknown kind"
-    return "hard NAT (another port for each destination)" if known.varies else "easy NAT"
 
 
 def _why_not_guessed(pair: Pair) -> str:
@@ -210,10 +229,18 @@ def _why_not_guessed(pair: Pair) -> str:
     return "the search for a port that gets through found none"
 
 
+def _hard_here(pair: Pair) -> bool:
+    return kind_of(pair.own).hard
+
+
+def _hard_there(pair: Pair) -> bool:
+    return pair.theirs is not None and kind_of(pair.theirs, pair.own.peer_nat).hard
+
+
 def _closed(pair: Pair) -> Iterable[Finding]:
     """A firewall of the machine itself that keeps uninvited packets out costs a direct path where the other side cannot
     be aimed at."""
-    if still_searching(pair) and not (pair.own.varies and pair.theirs is not None and pair.theirs.varies):
+    if still_searching(pair) and not (_hard_here(pair) and _hard_there(pair)):
         return
     own, theirs = _own(pair), _theirs(pair)
     for side, other, cause in ((own, theirs, Cause.HOST_FIREWALL), (theirs, own, Cause.PEER_HOST_FIREWALL)):
@@ -222,7 +249,7 @@ def _closed(pair: Pair) -> Iterable[Finding]:
             lines = [
                 f"the firewall of {side.name} keeps uninvited UDP from port {side.port}" + (f": {rule}" if rule else "")
             ]
-            confidence = 0.5 + 0.2 * bool(other.known.varies) + 0.15 * (side.place is Place.PUBLIC)
+            confidence = 0.5 + 0.2 * kind_of(other.known).hard + 0.15 * (side.place is Place.PUBLIC)
             yield Finding(cause, confidence, tuple(lines), side.fix())
 
 
@@ -238,6 +265,8 @@ def _silence(pair: Pair) -> Iterable[Finding]:
         or own.varies
         or theirs.varies
     ):
+        return
+    if _hard_here(pair) or _hard_there(pair):
         return
     asked = sum(way.asked for way in own.ways)
     if asked < ASKED_ENOUGH:

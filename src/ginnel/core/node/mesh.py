@@ -349,4 +349,8 @@ class Mesh(MeshParts):
         if key is None:
             return known
         peer = self._peers.get(key)
-        return testimony.of_pair(known, peer, self._own, self._netmap, now) if peer is not None else None
+        if peer is None:
+            return None
+        told = testimony.of_pair(known, peer, self._own, self._netmap, now)
+        own, theirs, ended = self._puncher.seen(key)
+        return msgspec.structs.replace(told, nat=own.name.lower(), peer_nat=theirs.name.lower(), search_ended=ended)

@@ -1,4 +1,4 @@
-"""Every relay of the map, tried at once: TLS on its port, and STUN from one socket of our own.
+"""Servers and relays as `firewall verify` tries them, told as evidence; and UDP to a port where nothing listens.
 
 Room: shell.
 """
@@ -6,153 +6,135 @@ Room: shell.
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from ginnel.core.doctor.evidence import RelaySeen
-from ginnel.core.node.names import verify_of
-from ginnel.shell.doctor.names import look_up
-from ginnel.shell.doctor.probe443 import Target, marked, probe
-from ginnel.wire.derpmap import DERP_PORT, STUN_PORT
-from ginnel.wire.read import WireError
-from ginnel.wire.stun import binding_request, parse_binding_success
-from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
+from ginnel.core.doctor.evidence import NameSeen, Probe, RelaySeen
+from ginnel.core.firewall.evidence import Ending
+from ginnel.core.firewall.needs import Role
+from ginnel.core.firewall.report import Check, Reach, Report, Result, Target
+from ginnel.core.firewall.tried import Asked, relays
+from ginnel.core.firewall.verdict import Blocking
+from ginnel.shell.firewall.tunnel import TunnelSeen
+from ginnel.shell.firewall.verify import verify
+from ginnel.shell.node.dial import SO_MARK
 
-AT_ONCE = 64
-STUN_TRIES = (0.0, 0.3, 0.8)
-STUN_TIME = 1.5
 ELSEWHERE = 33434  # where nothing listens (traceroute's): who gets a packet there says so
 ELSEWHERE_TIME = 1.0
-REFUSED = (errno.EPERM, errno.EACCES)
+ELSEWHERE_TRIED = 3
+NO_TIME = "silent-drop"
 
 
-@dataclass(slots=True)
-class UdpSeen:
-    """`answered`: addresses of STUN servers. `refused`: our own kernel would not send. `elsewhere`: a relay's machine
-    was seen to get a packet for another port."""
+@dataclass(frozen=True, slots=True)
+class NetworkSeen:
+    """`refused`: our own kernel would not send UDP."""
 
-    answered: set[tuple[str, int]] = field(default_factory=set)
+    relays: tuple[RelaySeen, ...] = ()
+    control: Probe | None = None
+    names: tuple[NameSeen, ...] = ()
     refused: bool = False
-    elsewhere: bool | None = None
 
 
-async def look_at_relays(derp_map: DERPMap, *, mark: int) -> tuple[tuple[RelaySeen, ...], UdpSeen]:
-    """All regions; at most AT_ONCE connections at a time."""
-    nodes = [(region, node) for region in (derp_map.regions or {}).values() if region for node in region.nodes or ()]
-    places = dict(
-        zip(map(id, (n for _, n in nodes)), await asyncio.gather(*(_addresses(n) for _, n in nodes)), strict=True)
+async def look_at_network(asked: Asked, *, mark: int, within: float) -> NetworkSeen:
+    """Every server and every relay, as a client would come to them."""
+    report = await verify(asked, tunnel=_by_the_daemon, mark=mark, within=within)
+    reached = {reach.target: reach for need in report.needs for reach in need.reaches}
+    control = next((reach for target, reach in reached.items() if target.role is Role.CONTROL), None)
+    return NetworkSeen(
+        relays=tuple(
+            RelaySeen(relay.region, relay.region_code, relay.https.node, _probe(reached.get(relay.https)), stun)
+            for relay in relays(asked)
+            for stun in [_answered(reached.get(relay.stun) if relay.stun_port else None)]
+        ),
+        control=_probe(control),
+        names=tuple(_names(reached.values())),
+        refused=any(_is_forbidden(check) for check in _checks(report) if check.target.transport == "udp"),
     )
-    gate = asyncio.Semaphore(AT_ONCE)
-    stun = [
-        (ip, node.stun_port or STUN_PORT) for _, node in nodes if node.stun_port >= 0 for ip in places[id(node)][:1]
-    ]
-    udp = asyncio.create_task(look_at_udp(stun, mark=mark))
-    seen = await asyncio.gather(*(_relay(region, node, places[id(node)], gate, mark) for region, node in nodes))
-    heard = await udp
-    return tuple(
-        _with_stun(relay, node, places[id(node)], heard) for relay, (_, node) in zip(seen, nodes, strict=True)
-    ), heard
 
 
-async def _addresses(node: DERPNode) -> list[str]:
-    """IPv4 first: what the map says, else DNS."""
-    written = [text for text in (node.ipv4, node.ipv6) if _is_address(text)]
-    return written or (await look_up(node.host_name)).addresses
+async def _by_the_daemon(_: Asked) -> TunnelSeen:
+    """Its net check looks at the tunnel's port."""
+    return TunnelSeen((), "by the daemon")
 
 
-def _is_address(text: str) -> bool:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        with suppress(OSError):
-            socket.inet_pton(family, text)
-            return True
-    return False
+def _checks(report: Report) -> Iterable[Check]:
+    return (check for need in report.needs for reach in need.reaches for check in reach.checks)
 
 
-async def _relay(
-    region: DERPRegion, node: DERPNode, places: list[str], gate: asyncio.Semaphore, mark: int
-) -> RelaySeen:
-    seen = RelaySeen(region.region_id, region.region_code, node.name)
-    if node.stun_only or not places:
-        return seen
-    target = Target(node.host_name, places[0], node.derp_port or DERP_PORT, verify_of(node), "/derp/latency-check")
-    async with gate:
-        return RelaySeen(seen.region, seen.code, seen.node, https=await probe(target, mark=mark))
+def _is_forbidden(check: Check) -> bool:
+    return check.verdict is not None and check.verdict.evidence.ending is Ending.FORBIDDEN
 
 
-def _with_stun(relay: RelaySeen, node: DERPNode, places: list[str], heard: UdpSeen) -> RelaySeen:
-    if node.stun_port < 0 or not places:
-        return relay
-    answered = (places[0], node.stun_port or STUN_PORT) in heard.answered
-    return RelaySeen(relay.region, relay.code, relay.node, relay.https, stun=answered)
+def _probe(reach: Reach | None) -> Probe | None:
+    """None: there was nothing to try, or only what this machine cannot."""
+    if reach is None or not any(check.result is not Result.UNTRIED or _cut(check) for check in reach.checks):
+        return None
+    place = _place(reach.target, reach.checks)
+    worst = reach.worst
+    if worst is None:
+        passed = next(check for check in reach.checks if check.address and check.result is Result.PASSED)
+        return Probe(place) if passed.blocking is Blocking.NONE else _failed(place, passed)
+    return _failed(place, worst)
 
 
-# --- UDP -------------------------------------------------------------------------------------------------------------
+def _cut(check: Check) -> bool:
+    return check.verdict is None and bool(check.address) and not check.why.startswith("this machine")
 
 
-async def look_at_udp(servers: Iterable[tuple[str, int]], *, mark: int) -> UdpSeen:
-    seen = UdpSeen()
-    wanted = list(dict.fromkeys(servers))
-    if not wanted:
-        return seen
-    by_family = {
-        family: [s for s in wanted if (":" in s[0]) == (family == socket.AF_INET6)]
-        for family in (socket.AF_INET, socket.AF_INET6)
-    }
-    asked = [_stun(family, places, seen, mark) for family, places in by_family.items() if places]
-    found = await asyncio.gather(_elsewhere(wanted[:3], mark), *asked)
-    seen.elsewhere = found[0]
-    return seen
+def _failed(place: str, check: Check) -> Probe:
+    if check.verdict is None:
+        return Probe(place, NO_TIME, "no end of it within the time")
+    leaf = check.verdict.evidence.leaf
+    return Probe(place, str(check.verdict.blocking), check.verdict.text, leaf.issuer if leaf is not None else "")
 
 
-async def _stun(family: socket.AddressFamily, servers: list[tuple[str, int]], seen: UdpSeen, mark: int) -> None:
-    transactions = {os.urandom(12): server for server in servers}
-    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as asking:
-        marked(asking, mark)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STUN_TIME), asyncio.TaskGroup() as tasks:
-                sending = tasks.create_task(_send(asking, transactions, seen))
-                await _receive(asking, transactions, seen)
-                sending.cancel()
+def _place(target: Target, checks: tuple[Check, ...]) -> str:
+    address = next((check.address for check in checks if check.address), "")
+    shown = f"[{address}]:{target.port}" if ":" in address else f"{address}:{target.port}"
+    if not address:
+        return f"{target.host}:{target.port}"
+    return shown if target.host == address else f"{target.host} ({shown})"
 
 
-async def _send(asking: socket.socket, transactions: dict[bytes, tuple[str, int]], seen: UdpSeen) -> None:
-    last = 0.0
-    for at in STUN_TRIES:
-        await asyncio.sleep(at - last)
-        last = at
-        for transaction, server in transactions.items():
-            if server in seen.answered:
-                continue
-            try:
-                asking.sendto(binding_request(transaction), server)
-            except OSError as error:
-                seen.refused |= error.errno in REFUSED
+def _answered(reach: Reach | None) -> bool | None:
+    if reach is None or reach.result is Result.UNTRIED:
+        return None
+    return reach.result is Result.PASSED
 
 
-async def _receive(asking: socket.socket, transactions: dict[bytes, tuple[str, int]], seen: UdpSeen) -> None:
-    loop = asyncio.get_running_loop()
-    while not seen.answered.issuperset(transactions.values()):
-        packet = await loop.sock_recv(asking, 2048)
-        with suppress(WireError):
-            server = transactions.get(parse_binding_success(packet).transaction_id)
-            if server is not None:
-                seen.answered.add(server)
+def _names(reaches: Iterable[Reach]) -> Iterable[NameSeen]:
+    """Each name once; it is needed where the map has no address beside it."""
+    seen: set[str] = set()
+    for reach in reaches:
+        looked = next((check for check in reach.checks if not check.address and check.verdict is not None), None)
+        if looked is None or looked.verdict is None or reach.target.host in seen:
+            continue
+        seen.add(reach.target.host)
+        evidence = looked.verdict.evidence
+        found, known = tuple(map(str, evidence.answered)), tuple(map(str, evidence.expected))
+        problem = looked.text if looked.blocking is Blocking.DNS_FAILURE else ""
+        lied = looked.blocking is Blocking.DNS_LIE
+        needed = not any(check.address for check in reach.checks) or reach.target.role is Role.CONTROL
+        yield NameSeen(reach.target.host, found, known, problem, lied, needed)
 
 
-async def _elsewhere(servers: list[tuple[str, int]], mark: int) -> bool | None:
+# --- UDP elsewhere ---------------------------------------------------------------------------------------------------
+
+
+async def udp_elsewhere(asked: Asked, *, mark: int) -> bool | None:
     """True: an ICMP `port unreachable` came back. Silence says nothing: many machines send none."""
-    found = await asyncio.gather(*(_refuses(ip, mark) for ip, _ in servers))
+    addresses = [str(ip) for relay in relays(asked) for ip in relay.literals][:ELSEWHERE_TRIED]
+    found = await asyncio.gather(*(_refuses(ip, mark) for ip in addresses))
     return True if any(found) else None
 
 
 async def _refuses(ip: str, mark: int) -> bool:
     family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as asking:
-        marked(asking, mark)
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) as asking:
+        with suppress(PermissionError):
+            asking.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
         try:
             asking.connect((ip, ELSEWHERE))
             asking.send(b"\0")

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,16 @@ import msgspec
 
 from ginnel.core.doctor.evidence import Daemon, Host, Pair, PeerFacts, PingSeen, Source
 from ginnel.core.doctor.from_map import of_map
+from ginnel.core.firewall.needs import Role
+from ginnel.core.firewall.tried import Asked, Server
 from ginnel.core.node.peer_views import home_region
 from ginnel.core.node.punch_rules import OURS
 from ginnel.core.node.routing import MARK
 from ginnel.shell.doctor.gather import Known, host_name
+from ginnel.shell.firewall.asked import by_daemon
+from ginnel.shell.firewall.facts import FactsError
 from ginnel.shell.node.dial import unverified
-from ginnel.shell.node.state import PIN, StateError, StateFile
+from ginnel.shell.node.state import StateError, StateFile
 from ginnel.shell.node.web import WebError, fetch
 from ginnel.wire.doctor import Testimony, parse_testimony
 from ginnel.wire.read import WireError
@@ -29,8 +34,10 @@ from ginnel.wire.tailcfg import DERPMap, Node, decode, read_hostinfo
 
 log = logging.getLogger(__name__)
 
-MAP_TIME = 3.0
+MAP_TIME = 2.0
 MAP_LIMIT = 1 << 20
+AskDaemon = Callable[[str], Any]
+"""GET of the local API by name: the answer's JSON."""
 
 
 def testimony_in(members: object) -> Testimony | None:
@@ -38,8 +45,10 @@ def testimony_in(members: object) -> Testimony | None:
     return parse_testimony(msgspec.json.encode(members)) if members else None
 
 
-def known_by_daemon(status: dict[str, Any], told: dict[str, Any], derp_map: DERPMap) -> Known:
-    """The answers of `status`, `doctor` and `derpmap`. Raises WireError."""
+def known_by_daemon(daemon: AskDaemon) -> Known:
+    """Raises WireError, and whatever asking the daemon raises."""
+    status, told = daemon("status"), daemon("doctor")
+    asked = _asked(daemon, told["Daemon"]["ControlURL"])
     said = told["Daemon"]
     peers = list((status.get("Peer") or {}).values())
     return Known(
@@ -57,15 +66,22 @@ def known_by_daemon(status: dict[str, Any], told: dict[str, Any], derp_map: DERP
             health=tuple(said["Health"]),
         ),
         network=testimony_in(told["Own"]),
-        derp_map=derp_map,
+        asked=asked,
         control_url=said["ControlURL"],
-        trust=said["ControlTrust"],
         own=tuple(status.get("TailscaleIPs") or ()),
         peers=tuple(peer["TailscaleIPs"][0] for peer in peers if peer.get("TailscaleIPs")),
-        peers_of=_homes(peers, derp_map),
+        peers_of=_homes(peers, asked.derp_map),
         tun=said["Tun"],
         root=os.geteuid() == 0,
     )
+
+
+def _asked(daemon: AskDaemon, url: str) -> Asked:
+    """Without a map there is the server alone."""
+    try:
+        return by_daemon(daemon)
+    except FactsError:
+        return Asked(DERPMap(), (Server(Role.CONTROL, url),) if url else ())
 
 
 def _homes(peers: list[dict[str, Any]], derp_map: DERPMap) -> tuple[tuple[int, tuple[str, ...]], ...]:
@@ -88,14 +104,14 @@ async def known_without_daemon(why: str, state: Path) -> Known:
     except StateError as error:
         log.debug("%s", error)
         return Known(host_name(), why_down=why, root=os.geteuid() == 0)
-    trust = PIN + prefs.server_pin if prefs.server_pin else "insecure"
+    pins = frozenset({prefs.server_pin} if prefs.server_pin else ())
+    server = Server(Role.CONTROL, prefs.control_url, prefs.pinned_key(), pins)
     derp_map = await _map_of(prefs.control_url) if prefs.control_url else DERPMap()
     return Known(
         host_name(),
         why_down=why,
-        derp_map=derp_map,
+        asked=Asked(derp_map, (server,) if prefs.control_url else ()),
         control_url=prefs.control_url,
-        trust=trust,
         root=os.geteuid() == 0,
     )
 

@@ -195,6 +195,7 @@ class NodeBackend:
         return {
             "Pump": engine.pump.counters(),
             "Drops": dict(engine.mesh.drops),
+            "Port": engine.configured,
             "Ports": list(engine.ports),
             "Health": dict(engine.health),
             "Paths": status_json.paths(engine.mesh.status(engine.now())),

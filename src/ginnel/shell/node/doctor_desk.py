@@ -14,13 +14,18 @@ import msgspec
 from ginnel import __version__
 from ginnel.core.node import peer_views
 from ginnel.core.node.portmap.text import view
+from ginnel.core.node.punch_rules import OURS
+from ginnel.shell.doctor.host_firewall import HostFirewall
 from ginnel.shell.node.hostinfo import host_name
 from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.node import MeshNode
-from ginnel.shell.node.state import PIN, server_pins
-from ginnel.wire.doctor import PortMapTold, Testimony
-from ginnel.wire.tailcfg import Node, wall_time
-from ginnel.words import Instant
+from ginnel.shell.node.web import WebError, fetch
+from ginnel.wire.doctor import ANSWER_LIMIT, PortMapTold, Testimony, parse_testimony
+from ginnel.wire.read import WireError
+from ginnel.wire.tailcfg import Node, encode, read_hostinfo, wall_time
+from ginnel.words import Instant, NodeKey
+
+ASK_TIME = 2.0
 
 
 class DoctorDesk:
@@ -28,6 +33,7 @@ class DoctorDesk:
 
     def __init__(self, node: MeshNode) -> None:
         self._node = node
+        self._firewall = HostFirewall()
 
     # --- this end ----------------------------------------------------------------------------------------------
 
@@ -44,6 +50,12 @@ class DoctorDesk:
         return msgspec.structs.replace(
             known, program=f"{__version__}-ginnel", name=name, port_map=self._port_map(engine.now())
         )
+
+    async def _complete(self, peer: Node | None) -> Testimony | None:
+        engine = self._node.engine
+        firewall = await self._firewall.look(engine.ports[0] if engine is not None else 0, self._node.links)
+        known = self.testimony(peer)
+        return msgspec.structs.replace(known, firewall=firewall) if known is not None else None
 
     def _port_map(self, now: Instant) -> PortMapTold:
         members = view(self._node.home_router.mapping.mapper, now)
@@ -68,32 +80,71 @@ class DoctorDesk:
             "State": node.state_name(),
             "Version": __version__,
             "Port": engine.ports[0] if engine is not None else 0,
-            "WantedPort": engine.configured_port if engine is not None else 0,
+            "WantedPort": engine.configured if engine is not None else 0,
             "Tun": node.tun,
             "ControlURL": prefs.control_url,
             "ControlConnected": client is not None and client.session.in_map_poll,
             "ControlProblem": client.session.problem if client is not None else "",
-            "ControlTrust": self._trust(),
             "KeyExpired": node.expired or (expiry is not None and expiry < time.time()),
             "TunnelProblem": node.broken,
             "Health": node.health(),
             "RandomPort": own is not None and peer_views.has_attribute(own, "randomize-client-port"),
         }
 
-    def _trust(self) -> str:
-        """As `RelayOpen.verify` writes it; an invite's key makes any certificate do."""
-        prefs = self._node.state.prefs
-        pins = server_pins(prefs, self._node.netmap.derp_map)
-        if pins:
-            return PIN + min(pins)
-        host = prefs.control_url.partition("://")[2].partition("/")[0].partition(":")[0]
-        return "insecure" if prefs.server_key else f"name:{host}"
-
     async def answer(self, peer: Node | None) -> dict[str, Any]:
-        """`GET doctor`."""
-        own = self.testimony(peer)
+        """`GET doctor`: this end's testimony and, of a peer that runs ginnel, its own."""
+        theirs, by, silence = (None, "", "") if peer is None else await self._ask(peer)
+        own = await self._complete(peer)
         if peer is not None and own is None:
             raise Refusal(404, "this node does not run, or does not know that machine")
-        answer: dict[str, Any] = {"Daemon": self.daemon(), "Own": own, "Theirs": None, "By": "", "Silence": ""}
-        await asyncio.sleep(0)
-        return answer
+        return {"Daemon": self.daemon(), "Own": own, "Theirs": theirs, "By": by, "Silence": silence}
+
+    # --- the other end -----------------------------------------------------------------------------------------
+
+    async def _ask(self, peer: Node) -> tuple[Testimony | None, str, str]:
+        """Its testimony, by which way, and why there is none."""
+        place = _peer_api_of(peer)
+        if place is None:
+            return None, "", "it runs no ginnel, or an old one"
+        try:
+            async with asyncio.timeout(ASK_TIME):
+                page = await fetch("GET", f"http://{place}/v0/doctor", mark=0, limit=ANSWER_LIMIT)
+            if page.status != 200:
+                return None, "", f"its peer API answers HTTP {page.status}"
+            return parse_testimony(page.body), "tunnel", ""
+        except TimeoutError:
+            return None, "", "it does not answer through the tunnel"
+        except (WebError, WireError) as error:
+            return None, "", str(error)[:300]
+
+    # --- for peers ---------------------------------------------------------------------------------------------
+
+    def asker(self, address: str) -> NodeKey | None:
+        """The peer behind a mesh address."""
+        node = self._peer_at(address)
+        return node.key if node is not None and not node.expired else None
+
+    def _peer_at(self, address: str) -> Node | None:
+        peers = self._node.netmap.peers.values()
+        return next((peer for peer in peers if address in peer_views.addresses(peer)), None)
+
+    async def testify(self, asker: NodeKey) -> bytes | None:
+        """The answer for that peer; None: there is nothing to say."""
+        peer = next((peer for peer in self._node.netmap.peers.values() if peer.key == asker), None)
+        told = await self._complete(peer) if peer is not None else None
+        return encode(told) if told is not None else None
+
+
+def _peer_api_of(peer: Node) -> str | None:
+    """`address:port`, as the peer advertises it; IPv4 first."""
+    try:
+        info = read_hostinfo(peer.hostinfo)
+    except WireError:
+        return None
+    ports = {service.proto: service.port for service in info.services or ()}
+    for address in peer_views.addresses(peer):
+        six = ":" in address
+        port = ports.get("peerapi6" if six else "peerapi4", 0)
+        if 0 < port <= 0xFFFF and info.ipn_version.endswith(OURS):
+            return f"[{address}]:{port}" if six else f"{address}:{port}"
+    return None

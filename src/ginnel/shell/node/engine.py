@@ -95,14 +95,14 @@ class Engine:
         self._pings: dict[int, asyncio.Future[act.PingAnswered | act.PingFailed]] = {}
         self._netchecks: dict[int, asyncio.Future[act.NetcheckDone]] = {}
         self._last_id = 0
-        self.configured_port = 0
+        self.configured = 0
         self._open = False
 
     # --- life --------------------------------------------------------------------------------------------------
 
     def start(self, port: int) -> None:
         """Bind the sockets and listen to the pump. Raises BindError when not even a random port can be had."""
-        self.configured_port = port
+        self.configured = port
         self._open = True
         asyncio.get_running_loop().add_reader(self.pump.fileno(), self._drain)
         self._bind(port)
@@ -287,12 +287,12 @@ class Engine:
         """The wanted port, else any; the other one is told under `status`."""
         self.ports = self._bound(port)
         self.health.pop(act.HealthCode.NO_UDP4_BIND, None)
-        if self.configured_port and self.configured_port not in self.ports:
-            self.health["port-taken"] = f"UDP port {self.configured_port} is taken; using {self.ports[0]} instead"
+        if self.configured and self.configured not in self.ports:
+            self.health["port-taken"] = f"UDP port {self.configured} is taken; using {self.ports[0]} instead"
         else:
             self.health.pop("port-taken", None)
         v4, v6 = self.ports
-        self.input(lambda mesh, now: mesh.port_bound(v4, v6, self.configured_port, now))
+        self.input(lambda mesh, now: mesh.port_bound(v4, v6, self.configured, now))
 
     def _bound(self, port: int) -> tuple[int, int]:
         for candidate in (port, 0) if port else (0,):
