@@ -73,7 +73,9 @@ OPTIONS = (
     ),
     click.option("--server", metavar="URL", default="", help="The mesh of this coordination server; an invite does."),
     click.option("--pin", metavar="sha256-raw:HEX", default="", help="The one certificate that the URL has."),
-    click.option("--derp-map", metavar="FILE|URL", default="", help="These relays, instead of the daemon's."),
+    click.option(
+        "--derp-map", metavar="FILE|URL", default="", help="These relays, instead of the server's or the daemon's."
+    ),
     click.option(
         "--port",
         metavar="PORT",
@@ -101,7 +103,7 @@ def asks_for_mesh(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:  # fmt: skip
         from ginnel.shell.firewall.facts import Wish
 
-        place = named(server, derp_map, pin)
+        place = named(server, derp_map, pin, both=True)
         profile, mesh = _one(profiles, PROFILES), _one(profiles, MESHES)
         if mesh == "tailscale-saas" and place.server:
             fail("--profile tailscale-saas has its own server: leave --server out, or name a map with --derp-map")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from ginnel.core.firewall import texts
 from ginnel.core.firewall.checked import IpNetwork, literal
 from ginnel.core.firewall.hosts import Found, Trust, own_hosts, relays_of, saas_hosts
 from ginnel.core.firewall.needs import Role
@@ -34,9 +35,9 @@ class FactsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the user named. `server`: URL of a coordination server, with `pin` of its certificate; `derp_map`: URL or
-    file; neither: the daemon's. `allowed`: networks that count although they are not public. `port`: of the tunnel
-    in place of what the daemon has; 0: another at each start."""
+    """What the user named. `server`: URL of a coordination server; `derp_map`: URL or file, in place of the server's
+    map; neither: the daemon's. `pin`: of the certificate where the map is fetched. `allowed`: networks that count
+    although they are not public. `port`: of the tunnel in place of what the daemon has; 0: another at each start."""
 
     server: str = ""
     pin: str = ""
@@ -71,14 +72,15 @@ async def _gather(wish: Wish, daemon: Daemon, now: WallTime) -> Facts:
     if wish.derp_map:
         found = await read_map(Place(wish.derp_map, wish.pin))
         relays = relays_of(found.derp_map, zone=told_by_headers(found.headers).zone, trust=trust)
-        return Facts(relays.hosts, wish.derp_map, now, problems=relays.problems)
+        return Facts(relays.hosts, wish.derp_map, now, problems=(texts.NO_SERVER, *relays.problems), trust=trust)
     return _by_daemon(daemon, trust, now)
 
 
 async def _saas(wish: Wish, trust: Trust, now: WallTime) -> Facts:
     found = await read_map(Place(wish.derp_map or SAAS_MAP, wish.pin))
     relays = relays_of(found.derp_map, trust=trust)
-    return Facts(saas_hosts() + relays.hosts, wish.derp_map or SAAS_MAP, now, problems=relays.problems)
+    hosts = saas_hosts() + relays.hosts
+    return Facts(hosts, wish.derp_map or SAAS_MAP, now, problems=relays.problems, trust=trust)
 
 
 async def _by_server(wish: Wish, trust: Trust, now: WallTime) -> Facts:
@@ -112,7 +114,8 @@ def _facts(server: str, derp_map: DERPMap, told: Told, trust: Trust, blank: Fact
     trust = replace(trust, known=frozenset() if known is None else frozenset({known}))
     relays = relays_of(derp_map, zone=told.zone, trust=trust)
     own = own_hosts(server, logs=told.logs) if server else Found(())
-    return replace(blank, hosts=own.hosts + relays.hosts, problems=blank.problems + own.problems + relays.problems)
+    problems = blank.problems + own.problems + relays.problems
+    return replace(blank, hosts=own.hosts + relays.hosts, problems=problems, trust=trust)
 
 
 def _members(value: object) -> dict[str, Any]:
