@@ -135,6 +135,17 @@ def test_6_stun_is_dropped_and_relays_still_work(heals: World) -> None:
     said(heals, "carol", "path", "bob", "default")
 
 
+def test_7_one_relay_is_dropped_and_the_doctor_names_it(heals: World) -> None:
+    assert json.loads(run(heals, "carol", "doctor", "--json").said_now())["verdict"] == "healthy"
+    heals.drop("carol", f"ip daddr {heals.lab.addresses['derp-b']}")
+    found = json.loads(run(heals, "carol", "doctor", "--json").said_now())
+    assert found["verdict"] == "degraded"
+    first = found["causes"][0]
+    assert first["cause"] == "relay-blocked"
+    assert "nyc" in json.dumps(first)
+    assert "derp-b.example" in json.dumps(first)
+
+
 def test_8_the_map_is_there_for_curl_and_jq(world: World) -> None:
     (certificate,) = (world.lab.directory / SERVER / "state").rglob("*.crt")
     trusted = world.lab.directory / "dave" / "trust.pem"
@@ -155,6 +166,19 @@ def test_9_a_regions_name_has_all_its_relays_and_follows_the_map(world: World) -
 
 def dig(world: World, how: str) -> str:
     return f"dig {how} @{world.control_address} A derp910-all.{ZONE}"
+
+
+def test_10_a_region_that_leaves_the_map_leaves_the_allowlist(world: World) -> None:
+    listed = said(world, "dave", "firewall", "allowlist", "--format", "fqdn")
+    assert "derp-b.example" in listed
+    assert "control.example" in listed
+    world.put_map("derp-a", "derp-c")
+    until(lambda: omits(world, "derp-b.example"), LIMIT, "the allowlist to omit a region")
+    assert "derp-a.example" in said(world, "dave", "firewall", "allowlist", "--format", "fqdn")
+
+
+def omits(world: World, name: str) -> bool | None:
+    return None if name in said(world, "dave", "firewall", "allowlist", "--format", "fqdn") else True
 
 
 def test_3_status_has_all_five_forms_in_one_table(world: World) -> None:

@@ -39,6 +39,11 @@ def then_relayed(step: Step) -> Step:
     return inject
 
 
+STEADY = (
+    "easy",
+    "easy-address-dependent",
+    "full-cone",
+)  # between bare NATs other sockets than the tunnel's find the way
 TUNNEL = f"udp sport {NODE_PORT}"
 RELAYS_AND_CONTROL = ("derp-a", "derp-b", SERVER)
 FAULTS = (
@@ -64,6 +69,7 @@ FAULTS = (
         f"UDP from source port {NODE_PORT} does not get out of one network, other UDP does",
         (View(ALICE, "tunnel-port-blocked"),),
         drops(ALICE),
+        sites=homes(alice=STEADY, bob=STEADY),
         inject=blocks(TUNNEL, ALICE, hows=UDP_HOWS),
     ),
     Fault(
@@ -72,6 +78,7 @@ FAULTS = (
         f"UDP from source port {NODE_PORT} gets out of neither network",
         (View(ALICE, "tunnel-port-blocked"), View(BOB, "tunnel-port-blocked")),
         drops(ALICE, BOB),
+        sites=homes(alice=STEADY, bob=STEADY),
         inject=blocks(TUNNEL, ALICE, BOB, hows=UDP_HOWS),
     ),
     Fault(
@@ -130,7 +137,11 @@ FAULTS = (
         "udp-blocked-both",
         "ports",
         "both networks' routers drop all UDP",
-        (View(ALICE, "udp-blocked"), View(ALICE, "udp-blocked", BOB), View(BOB, "udp-blocked", ALICE)),
+        (
+            View(ALICE, "udp-blocked"),
+            View(ALICE, "udp-blocked", BOB, also=("peer-udp-blocked",)),
+            View(BOB, "udp-blocked", ALICE, also=("peer-udp-blocked",)),
+        ),
         stays("relay", no_stun(ALICE, BOB)),
         sites=homes(alice=("udp-blocked",), bob=("udp-blocked",)),
         meets="relay",
