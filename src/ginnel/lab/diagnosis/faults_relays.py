@@ -84,13 +84,13 @@ FAULTS = (
         relays=("derp-a", "derp-b", "derp-c"),
     ),
     Fault(
-        "peers-relay-blocked",
+        "udp-and-relay-blocked",
         "relays",
-        "a pair that needs relays, and one of them does not reach the other's home",
+        "a pair that needs relays, and one of them does not reach everybody's home: they meet at another relay",
         (
             View(ALICE, "relay-blocked", also=("udp-blocked",)),
-            View(ALICE, "relay-blocked", BOB, names=("fra", "derp-a", "910")),
-            View(BOB, "peer-relay-blocked", ALICE, names=("fra", "derp-a", "910")),
+            View(ALICE, "relay-blocked", BOB, also=("udp-blocked", "peer-udp-blocked")),
+            View(BOB, "peer-relay-blocked", ALICE, also=("udp-blocked", "peer-udp-blocked")),
         ),
         closed(ALICE, "derp-a", but=("derp-b", SERVER), other=BOB),
         sites=homes(alice=SILENT, bob=SILENT),
