@@ -144,7 +144,7 @@ def _print(now: tuple[Finding, ...], later: tuple[Finding, ...], notes: list[str
 
 
 def _print_finding(finding: Finding) -> None:
-    print(f"{finding.answer:8} {finding.need.id}, IPv{finding.family}: {plain(_what(finding.need))}")
+    print(f"{finding.answer:8} {finding.need.id}, IPv{finding.family}: {plain(_what(finding.need, finding.family))}")
     for quote in finding.quotes:
         which = f"{quote.answer}: " if quote.answer != finding.answer or quote.packets else ""
         about = f" ({quote.packets})" if quote.packets else ""
@@ -153,11 +153,13 @@ def _print_finding(finding: Finding) -> None:
         print(plain(f"           {note}"))
 
 
-def _what(need: Need) -> str:
+def _what(need: Need, family: int) -> str:
     if need.direction == "in":
         return f"in {need.transport} from anywhere to port {need.port}"
     source = f" from port {need.source_port}" if need.source_port else ""
-    hosts = ", ".join(dict.fromkeys(str(a) for host in need.hosts for a in host.addresses)) or "*"
+    hosts = (
+        ", ".join(dict.fromkeys(str(a) for host in need.hosts for a in host.addresses if a.version == family)) or "*"
+    )
     return f"out {need.transport}{source} to {hosts}:{need.port or '*'}"
 
 
@@ -166,7 +168,7 @@ def _json(finding: Finding) -> dict[str, Any]:
         "need": finding.need.id,
         "family": finding.family,
         "answer": finding.answer,
-        "rule": _what(finding.need),
+        "rule": _what(finding.need, finding.family),
         "deciding": [
             {"answer": q.answer, "where": q.where, "text": q.text, "packets": q.packets} for q in finding.quotes
         ],

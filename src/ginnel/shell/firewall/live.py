@@ -49,6 +49,11 @@ def _as_iptables(rules: RuleSet, saved: str, family: str) -> RuleSet:
     return kept.joined(told)
 
 
+def has_legacy() -> bool:
+    """Whether the kernel has tables of iptables-legacy."""
+    return any(_tables(names) for _, names in LEGACY.values())
+
+
 def _spelled(kind: str) -> str:
     """What the user calls it: plain iptables is one of the two kinds."""
     plain = run(["iptables", "--version"]) if found("iptables") else ""

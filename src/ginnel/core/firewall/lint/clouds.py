@@ -1,4 +1,4 @@
-"""Security groups of AWS, firewall rules of Google Cloud and network security groups of Azure, as their tools list them.
+"""Security groups of AWS, firewall rules of Google Cloud, network security groups of Azure, as their tools list them.
 
 Room: core. Sources: `aws ec2 describe-security-groups`, `gcloud compute firewall-rules list --format json`,
 `az network nsg show`. All let answers pass by themselves. Another group or a tag as the other end is not understood.
@@ -57,7 +57,8 @@ def _aws(found: Any) -> RuleSet:
     inward: list[Rule] = []
     outward: list[Rule] = []
     for group in listed(found["SecurityGroups"], "SecurityGroups"):
-        assert isinstance(group, dict)
+        if not isinstance(group, dict):
+            raise TypeError
         name = str(group.get("GroupId", "?"))
         for key, rules in (("IpPermissions", inward), ("IpPermissionsEgress", outward)):
             for permission in listed(group.get(key), key):
@@ -124,11 +125,11 @@ def _azure(found: Any) -> RuleSet:
     ]
     for rule in sorted(rules, key=lambda r: int(r["priority"])):
         to = outward if rule["direction"] == "Outbound" else inward
-        to.append(_azure_rule(rule, inward=to is inward))
+        to.append(_azure_rule(rule))
     return stateful("network security group", inward, outward, (Verdict.DROP, Verdict.DROP))
 
 
-def _azure_rule(rule: dict[str, Any], *, inward: bool) -> Rule:
+def _azure_rule(rule: dict[str, Any]) -> Rule:
     case, transport = Box(), protocol(str(rule["protocol"]))
     if transport is not None:
         case[Field.L4PROTO] = transport

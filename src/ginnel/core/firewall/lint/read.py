@@ -44,6 +44,6 @@ def guess(text: str) -> str:
         if sign.search(text):
             return name
     raise LintError(
-        "not in a format that is known: give the output of `nft -j list ruleset`, `iptables-save`, `ufw status verbose` "
-        "or `aws ec2 describe-security-groups`"
+        "not in a format that is known: give the output of `nft -j list ruleset`, `iptables-save`, `ufw status "
+        "verbose` or `aws ec2 describe-security-groups`"
     )

@@ -6,10 +6,12 @@ Room: core.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from ginnel.core.firewall.needs import Host, Level, Need, Role, Service
 from ginnel.words import IpAddress
 
+FAMILIES: tuple[Literal[4, 6], ...] = (4, 6)
 USUAL = (Service("tcp", 443), Service("udp", 3478))
 
 
@@ -22,7 +24,7 @@ def needs_of_hosts(hosts: Iterable[Host]) -> list[Need]:
     """One for each relay and service that everybody needs, in the families in which the relay has an address."""
     got = []
     for host in hosts:
-        families = tuple(f for f in (4, 6) if any(a.version == f for a in host.addresses))
+        families: tuple[Literal[4, 6], ...] = tuple(f for f in FAMILIES if any(a.version == f for a in host.addresses))
         if host.role is not Role.RELAY or not families:
             continue
         for service in host.services:

@@ -1,7 +1,7 @@
 """`ufw status verbose` as a rule set.
 
-Room: core. Source: ufw(8), and what ufw 0.36.2 prints. Its file before.rules lets what is established pass; what else an
-administrator has written there is not in this text.
+Room: core. Source: ufw(8), and what ufw 0.36.2 prints. Its file before.rules lets what is established pass; what else
+an administrator has written there is not in this text.
 """
 
 from __future__ import annotations

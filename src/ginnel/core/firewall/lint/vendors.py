@@ -6,8 +6,8 @@ Room: core. Source: tailscale#15217.
 from __future__ import annotations
 
 FORTIGATE = (
-    "FortiGate learns the addresses of a wildcard FQDN from DNS answers that pass it: the mesh's programs dial relays by "
-    "the addresses in the DERP map and ask no DNS, so such an object stays empty; use derpN-all names (L3) that it "
+    "FortiGate learns the addresses of a wildcard FQDN from DNS answers that pass it: the mesh's programs dial relays "
+    "by the addresses in the DERP map and ask no DNS, so such an object stays empty; use derpN-all names (L3) that it "
     "resolves itself, an address list (`ginnel firewall sync`), or have the server leave addresses out of the map "
     "(derp.names_only)"
 )
