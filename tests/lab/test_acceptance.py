@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 
+from ginnel.lab.diagnosis.faults_pairs import private_ufw
 from ginnel.lab.diagnosis.world import BOB, World
 from ginnel.lab.kinds import NODE_PORT, SERVER, network
 from ginnel.lab.mesh import into_tunnel
@@ -181,6 +182,17 @@ def omits(world: World, name: str) -> bool | None:
     return None if name in said(world, "dave", "firewall", "allowlist", "--format", "fqdn") else True
 
 
+def test_11_ufw_is_opened_by_the_faqs_own_command(world: World) -> None:
+    private_ufw(world, "frank")
+    assert said(world, "frank", "firewall", "open", "--backend", "ufw", "--dry-run") == "sudo ufw allow 41641/udp\n"
+    assert "41641" not in shell(world, "frank", "ufw status")
+    state = world.lab.inside_path("state")
+    said(world, "frank", "firewall", "open", "--state", state)
+    assert re.search(r"^41641/udp +ALLOW +Anywhere *$", shell(world, "frank", "ufw status"), re.MULTILINE)
+    said(world, "frank", "firewall", "close", "--state", state)
+    assert "41641" not in shell(world, "frank", "ufw status")
+
+
 def test_3_status_has_all_five_forms_in_one_table(world: World) -> None:
     until(lambda: gone(world, "grace"), LIMIT, "grace to be known as offline")
     with talking(world, "alice", "bob"), talking(world, "alice", "dave"):
@@ -214,7 +226,7 @@ def gone(world: World, peer: str) -> bool | None:
 def rows(table: str) -> dict[str, str]:
     """Address and name to the rest, with what differs from run to run masked."""
     found = {}
-    for row in table.splitlines():
+    for row in table.partition("\n\n")[0].splitlines():
         words = re.sub(r"[0-9]+(\.[0-9]+){3}", "IP", " ".join(row.split()))
         words = re.sub(r"last seen .* ago", "last seen T ago", re.sub(r"([tr]x) [0-9]+", r"\1 N", words))
         address, name, rest = words.split(" ", 2)

@@ -10,13 +10,14 @@ import random
 import shutil
 import socket
 from dataclasses import replace
+from pathlib import Path
 
 from ginnel.lab import LabError
 from ginnel.lab.diagnosis.fault import Fault, Proof, View, homes, seen_by_both
 from ginnel.lab.diagnosis.proofs import drops, no_stun, proof, stays, stun
 from ginnel.lab.diagnosis.world import ALICE, BOB, World
 from ginnel.lab.kinds import LAN, NODE_PORT, network
-from ginnel.lab.namespace import Inside
+from ginnel.lab.namespace import Inside, mount
 from ginnel.lab.topology import OBSERVER, Host, Router, Topology
 
 HARD = ("hard-random",)
@@ -88,6 +89,24 @@ def guard_by_iptables(world: World) -> None:
         raise LabError("iptables is not installed, and a fault is made of it: apt-get install iptables")
     for words in IPTABLES:
         world.lab.spaces[ALICE].run(["iptables", *words])
+
+
+UFW = tuple(Path(place) for place in ("/etc/ufw", "/etc/default", "/lib/ufw"))
+
+
+def private_ufw(world: World, host: str) -> None:
+    """The machine has files of its own for ufw, as they are after its installation, and ufw is switched on."""
+    if shutil.which("ufw") is None:
+        raise LabError("ufw is not installed, and a fault is made of it: apt-get install ufw")
+    for place in UFW:
+        copy = f"ufw{str(place).replace('/', '-')}"
+        shutil.copytree(place, world.lab.directory / host / copy, symlinks=True)
+        world.lab.spaces[host].call(mount, Path(world.lab.inside_path(copy)), place)
+    world.lab.spaces[host].run(["ufw", "--force", "enable"])
+
+
+def guard_by_ufw(world: World) -> None:
+    private_ufw(world, ALICE)
 
 
 def take_port(world: World) -> None:
@@ -217,6 +236,16 @@ FAULTS = (
         stays("relay", guarded),
         sites=lambda _: network(alice="hard-random+open-port", bob="hard-random"),
         before=guard_by_iptables,
+        meets="relay",
+    ),
+    Fault(
+        "host-firewall-ufw",
+        "host",
+        "two hard NATs; one forwards the port, and the machine's own ufw, as installed, drops what comes by it",
+        seen_by_both("host-firewall", "peer-host-firewall", names=(f"ufw allow {NODE_PORT}/udp",)),
+        stays("relay", guarded),
+        sites=lambda _: network(alice="hard-random+open-port", bob="hard-random"),
+        before=guard_by_ufw,
         meets="relay",
     ),
     Fault(
