@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ginnel.core.doctor.evidence import Host, Pair, PingSeen
     from ginnel.shell.doctor.gather import Known
 
-PING_TIME = 4.5  # until a direct answer; the relay's comes at once
+PING_TIME = 4.0  # until a direct answer; the relay's comes at once
 PING_GAP = 0.4
 NETCHECK_TIME = 5.8
 ASK_TIME = 4.0

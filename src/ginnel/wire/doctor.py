@@ -12,6 +12,7 @@ import msgspec
 
 from ginnel.wire.read import Malformed
 from ginnel.wire.tailcfg import Message
+from ginnel.words import NodeKey
 
 ANSWER_LIMIT = 64 * 1024
 WAYS, STEPS, RELAYS, ENDPOINTS = 64, 64, 512, 64
@@ -118,6 +119,13 @@ class Testimony(Message, frozen=True):
     heard: Seconds | None = None
     ways: Annotated[tuple[WayTold, ...], msgspec.Meta(max_length=WAYS)] = ()
     story: Annotated[tuple[Step, ...], msgspec.Meta(max_length=STEPS)] = ()
+
+
+class PairQuestion(Message, frozen=True):
+    """`POST /machine/doctor`: what does `peer` know of the way to `node_key`, who asks?"""
+
+    node_key: NodeKey
+    peer: NodeKey
 
 
 def parse_testimony(body: bytes) -> Testimony:

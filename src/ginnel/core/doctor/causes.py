@@ -122,7 +122,7 @@ EXPLAINS: dict[Cause, frozenset[Cause]] = {
 }  # fmt: skip
 """What need not be looked into while the key's finding stands: it would look the same anyway."""
 
-EXPLAINED = 0.3  # of its confidence is left to a cause that another one explains
+EXPLAINED = 0.25  # of its confidence is left to a cause that another one explains
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +153,22 @@ class Finding:
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Best first; notes last. What a more likely finding explains counts for less."""
-    found = list(findings)
+    found = _merged(findings)
     weighed = [
         replace(one, confidence=one.confidence * EXPLAINED) if _is_explained(one, found) else one for one in found
     ]
     order = sorted(weighed, key=lambda one: (one.grade is Grade.NOTE, -one.confidence))
     return tuple(replace(one, confidence=round(one.confidence, 2)) for one in order)
+
+
+def _merged(findings: Iterable[Finding]) -> list[Finding]:
+    """One of each cause and what it is about: the most confident, with the others' evidence behind its own."""
+    held: dict[tuple[Cause, str], Finding] = {}
+    for one in sorted(findings, key=lambda one: -one.confidence):
+        first = held.setdefault((one.cause, one.about), one)
+        lines = dict.fromkeys([*first.evidence, *one.evidence])
+        held[one.cause, one.about] = replace(first, evidence=tuple(lines))
+    return list(held.values())
 
 
 def _is_explained(one: Finding, found: list[Finding]) -> bool:

@@ -39,8 +39,9 @@ def _fix(host: Host, command: str, also: str = "") -> Fix:
 
 
 def _probes(host: Host) -> list[Probe]:
-    relays = [relay.https for relay in host.relays if relay.https is not None]
-    return [*([host.control] if host.control is not None else []), *relays]
+    """Each place once: a relay may stand on the server's own port."""
+    every = [host.control, *(relay.https for relay in host.relays)]
+    return list({probe.place: probe for probe in reversed(every) if probe is not None}.values())[::-1]
 
 
 def _udp_works(host: Host) -> bool:

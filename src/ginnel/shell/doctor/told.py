@@ -26,7 +26,7 @@ from ginnel.shell.doctor.gather import Known, host_name
 from ginnel.shell.firewall.asked import by_daemon
 from ginnel.shell.firewall.facts import FactsError
 from ginnel.shell.node.dial import unverified
-from ginnel.shell.node.state import StateError, StateFile
+from ginnel.shell.node.state import Prefs, StateError, StateFile
 from ginnel.shell.node.web import WebError, fetch
 from ginnel.wire.doctor import Testimony, parse_testimony
 from ginnel.wire.read import WireError
@@ -81,7 +81,13 @@ def _asked(daemon: AskDaemon, url: str) -> Asked:
     try:
         return by_daemon(daemon)
     except FactsError:
-        return Asked(DERPMap(), (Server(Role.CONTROL, url),) if url else ())
+        prefs = msgspec.convert(daemon("prefs"), Prefs)
+        return Asked(DERPMap(), (_server(prefs),) if url else ())
+
+
+def _server(prefs: Prefs) -> Server:
+    pins = frozenset({prefs.server_pin} if prefs.server_pin else ())
+    return Server(Role.CONTROL, prefs.control_url, prefs.pinned_key(), pins)
 
 
 def _homes(peers: list[dict[str, Any]], derp_map: DERPMap) -> tuple[tuple[int, tuple[str, ...]], ...]:
@@ -104,13 +110,11 @@ async def known_without_daemon(why: str, state: Path) -> Known:
     except StateError as error:
         log.debug("%s", error)
         return Known(host_name(), why_down=why, root=os.geteuid() == 0)
-    pins = frozenset({prefs.server_pin} if prefs.server_pin else ())
-    server = Server(Role.CONTROL, prefs.control_url, prefs.pinned_key(), pins)
     derp_map = await _map_of(prefs.control_url) if prefs.control_url else DERPMap()
     return Known(
         host_name(),
         why_down=why,
-        asked=Asked(derp_map, (server,) if prefs.control_url else ()),
+        asked=Asked(derp_map, (_server(prefs),) if prefs.control_url else ()),
         control_url=prefs.control_url,
         root=os.geteuid() == 0,
     )

@@ -16,16 +16,20 @@ from ginnel.core.node import peer_views
 from ginnel.core.node.portmap.text import view
 from ginnel.core.node.punch_rules import OURS
 from ginnel.shell.doctor.host_firewall import HostFirewall
+from ginnel.shell.node.control_client import WrongServer
+from ginnel.shell.node.control_connection import ControlError
 from ginnel.shell.node.hostinfo import host_name
 from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.node import MeshNode
 from ginnel.shell.node.web import WebError, fetch
-from ginnel.wire.doctor import ANSWER_LIMIT, PortMapTold, Testimony, parse_testimony
+from ginnel.wire.doctor import ANSWER_LIMIT, PairQuestion, PortMapTold, Testimony, parse_testimony
 from ginnel.wire.read import WireError
-from ginnel.wire.tailcfg import Node, encode, read_hostinfo, wall_time
+from ginnel.wire.tailcfg import Hostinfo, Node, encode, read_hostinfo, wall_time
 from ginnel.words import Instant, NodeKey
 
-ASK_TIME = 2.0
+ASK_TIME = 1.5
+SERVER_TIME = 1.5
+HEAD_START = 0.5  # of the tunnel before the server
 
 
 class DoctorDesk:
@@ -103,19 +107,48 @@ class DoctorDesk:
 
     async def _ask(self, peer: Node) -> tuple[Testimony | None, str, str]:
         """Its testimony, by which way, and why there is none."""
-        place = _peer_api_of(peer)
+        info = _hostinfo(peer)
+        if not info.ipn_version.endswith(OURS):
+            return None, "", "it runs the official client, which does not tell"
+        place = _peer_api_of(peer, info)
+        inside = asyncio.ensure_future(self._through_the_tunnel(place))
+        await asyncio.wait({inside}, timeout=HEAD_START)
+        if inside.done() and inside.result()[0] is not None:
+            return inside.result()[0], "tunnel", ""
+        (told, why), (by_server, why_not) = await asyncio.gather(inside, self._by_the_server(peer))
+        if told is not None:
+            return told, "tunnel", ""
+        return by_server, "server" if by_server is not None else "", f"{why}; {why_not}" if why_not else ""
+
+    async def _through_the_tunnel(self, place: str | None) -> tuple[Testimony | None, str]:
         if place is None:
-            return None, "", "it runs no ginnel, or an old one"
+            return None, "it advertises no peer API"
         try:
             async with asyncio.timeout(ASK_TIME):
                 page = await fetch("GET", f"http://{place}/v0/doctor", mark=0, limit=ANSWER_LIMIT)
             if page.status != 200:
-                return None, "", f"its peer API answers HTTP {page.status}"
-            return parse_testimony(page.body), "tunnel", ""
+                return None, f"its peer API answers HTTP {page.status}"
+            return parse_testimony(page.body), ""
         except TimeoutError:
-            return None, "", "it does not answer through the tunnel"
+            return None, "it does not answer through the tunnel"
         except (WebError, WireError) as error:
-            return None, "", str(error)[:300]
+            return None, str(error)[:300]
+
+    async def _by_the_server(self, peer: Node) -> tuple[Testimony | None, str]:
+        client, own = self._node.client, self._node.state.node
+        if client is None or own is None:
+            return None, "there is no server to ask"
+        try:
+            async with asyncio.timeout(SERVER_TIME):
+                question = encode(PairQuestion(own.public(), peer.key))
+                status, body = await client.ask("/machine/doctor", question)
+            if status != 200:
+                return None, f"the server: {body[:200].decode('utf-8', 'replace').strip() or f'HTTP {status}'}"
+            return parse_testimony(body), ""
+        except TimeoutError:
+            return None, "the server does not answer"
+        except (ControlError, WrongServer, WireError) as error:
+            return None, str(error)[:300]
 
     # --- for peers ---------------------------------------------------------------------------------------------
 
@@ -135,16 +168,19 @@ class DoctorDesk:
         return encode(told) if told is not None else None
 
 
-def _peer_api_of(peer: Node) -> str | None:
-    """`address:port`, as the peer advertises it; IPv4 first."""
+def _hostinfo(peer: Node) -> Hostinfo:
     try:
-        info = read_hostinfo(peer.hostinfo)
+        return read_hostinfo(peer.hostinfo)
     except WireError:
-        return None
+        return Hostinfo()
+
+
+def _peer_api_of(peer: Node, info: Hostinfo) -> str | None:
+    """`address:port`, as the peer advertises it; IPv4 first."""
     ports = {service.proto: service.port for service in info.services or ()}
     for address in peer_views.addresses(peer):
         six = ":" in address
         port = ports.get("peerapi6" if six else "peerapi4", 0)
-        if 0 < port <= 0xFFFF and info.ipn_version.endswith(OURS):
+        if 0 < port <= 0xFFFF:
             return f"[{address}]:{port}" if six else f"{address}:{port}"
     return None

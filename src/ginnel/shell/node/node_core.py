@@ -197,6 +197,8 @@ class NodeCore:
             tell=self._take_control,
             changed=self._control_moved,
         )
+        if self.peer_api is not None:
+            self.client.testify = self.peer_api.testify
         self._control = self._spawn(self.client.run(begin))
 
     def _stop_control(self) -> None:

@@ -52,7 +52,7 @@ class PeerApi:
         self.services: tuple[Service, ...] = ()
         self._tun = tun
         self._asker = asker
-        self._testify = testify
+        self.testify = testify
         self._changed = changed
         self._wanted: tuple[object, frozenset[str]] = (None, frozenset())
         self._stirred = asyncio.Event()
@@ -137,7 +137,7 @@ class PeerApi:
             return 405, b"{}"
         if not self._may_ask(asker):
             return 429, b"{}"
-        told = await self._testify(asker)
+        told = await self.testify(asker)
         return (200, told) if told is not None else (404, b"{}")
 
     def _may_ask(self, asker: NodeKey) -> bool:
