@@ -43,7 +43,8 @@ class Asking:
         from ginnel.words import WallTime
 
         try:
-            return asyncio.run(gather(self.wish, self._daemon(), WallTime(time.time())))
+            known = self._daemon()
+            return asyncio.run(gather(self.wish, known.__getitem__, WallTime(time.time())))
         except (FactsError, ApiError) as error:
             fail(str(error))
 
@@ -52,14 +53,19 @@ class Asking:
 
         return plan(self.facts(), self.profile)
 
-    def _daemon(self) -> Callable[[str], Any]:
+    def _daemon(self) -> dict[str, Any]:
+        """What it knows, where that is needed."""
+        from ginnel.shell.firewall.facts import DAEMON_KNOWS
+
         api = local(self.socket)
-        if self.wish.needs_daemon and not api.listens():
+        if not self.wish.needs_daemon:
+            return {}
+        if not api.listens():
             fail(
                 "ginneld is not running here: start it with `sudo ginneld`, or name a mesh with --server URL or "
                 "--derp-map FILE"
             )
-        return api.get
+        return {name: api.get(name) for name in DAEMON_KNOWS}
 
 
 OPTIONS = (

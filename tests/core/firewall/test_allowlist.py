@@ -69,6 +69,15 @@ def test_relays_that_share_a_name_are_one_line_with_the_ports_and_addresses_of_b
     assert [str(ip) for ip in line.host.addresses] == ["192.0.2.1", "192.0.2.2"]
 
 
+def test_a_server_with_its_relay_beside_it_is_listed_as_both() -> None:
+    relay = derp_map(region(900, node(900, host_name="vpn.example.com")))
+    lines = allowlist(own_hosts("https://vpn.example.com").hosts + hosts_of(relay))
+    assert [(line.host.role, line.host.stability, line.host.region) for line in lines] == [
+        ("control", "slow", 0), ("relay", "fast", 900),
+    ]  # fmt: skip
+    assert fqdn_lines(lines) == ["vpn.example.com"]
+
+
 def test_a_name_that_ten_thousand_relays_share_is_merged_in_a_moment() -> None:
     same = derp_map(
         *(region(n, node(n, host_name="r.example.com", ipv4=f"8.8.{n >> 8}.{n & 255}")) for n in range(1, 10_001))

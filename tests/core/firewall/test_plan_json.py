@@ -43,7 +43,8 @@ def test_a_host_as_json() -> None:
     assert relay["needed_for"].endswith("region 7")
     assert {**relay, "needed_for": "", "breaks": ""} == {
         "name": "derp7a.relays.example.com", "level": "SNI", "role": "relay",
-        "ports": ["443/tcp", "3478/udp", "80/tcp"], "ipv4": ["192.0.2.1"], "ipv6": ["2001:db8::1"], "stability": "fast", "region": 7, "region_code": "fra",
+        "ports": ["443/tcp", "3478/udp", "80/tcp"], "ipv4": ["192.0.2.1"],
+        "ipv6": ["2001:db8::1"], "stability": "fast", "region": 7, "region_code": "fra",
         "node": "7a", "needed_for": "", "breaks": "",
     }  # fmt: skip
     own = host_json(facts(RELAYS).hosts[0])

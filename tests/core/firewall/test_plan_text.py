@@ -39,7 +39,7 @@ def test_no_line_is_wider_than_the_terminal(profile: str, columns: int) -> None:
 
 
 TABLE = """
-What firewalls must let through, by derp.json, profile recommended:
+What firewalls must let through, profile recommended, facts from derp.json:
 
 RULE       ALLOW (IPv4 and IPv6)                 WHY, AND WHAT HAPPENS WITHOUT IT
 https      out TCP to *:443                      The coordination server, sign-in, logs and every
@@ -77,8 +77,8 @@ tunnel-in  in UDP to port 41641 of this machine  Optional.
 
 """
 BLOCKS = """
-What firewalls must let through, by derp.json, profile
-pinned:
+What firewalls must let through, profile pinned, facts from
+derp.json:
 
 https: out TCP to port 443 of 3 hosts (`ginnel firewall
   allowlist`)

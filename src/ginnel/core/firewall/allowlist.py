@@ -51,15 +51,16 @@ class Line:
 
 
 def allowlist(hosts: Iterable[Host], level: Level | None = None) -> tuple[Line, ...]:
-    """Each name of a level once, with the ports and addresses of all that have it. None: both levels."""
+    """Each name of a level once in each of its roles, with the ports and addresses of all that have it there. None:
+    both levels."""
     every = tuple(hosts)
     resolvable = {id(host) for host in for_level(every, Level.L3)}
-    same: dict[tuple[object, tuple[Level, ...]], list[Host]] = {}
+    same: dict[tuple[object, Role, tuple[Level, ...]], list[Host]] = {}
     for host in every:
         levels = _levels(host, resolvable=id(host) in resolvable)
         if level is None or level in levels:
-            same.setdefault((host.name or host.addresses, levels), []).append(host)
-    return tuple(Line(_merged(found), levels) for (_, levels), found in same.items())
+            same.setdefault((host.name or host.addresses, host.role, levels), []).append(host)
+    return tuple(Line(_merged(found), levels) for (_, _, levels), found in same.items())
 
 
 def _levels(host: Host, *, resolvable: bool) -> tuple[Level, ...]:

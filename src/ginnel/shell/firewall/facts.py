@@ -24,8 +24,9 @@ from ginnel.wire.tailcfg import DERPMap, encode
 from ginnel.words import IpAddress, WallTime
 
 Mesh = Literal["self", "tailscale-saas"]
+PREFS, RELAYS, STATUS, INSIDE = DAEMON_KNOWS = ("prefs", "derpmap", "status?peers=false", "debug-inside")
 Daemon = Callable[[str], Any]
-"""GET of the local API by name (`derpmap`, `prefs`, `status?peers=false`, `debug-inside`): the answer's JSON."""
+"""GET of the local API, by the names of DAEMON_KNOWS: the answer's JSON."""
 SAAS_MAP = "https://login.tailscale.com/derpmap/default"
 
 
@@ -58,8 +59,12 @@ async def gather(wish: Wish, daemon: Daemon, now: WallTime) -> Facts:
     except MapError as error:
         raise FactsError(str(error)) from None
     if not any(host.role is Role.RELAY for host in facts.hosts):
-        why = "; ".join(facts.problems[:3])
-        raise FactsError(f"{facts.source} names no relay that can be used: {why or 'name another with --derp-map'}")
+        said = [problem for problem in facts.problems if problem != texts.NO_SERVER]
+        why = "; ".join([*said[:3], *(["and so on"] if len(said) > 3 else [])]) or "its regions are empty"
+        raise FactsError(
+            f"{facts.source} names no relay that can be used: {why}. Addresses that are meant are allowed by "
+            "--allow-address NETWORK, another map is named by --derp-map FILE"
+        )
     return facts if wish.port is None else replace(facts, port=wish.port or None)
 
 
@@ -89,18 +94,18 @@ async def _by_server(wish: Wish, trust: Trust, now: WallTime) -> Facts:
 
 
 def _by_daemon(daemon: Daemon, trust: Trust, now: WallTime) -> Facts:
-    server = str(_members(daemon("prefs")).get("ControlURL") or "")
+    server = str(_members(daemon(PREFS)).get("ControlURL") or "")
     derp_map = _map_of(daemon)
-    itself = _members(_members(daemon("status?peers=false")).get("Self"))
+    itself = _members(_members(daemon(STATUS)).get("Self"))
     attributes = _members(itself.get("CapMap"))
-    port, problems = own_port(_members(daemon("debug-inside")))
+    port, problems = own_port(_members(daemon(INSIDE)))
     blank = Facts((), "the daemon", now, port=port, randomize=RANDOMIZE in attributes, problems=problems)
     return _facts(server, derp_map, told_by_attributes(attributes), trust, blank)
 
 
 def _map_of(daemon: Daemon) -> DERPMap:
     try:
-        return parse_map(encode(_members(daemon("derpmap"))), "the daemon")
+        return parse_map(encode(_members(daemon(RELAYS))), "the daemon")
     except MapError:
         raise FactsError(
             "the daemon has no DERP map yet: run `ginnel up`, or name a server with --server URL"

@@ -14,17 +14,22 @@ from ginnel.shell.relaydns.resolve import Resolver
 
 AT_ONCE = 4
 """Two families each are what the resolver asks for at a time: nobody waits in its row, where the patience runs."""
+PATIENCE = 300.0
+"""For all names together: DNS that does not answer takes 15 s for each, and a map may name thousands."""
+TOO_LATE = Answer(error="not asked for: DNS is too slow here for so many names")
 LookUp = Callable[[str], Awaitable[tuple[V4, V6]]]
 
 
-async def look_up(names: Iterable[str], ask: LookUp | None = None) -> dict[str, Answer]:
+async def look_up(names: Iterable[str], ask: LookUp | None = None, *, patience: float = PATIENCE) -> dict[str, Answer]:
     """An answer or an error for each name."""
     one = ask or Resolver().look_up
     room = asyncio.Semaphore(AT_ONCE)
+    end = asyncio.get_running_loop().time() + patience
 
     async def answer(name: str) -> tuple[str, Answer]:
         async with room:
-            return name, answer_of(*await one(name))
+            late = asyncio.get_running_loop().time() >= end
+            return name, TOO_LATE if late else answer_of(*await one(name))
 
     return dict(await asyncio.gather(*map(answer, names)))
 
