@@ -101,7 +101,10 @@ FAULTS = (
         "no-common-relay",
         "relays",
         "a pair that needs relays, and no relay is reached by both",
-        (View(ALICE, "no-common-relay", BOB), View(BOB, "no-common-relay", ALICE)),
+        (
+            View(ALICE, "no-common-relay", BOB, also=("relay-blocked",), names=("fra", "910")),
+            View(BOB, "no-common-relay", ALICE, also=("relay-blocked",), names=("nyc", "911")),
+        ),
         lambda world: proof(
             **{
                 f"{host}-{relay}": (tcp(world, host, relay) == "open", fine)
