@@ -54,7 +54,10 @@ def _path_policy(pair: Pair) -> Iterable[Finding]:
             yield Finding(Cause.PATH_POLICY_RELAY, 0.97, lines, fix)
         elif policy == "direct":
             yield Finding(
-                Cause.PATH_POLICY_DIRECT, 0.7, (*lines, "no direct path was found, and relays are forbidden"), fix
+                Cause.PATH_POLICY_DIRECT,
+                0.95 if side == pair.host.name else 0.7,
+                (*lines, "no direct path was found, and relays are forbidden"),
+                fix,
             )
 
 
