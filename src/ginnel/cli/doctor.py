@@ -17,17 +17,19 @@ import click
 from ginnel.cli.ginneld import DEFAULT_STATE
 from ginnel.cli.local import ApiError, Local, fail, local, plain
 from ginnel.cli.options import socket_option
-from ginnel.cli.peers import find
+from ginnel.cli.peers import known as known_machine
 
 if TYPE_CHECKING:
     from ginnel.core.doctor.diagnosis import Diagnosis
     from ginnel.core.doctor.evidence import Host, Pair, PingSeen
     from ginnel.shell.doctor.gather import Known
+    from ginnel.wire.doctor import Testimony
 
 PING_TIME = 4.0  # until a direct answer; the relay's comes at once
 PING_GAP = 0.4
 NETCHECK_TIME = 5.8
 ASK_TIME = 4.0
+WITNESSES, WITNESS_TIME = 3, 2.0
 
 
 @click.command()
@@ -69,16 +71,18 @@ class Visit:
         self._told = not quiet and sys.stderr.isatty()
 
     async def examine(self) -> tuple[Diagnosis, Pair | None]:
-        from ginnel.core.doctor.diagnosis import of_host, of_pair
+        from ginnel.core.doctor.diagnosis import of_host, of_pair, of_stranger
 
         why_down = self._api.why_silent()
         if why_down:
             return of_host(await self._without_daemon(why_down)), None
         try:
             known = await asyncio.to_thread(self._known)
-            machine = self._machine() if self._peer is not None and _runs(known) else None
-            if machine is None:
+            if self._peer is None or not _runs(known):
                 return of_host(await self._host(known)), None
+            machine = self._machine(self._peer)
+            if machine is None:
+                return of_stranger(await self._host(known), self._peer), None
             pair = await self._pair(known, machine)
         except ApiError as error:
             fail(str(error))
@@ -109,14 +113,30 @@ class Visit:
         """The daemon measures at the same time, so its word is asked for again when all is over."""
         from dataclasses import replace
 
-        from ginnel.shell.doctor.gather import gather_host
+        from ginnel.shell.doctor.gather import gather_host, misses_somebody
         from ginnel.shell.doctor.told import testimony_in
 
         measuring = asyncio.create_task(asyncio.to_thread(self._measure))
         host = await gather_host(known, self._tell)
+        witnesses = await self._witnesses(known) if misses_somebody(host) else ()
         await measuring
         told = await asyncio.to_thread(self._api.get, "doctor")
-        return replace(host, network=testimony_in(told["Own"]))
+        return replace(host, network=testimony_in(told["Own"]), witnesses=witnesses)
+
+    async def _witnesses(self, known: Known) -> tuple[Testimony, ...]:
+        """Whether others reach what we don't."""
+        from ginnel.shell.doctor.told import testimony_in
+
+        self._tell("asking other machines of the mesh ...")
+        asked = (asyncio.to_thread(self._ask_peer, address) for address in known.online[:WITNESSES])
+        answers = await asyncio.gather(*asked)
+        return tuple(told for answer in answers if (told := testimony_in(answer)) is not None)
+
+    def _ask_peer(self, address: str) -> object:
+        try:
+            return self._api.ask("GET", f"doctor?peer={address}", None, WITNESS_TIME)["Theirs"]
+        except (ApiError, TimeoutError):
+            return None
 
     def _measure(self) -> None:
         try:
@@ -126,12 +146,11 @@ class Visit:
 
     # --- the pair ----------------------------------------------------------------------------------------------
 
-    def _machine(self) -> dict[str, Any]:
-        assert self._peer is not None
+    def _machine(self, peer: str) -> dict[str, Any] | None:
         status = self._api.get("status")
-        machine = find(status, self._peer)
+        machine = known_machine(status, peer)
         if machine is status["Self"]:
-            fail(f"{self._peer!r} is this machine: `ginnel doctor` alone looks at it")
+            fail(f"{peer!r} is this machine: `ginnel doctor` alone looks at it")
         return machine
 
     async def _pair(self, known: Known, machine: dict[str, Any]) -> Pair:
@@ -139,20 +158,21 @@ class Visit:
         from ginnel.wire.tailcfg import Node, decode
 
         address = str(machine["TailscaleIPs"][0])
-        host, (ping, told) = await asyncio.gather(self._host(known), asyncio.to_thread(self._meet, address))
+        patience = PING_TIME if machine.get("Online") else PING_TIME / 2
+        host, (ping, told) = await asyncio.gather(self._host(known), asyncio.to_thread(self._meet, address, patience))
         node = decode(Node, json.dumps(self._api.get(f"whois?addr={address}")["Node"]).encode())
         return pair_of(host, node, told, ping)
 
-    def _meet(self, address: str) -> tuple[PingSeen, dict[str, Any]]:
+    def _meet(self, address: str, patience: float) -> tuple[PingSeen, dict[str, Any]]:
         """What pings come to, and then what both ends say of it."""
-        return self._ping(address), self._api.get(f"doctor?peer={address}", timeout=ASK_TIME)
+        return self._ping(address, patience), self._api.get(f"doctor?peer={address}", timeout=ASK_TIME)
 
-    def _ping(self, address: str) -> PingSeen:
+    def _ping(self, address: str, patience: float) -> PingSeen:
         """Until an answer comes by a direct way, or the time is over; who is pinged is searched for."""
         from ginnel.core.doctor.evidence import PingSeen
 
         seen = PingSeen()
-        end = time.monotonic() + PING_TIME
+        end = time.monotonic() + patience
         while (left := end - time.monotonic()) > 0 and not seen.direct:
             try:
                 got = self._api.ask("POST", f"ping?ip={address}&type=disco", None, left)

@@ -79,10 +79,11 @@ class FirewallTold(Message, frozen=True):
 
 class Testimony(Message, frozen=True):
     """One end. Of the network: `udp` STUN answered, `varies` hard NAT, `seen_v4` and `seen_v6` by STUN, `port` bound,
-    `wanted_port`, `local` addresses and `told` endpoints. Of the pair: `policy`, `direct` endpoint in use, `searching`
-    for so many seconds, `lets_in` whether the packet filter has a rule for the other end, `others_direct` peers that
-    are direct just now by addresses outside this network. `nat` and `peer_nat`: as a search for ports saw both
-    ("easy", "sequential", "random", "unknown"), `search_ended`: why it found nothing; `guessing`: it is allowed."""
+    `wanted_port`, `control` whether the map stream stands, `hops` the first routers on the way out, `local` addresses
+    and `told` endpoints, `others_direct` peers that are direct just now by addresses outside this network. Of the pair:
+    `policy`, `direct` endpoint in use, `searching` for so many seconds, `lets_in` whether the packet filter has a rule
+    for the other end; `nat` and `peer_nat`: as a search for ports saw both ("easy", "sequential", "random", "unknown"),
+    `search_ended`: why it found nothing, `guessing`: it is allowed."""
 
     program: Text = ""
     name: Text = ""
@@ -97,6 +98,8 @@ class Testimony(Message, frozen=True):
     local: Annotated[tuple[Text, ...], msgspec.Meta(max_length=ENDPOINTS)] = ()
     told: Annotated[tuple[Text, ...], msgspec.Meta(max_length=ENDPOINTS)] = ()
     portal: bool | None = None
+    control: bool | None = None
+    hops: Annotated[tuple[Text, ...], msgspec.Meta(max_length=8)] = ()
     guessing: bool = True
     nat: Text = "unknown"
     peer_nat: Text = "unknown"

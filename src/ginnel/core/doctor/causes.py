@@ -100,6 +100,7 @@ _RELAYED = frozenset(
     }
 )  # fmt: skip
 
+_SILENCE = frozenset({Cause.TUNNEL_PORT_BLOCKED, Cause.PEER_TUNNEL_PORT_BLOCKED})
 _ONE_HOST = frozenset({Cause.CONTROL_BLOCKED, Cause.CONTROL_DOWN, Cause.RELAY_BLOCKED, Cause.RELAY_DOWN})
 
 EXPLAINS: dict[Cause, frozenset[Cause]] = {
@@ -113,12 +114,14 @@ EXPLAINS: dict[Cause, frozenset[Cause]] = {
     Cause.CLOCK_WRONG: frozenset({Cause.TLS_INTERCEPTION, Cause.CONTROL_BLOCKED, Cause.RELAY_BLOCKED}),
     Cause.HTTPS_BLOCKED: _ONE_HOST | {Cause.NO_COMMON_RELAY, Cause.PEER_RELAY_BLOCKED},
     Cause.UDP_BLOCKED: (_RELAYED - {Cause.PEER_UDP_BLOCKED}) | {Cause.STUN_BLOCKED, Cause.TUNNEL_PORT_BLOCKED},
-    Cause.RELAY_BLOCKED: frozenset({Cause.NO_COMMON_RELAY}),
     Cause.PEER_OFFLINE: _RELAYED | {Cause.NO_COMMON_RELAY, Cause.PEER_RELAY_BLOCKED},
     Cause.PEER_UDP_BLOCKED: _RELAYED,
     Cause.PATH_POLICY_RELAY: _RELAYED | {Cause.TUNNEL_PORT_BLOCKED},
-    Cause.HARD_NAT_BOTH: frozenset({Cause.HARD_NAT_PAIR, Cause.CGNAT_DOUBLE_NAT}),
-    Cause.MTU_HOLE: frozenset({Cause.WIREGUARD_FILTERED}),
+    Cause.HARD_NAT_BOTH: frozenset({Cause.HARD_NAT_PAIR}),
+    Cause.HAIRPIN: _SILENCE,
+    Cause.MTU_HOLE: _SILENCE | {Cause.WIREGUARD_FILTERED},
+    Cause.WIREGUARD_FILTERED: _SILENCE,
+    Cause.NO_COMMON_RELAY: frozenset({Cause.PEER_OFFLINE, Cause.PEER_RELAY_BLOCKED}),
 }  # fmt: skip
 """What need not be looked into while the key's finding stands: it would look the same anyway."""
 
@@ -157,6 +160,7 @@ def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     weighed = [
         replace(one, confidence=one.confidence * EXPLAINED) if _is_explained(one, found) else one for one in found
     ]
+    weighed = [one for one in weighed if one.confidence >= WORTH_TELLING]
     order = sorted(weighed, key=lambda one: (one.grade is Grade.NOTE, -one.confidence))
     return tuple(replace(one, confidence=round(one.confidence, 2)) for one in order)
 
@@ -189,3 +193,4 @@ def verdict(findings: Iterable[Finding]) -> str:
 
 
 LIKELY = 0.25
+WORTH_TELLING = 0.15

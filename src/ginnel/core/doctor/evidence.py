@@ -75,7 +75,7 @@ class Port80(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """What ginneld says of itself."""
+    """What ginneld says of itself. `control_address`: where the server answered last."""
 
     state: str
     version: str = ""
@@ -83,6 +83,7 @@ class Daemon:
     wanted_port: int = 0
     control_url: str = ""
     control_connected: bool = False
+    control_address: str = ""
     control_problem: str = ""
     key_expired: bool = False
     tunnel_problem: str = ""
@@ -103,7 +104,9 @@ class Clash:
 class Host:
     """This machine. `daemon` None: ginneld does not run; then what needs it is unknown. `peers_of`: by region, the
     machines whose home it is. `udp_refused`: our own kernel refused to send a STUN packet. `udp_elsewhere`: UDP to a
-    port other than 3478 was seen to reach a relay. `way_out`: there is a default route. `holder`: who has the port."""
+    port other than 3478 was seen to reach a relay. `way_out`: there is a default route. `holder`: who has the port.
+    `control_trusted`: whether there is a key or a pin by which the server's certificate could be judged. `witnesses`:
+    what peers say of their network, where something is out of reach from here."""
 
     name: str
     program: str = ""
@@ -113,6 +116,7 @@ class Host:
     clocks: tuple[Clock, ...] = ()
     names: tuple[NameSeen, ...] = ()
     control: Probe | None = None
+    control_trusted: bool | None = None
     relays: tuple[RelaySeen, ...] = ()
     port80: Port80 = Port80.UNASKED
     udp_refused: bool = False
@@ -126,6 +130,7 @@ class Host:
     global_v6: bool = False
     peers_of: tuple[tuple[int, tuple[str, ...]], ...] = ()
     root: bool = True
+    witnesses: tuple[Testimony, ...] = ()
 
     def homed_in(self, region: int) -> tuple[str, ...]:
         return dict(self.peers_of).get(region, ())

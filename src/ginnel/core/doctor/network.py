@@ -143,6 +143,10 @@ def _interception(host: Host) -> Iterable[Finding]:
     if issuers:
         lines.append(f"who stands between calls itself {', '.join(issuers[:3])}")
     several = len(odd) > 1 or not any(probe.works for probe in _probes(host))
+    unknown = host.control_trusted is False and "self-signed" in odd[0].detail
+    if unknown and all(probe is host.control for probe in odd):
+        yield Finding(Cause.TLS_INTERCEPTION, 0.2, tuple(lines), _fix(host, "ginnel up --invite INVITE"))
+        return
     also = "in the firewall or proxy: no TLS inspection for the hosts of `ginnel firewall allowlist`"
     fix = _fix(host, "ginnel firewall allowlist", also)
     yield Finding(Cause.TLS_INTERCEPTION, 0.95 if several else 0.85, tuple(lines), fix)
@@ -177,10 +181,12 @@ def _control(host: Host) -> Iterable[Finding]:
         lines.append(f"ginneld: {host.daemon.control_problem}")
     if others:
         lines.append("relays are reached on the same port")
-    if probe.blocking == "refused":
-        down = Fix("the server", "sudo systemctl status ginnel-server", "it refuses connections: it may not be running")
-        yield Finding(Cause.CONTROL_DOWN, 0.7, tuple(lines), down)
-    blocked = 0.35 if probe.blocking == "refused" else 0.85 if others else 0.5
+    alive = any(witness.control for witness in host.witnesses)
+    lines += ["another machine of the mesh is connected to it"] if alive else []
+    down, blocked = (0.7, 0.4) if probe.blocking == "refused" else (0.3, 0.85 if others else 0.5)
+    down, blocked = (0.15, 0.95) if alive else (down, blocked)
+    at_server = Fix("the server", "sudo systemctl status ginnel-server", "if nobody reaches it, it is down")
+    yield Finding(Cause.CONTROL_DOWN, down, tuple(lines), at_server)
     fix = _fix(host, "ginnel firewall plan", f"in the firewall: let TCP out to {probe.place}")
     yield Finding(Cause.CONTROL_BLOCKED, blocked, tuple(lines), fix)
 
@@ -200,14 +206,28 @@ def _relay(host: Host, relay: RelaySeen, probe: Probe) -> Iterable[Finding]:
     if homed := host.homed_in(relay.region):
         more = f" and {len(homed) - NAMED} more" if len(homed) > NAMED else ""
         lines.append(f"unreachable by relay: {', '.join(homed[:NAMED])}{more}, whose home it is")
-    refused = probe.blocking == "refused"
-    blocked, down = (0.4, 0.6) if refused else (0.9, 0.2) if relay.stun else (0.65, 0.45)
+    blocked, down, why = _blocked_or_down(host, relay, probe)
+    lines += [why] if why else []
     also = f"in the firewall: let TCP out to port 443 of anywhere, or at least to {probe.place}"
     yield Finding(
         Cause.RELAY_BLOCKED, blocked, tuple(lines), _fix(host, "ginnel firewall verify", also), about=relay.name
     )
     fix = Fix("the server", "ginnel relay list", f"if nobody reaches {relay.name}, it is down")
     yield Finding(Cause.RELAY_DOWN, down, tuple(lines), fix, about=relay.name)
+
+
+def _blocked_or_down(host: Host, relay: RelaySeen, probe: Probe) -> tuple[float, float, str]:
+    """How likely each is, and what tells."""
+    told = [one for witness in host.witnesses for one in witness.relays if one.region == relay.region]
+    if any(one.connected for one in told):
+        return 0.95, 0.15, "another machine of the mesh is connected to it"
+    if relay.stun:
+        return 0.9, 0.2, ""
+    if any(one.problem for one in told):
+        return 0.3, 0.92, "another machine of the mesh does not reach it either"
+    if host.homed_in(relay.region):
+        return 0.85, 0.3, "peers are at home there, so they reach it"
+    return (0.4, 0.7, "") if probe.blocking == "refused" else (0.5, 0.6, "")
 
 
 # --- UDP -------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from ginnel.core.doctor.causes import Fix
 from ginnel.wire.doctor import Testimony
 
 CARRIER_NAT = ip_network("100.64.0.0/10")
+PRIVATE = [ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
 OPEN = "ginnel firewall open"
 
 
@@ -49,7 +50,8 @@ class Side:
         mapped = self.known.port_map
         outside = mapped is not None and bool(mapped.external) and _host_of(mapped.external)
         other = outside and outside != _host_of(self.known.seen_v4)
-        return (mapped is not None and mapped.double_nat) or bool(other) or any(map(_is_carrier, self.known.local))
+        behind = any(_is_inside(hop) for hop in self.known.hops[1:])
+        return (mapped is not None and mapped.double_nat) or bool(other) or behind
 
     @property
     def closed(self) -> bool:
@@ -90,11 +92,15 @@ def _host_of(endpoint: str) -> str:
     return endpoint.rpartition(":")[0].strip("[]")
 
 
-def _is_carrier(text: str) -> bool:
-    ip = ip_address(text)
-    return ip.version == 4 and ip in CARRIER_NAT
+def _is_inside(hop: str) -> bool:
+    """A router that is not on the internet: behind our own one, there is another NAT."""
+    try:
+        ip = ip_address(hop)
+    except ValueError:
+        return False
+    return ip.version == 4 and (ip in CARRIER_NAT or any(ip in network for network in PRIVATE))
 
 
 def _is_lan(text: str) -> bool:
     ip = ip_address(text)
-    return ip.version == 4 and ip.is_private and not ip.is_loopback and not ip.is_link_local
+    return ip.version == 4 and any(ip in network for network in PRIVATE)

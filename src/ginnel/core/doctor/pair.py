@@ -54,7 +54,10 @@ def _path_policy(pair: Pair) -> Iterable[Finding]:
             yield Finding(Cause.PATH_POLICY_RELAY, 0.97, lines, fix)
         elif policy == "direct":
             yield Finding(
-                Cause.PATH_POLICY_DIRECT, 0.7, (*lines, "no direct path was found, and relays are forbidden"), fix
+                Cause.PATH_POLICY_DIRECT,
+                0.95 if side == pair.host.name else 0.7,
+                (*lines, "no direct path was found, and relays are forbidden"),
+                fix,
             )
 
 
@@ -83,12 +86,14 @@ def _convicted(pair: Pair, fault: str, cause: Cause, means: str) -> Iterable[Fin
             return
 
 
-def unexplained(pair: Pair) -> Iterable[Finding]:
-    """Something is wrong, and nothing that was looked at says what: the likely places to look, and no more than that."""
+def unexplained(pair: Pair, *, searching: bool) -> Iterable[Finding]:
+    """Something is wrong, and nothing that was looked at says what: likely places to look, and no more than that."""
     here, there = pair.host.name, pair.peer.name
     if not meets(pair):
-        lines = (f"{there} does not answer, by any way", pair.silence or "it says nothing of itself")
-        yield Finding(Cause.PEER_OFFLINE, 0.4, lines, Fix(there, "ginnel doctor"))
+        gone = (f"{there} does not answer, by any way", pair.silence or "it says nothing of itself")
+        yield Finding(Cause.PEER_OFFLINE, 0.4, gone, Fix(there, "ginnel doctor"))
+        return
+    if searching:
         return
     lines = ("no direct way was found, and neither end's network shows why", pair.silence or "both ends were asked")
     also = "in the firewall: let UDP out from the tunnel's port to anywhere, and the answers in"

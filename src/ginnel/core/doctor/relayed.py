@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from ginnel.core.doctor.causes import Cause, Finding, Fix
 from ginnel.core.doctor.evidence import Pair, Source
-from ginnel.core.doctor.opening import Place
+from ginnel.core.doctor.opening import Place, better
 from ginnel.core.doctor.pair_views import (
     Nat,
     hard_here,
@@ -18,7 +18,6 @@ from ginnel.core.doctor.pair_views import (
     open_fix,
     own_side,
     said_by_map,
-    still_searching,
     their_side,
 )
 from ginnel.wire.doctor import Testimony
@@ -42,21 +41,23 @@ def nats(pair: Pair) -> Iterable[Finding]:
         return
     here, there = kind_of(pair.own), kind_of(theirs, pair.own.peer_nat)
     lines = [f"{pair.host.name} is behind {here.value}", f"{pair.peer.name} is behind {there.value}{said_by_map(pair)}"]
-    if here.hard and there.hard and Nat.SEQUENTIAL not in (here, there):
-        lines.append("neither can know at which port the other would answer, so one side must have an open port")
-        yield Finding(Cause.HARD_NAT_BOTH, 0.95, tuple(lines), open_fix(pair))
-    elif here.hard and there.hard and here is not there:
-        lines.append("a port that is guessed right is another one by then, so one side must have an open port")
-        yield Finding(Cause.HARD_NAT_BOTH, 0.93, tuple(lines), open_fix(pair))
-    elif (here.hard or there.hard) and not still_searching(pair):
-        lines.append(_why_not_guessed(pair))
-        yield Finding(Cause.HARD_NAT_PAIR, 0.85, tuple(lines), open_fix(pair))
-    else:
+    both = here.hard and there.hard and (here is not there or here is not Nat.SEQUENTIAL)
+    if not (here.hard or there.hard):
         return
-    if Place.CARRIER in (own_side(pair).place, their_side(pair).place):
-        name = pair.host.name if own_side(pair).place is Place.CARRIER else pair.peer.name
-        carrier = (f"{name} is behind a second NAT, its carrier's, which no setting of its own router opens", *lines)
-        yield Finding(Cause.CGNAT_DOUBLE_NAT, 0.6, carrier, open_fix(pair))
+    if both:
+        lines.append("neither can know at which port the other would answer, so one side must have an open port")
+    else:
+        lines.append(_why_not_guessed(pair))
+    carriers = [side.name for side in (own_side(pair), their_side(pair)) if side.place is Place.CARRIER]
+    if carriers:
+        behind = (
+            f"{' and '.join(carriers)}: a second NAT, the carrier's, stands behind the own router, which opens none"
+        )
+        yield Finding(Cause.CGNAT_DOUBLE_NAT, 0.96, (behind, *lines), open_fix(pair))
+    if both:
+        yield Finding(Cause.HARD_NAT_BOTH, 0.93, tuple(lines), open_fix(pair))
+    else:
+        yield Finding(Cause.HARD_NAT_PAIR, 0.85, tuple(lines), open_fix(pair))
 
 
 def _mapped(known: Testimony) -> bool:
@@ -73,34 +74,32 @@ def _why_not_guessed(pair: Pair) -> str:
 
 def closed(pair: Pair) -> Iterable[Finding]:
     """A firewall of the machine itself that keeps uninvited packets out costs a direct path where the other side cannot
-    be aimed at."""
-    if still_searching(pair) and not (hard_here(pair) and hard_there(pair)):
-        return
+    be aimed at; that is the NAT's doing, and the firewall is what can be opened."""
     own, theirs = own_side(pair), their_side(pair)
+    if Place.BLOCKED in (own.place, theirs.place):
+        return
+    first = better(own, theirs)
     for side, other, cause in ((own, theirs, Cause.HOST_FIREWALL), (theirs, own, Cause.PEER_HOST_FIREWALL)):
-        if side.closed and side.place is not Place.BLOCKED and other.place is not Place.BLOCKED:
+        if side.closed:
             rule = side.known.firewall.rule if side.known.firewall is not None else ""
-            lines = [
-                f"the firewall of {side.name} keeps uninvited UDP from port {side.port}" + (f": {rule}" if rule else "")
-            ]
-            confidence = 0.5 + 0.2 * kind_of(other.known).hard + 0.15 * (side.place is Place.PUBLIC)
-            yield Finding(cause, confidence, tuple(lines), side.fix())
+            line = f"the firewall of {side.name} keeps uninvited UDP from port {side.port}" + (
+                f": {rule}" if rule else ""
+            )
+            matters = _is_hard(pair, other is theirs)
+            confidence = 0.5 if not matters else 0.96 if side is first else 0.6
+            why = f"{other.name} comes from ports that nobody knows before, so all of it is uninvited"
+            yield Finding(cause, confidence, (line, why) if matters else (line,), side.fix())
+
+
+def _is_hard(pair: Pair, there: bool) -> bool:
+    return hard_there(pair) if there else hard_here(pair)
 
 
 def silence(pair: Pair) -> Iterable[Finding]:
     """Both can be aimed at, both were asked, and nothing came: a firewall takes the tunnel's packets. Whose, tells who
     else each end reaches."""
     own, theirs = pair.own, pair.theirs
-    if (
-        own.udp is not True
-        or theirs is None
-        or theirs.udp is False
-        or still_searching(pair)
-        or own.varies
-        or theirs.varies
-    ):
-        return
-    if hard_here(pair) or hard_there(pair):
+    if own.udp is not True or theirs is None or theirs.udp is False or hard_here(pair) or hard_there(pair):
         return
     asked = sum(way.asked for way in own.ways)
     if asked < ASKED_ENOUGH:
@@ -111,13 +110,8 @@ def silence(pair: Pair) -> Iterable[Finding]:
         f"{pair.peer.name} heard {'some' if heard_there else 'none'} of them{said_by_map(pair)}",
         f"{pair.host.name} heard {'pings' if heard_here else 'no ping'} of {pair.peer.name}",
     ]
-    mine = (
-        0.5
-        + 0.35 * (theirs.others_direct > 0)
-        - 0.35 * (own.others_direct > 0)
-        + 0.2 * (heard_here and not heard_there)
-    )
-    mine -= 0.2 * (heard_there and not heard_here)
+    mine = 0.5 + 0.35 * (theirs.others_direct > 0) - 0.35 * (own.others_direct > 0)
+    mine += 0.2 * (heard_here and not heard_there) - 0.2 * (heard_there and not heard_here)
     lines += [f"{name} has direct paths to other machines" for name, known in
               ((pair.host.name, own), (pair.peer.name, theirs)) if known.others_direct]  # fmt: skip
     what = f"in the firewall: let UDP out from port {own.port} to anywhere, and the answers in"
@@ -130,7 +124,7 @@ def silence(pair: Pair) -> Iterable[Finding]:
 def hairpin(pair: Pair) -> Iterable[Finding]:
     """One outside address, and no way inside."""
     theirs = pair.theirs
-    if theirs is None or not pair.own.seen_v4 or still_searching(pair):
+    if theirs is None or not pair.own.seen_v4:
         return
     same = pair.own.seen_v4.rpartition(":")[0] == theirs.seen_v4.rpartition(":")[0]
     if same and Place.PUBLIC not in (own_side(pair).place, their_side(pair).place):

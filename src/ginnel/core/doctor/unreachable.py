@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ginnel.core.doctor.causes import Cause, Finding, Fix
-from ginnel.core.doctor.evidence import Pair
+from ginnel.core.doctor.evidence import Pair, Source
 
 
 def no_relay(pair: Pair) -> Iterable[Finding]:
@@ -29,7 +29,22 @@ def no_relay(pair: Pair) -> Iterable[Finding]:
     yield from _peers_relay(pair, home if reached else 0)
     if home and pair.own.home and home != pair.own.home and not reached:
         lines = [f"this machine's relay is {_region(pair, pair.own.home)}, that of {pair.peer.name} is {name}"]
-        yield Finding(Cause.NO_COMMON_RELAY, 0.5, tuple(lines), Fix(pair.host.name, "ginnel firewall verify"))
+        neither = _misses(pair, pair.own.home)
+        if neither:
+            lines.append(f"{pair.peer.name} does not reach {_region(pair, pair.own.home)} either: no relay is common")
+        fix = Fix(
+            pair.host.name, "ginnel firewall verify", f"on both: let TCP out to port 443 of {name} or of the other"
+        )
+        yield Finding(Cause.NO_COMMON_RELAY, 0.97 if neither else 0.6, tuple(lines), fix, about=name)
+
+
+def _misses(pair: Pair, region: int) -> bool:
+    """Whether the peer's own word says that it does not reach that relay."""
+    relays = pair.theirs.relays if pair.theirs is not None and pair.source is not Source.MAP else ()
+    told = next((relay for relay in relays if relay.region == region), None)
+    if told is not None and (told.connected or (told.latency is not None and not told.problem)):
+        return False
+    return bool(relays) and (told is None or bool(told.problem) or told.latency is None)
 
 
 def _reaches(pair: Pair, region: int) -> bool:
@@ -48,8 +63,14 @@ def _peers_relay(pair: Pair, home: int) -> Iterable[Finding]:
         yield Finding(Cause.PEER_RELAY_BLOCKED, 0.96, lines, fix, about=about)
     elif home:
         name = _region(pair, home)
-        lines = (f"relay {name} is reached from here, and {pair.peer.name} does not answer by it",)
-        yield Finding(Cause.PEER_RELAY_BLOCKED, 0.7, lines, fix, about=name)
+        lines = (f"relay {name} is reached from here, and {pair.peer.name} does not answer by it", *_said(pair))
+        yield Finding(Cause.PEER_RELAY_BLOCKED, 0.6, lines, fix, about=name)
+        if pair.theirs is None or pair.source is Source.MAP:
+            yield Finding(Cause.PEER_OFFLINE, 0.85 if pair.peer.ours else 0.7, lines, fix)
+
+
+def _said(pair: Pair) -> tuple[str, ...]:
+    return (pair.silence,) if pair.silence else ()
 
 
 def _region(pair: Pair, region: int) -> str:

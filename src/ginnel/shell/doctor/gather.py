@@ -9,17 +9,21 @@ import asyncio
 import logging
 import socket as sockets
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from ginnel import __version__
-from ginnel.core.doctor.evidence import Clock, Daemon, Host, Port80
+from ginnel.core.doctor.evidence import Clock, Daemon, Host, NameSeen, Port80
 from ginnel.core.firewall.tried import Asked
 from ginnel.core.node.actions import AskPort80
+from ginnel.core.node.addresses import is_private
 from ginnel.core.node.captive import Relay80, Sign, judge, relays_to_ask
 from ginnel.core.node.routing import MARK
 from ginnel.shell.doctor import machine
 from ginnel.shell.doctor.relays import NetworkSeen, look_at_network, udp_elsewhere
+from ginnel.shell.node.links import Links
 from ginnel.shell.node.port80 import ask
 from ginnel.wire import generate204
 from ginnel.wire.doctor import FirewallTold, Testimony
@@ -37,7 +41,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the daemon told, or whoever stands in for it. `asked`: what is to be tried. `own`, `peers`: mesh
-    addresses."""
+    addresses; `online`: of those that may answer."""
 
     name: str
     daemon: Daemon | None = None
@@ -47,6 +51,7 @@ class Known:
     control_url: str = ""
     own: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
+    online: tuple[str, ...] = ()
     peers_of: tuple[tuple[int, tuple[str, ...]], ...] = ()
     tun: str = "ginnel0"
     root: bool = True
@@ -73,8 +78,9 @@ async def gather_host(known: Known, tell: Callable[[str], None] = lambda _: None
         daemon=daemon,
         network=known.network,
         clocks=clocks,
-        names=network.names,
+        names=tuple(_judged(name, known, links) for name in network.names),
         control=network.control,
+        control_trusted=any(server.key or server.pins for server in known.asked.servers),
         relays=network.relays,
         port80=port80,
         udp_refused=network.refused,
@@ -89,6 +95,30 @@ async def gather_host(known: Known, tell: Callable[[str], None] = lambda _: None
         peers_of=known.peers_of,
         root=known.root,
     )
+
+
+def misses_somebody(host: Host) -> bool:
+    """The server or a relay is out of reach: others may know whether that is its own fault."""
+    probes = [host.control, *(relay.https for relay in host.relays)]
+    return any(probe is not None and not probe.works for probe in probes)
+
+
+def _judged(name: NameSeen, known: Known, links: Links | None) -> NameSeen:
+    """The server's name, of which the DERP map need not know the addresses: it leads to our own router, or to somebody
+    inside where the daemon knows it outside."""
+    if name.lied or not name.found or name.name != urlsplit(known.control_url).hostname:
+        return name
+    gateways = {gateway for _, gateway in links.defaults} if links is not None else set()
+    last = known.daemon.control_address if known.daemon is not None else ""
+    moved = bool(last) and last not in name.found and not _is_inside(last) and all(map(_is_inside, name.found))
+    if moved or gateways & set(name.found):
+        return replace(name, lied=True, known=(last,) if last else ())
+    return name
+
+
+def _is_inside(address: str) -> bool:
+    ip = ip_address(address)
+    return is_private(ip) or ip.is_loopback or ip.is_unspecified
 
 
 def _is_on_link(network: NetworkSeen) -> bool:

@@ -27,7 +27,7 @@ KEPT = 5.0  # seconds that a look is good for
 RULES_LIMIT = 4 << 20
 SBIN = ("/usr/sbin", "/sbin", "/usr/bin", "/bin")
 UFW_CONF = Path("/etc/ufw/ufw.conf")
-LISTINGS = (("nft", ("-j", "list", "ruleset")), ("iptables-legacy-save", ()), ("ip6tables-legacy-save", ()))
+LISTINGS = (("nft", ("-j", "list", "ruleset")), ("iptables-save", ()), ("iptables-legacy-save", ()))
 
 
 class HostFirewall:
@@ -47,18 +47,21 @@ class HostFirewall:
 
 
 async def _look(port: int, links: Links) -> FirewallTold | None:
-    """None: the rules cannot be read, or there is no port to judge."""
+    """None: no rules can be read, or there is no port to judge. A packet must pass what each tool has set; what nft
+    cannot put into words of its own (iptables' matches), iptables' listing has."""
     if not port:
-        return None
-    rules = await _rules()
-    if rules is None:
         return None
     interface = min((name for name, _ in links.defaults), default="")
     local = tuple(ip_address(str(a.address.ip)) for a in links.addresses if a.interface == interface)
-    found = [finding for finding in inbound_udp(rules, port, Where(interface, local)) if finding.family == 4]
-    if not found:
-        return FirewallTold(backend="none", closed=False)
-    return _told(found[0], port)
+    where = Where(interface, local)
+    sets = [rules for listing in LISTINGS if (rules := await _rules(*listing)) is not None]
+    if not sets:
+        return None
+    found = [finding for rules in sets for finding in inbound_udp(rules, port, where) if finding.family == 4]
+    closing = [finding for finding in found if finding.answer in (Answer.BLOCKED, Answer.DEPENDS)]
+    clear = [finding for finding in found if finding.answer is not Answer.UNKNOWN]
+    said = next(iter([*closing, *clear, *found]), None)
+    return _told(said, port) if said is not None else FirewallTold(backend="none", closed=False)
 
 
 def _told(found: Finding, port: int) -> FirewallTold:
@@ -80,23 +83,17 @@ def _ufw_is_on() -> bool:
         return False
 
 
-async def _rules() -> RuleSet | None:
-    """Of all families and tools together; a tool that is not there has set nothing."""
-    rules: RuleSet | None = None
-    for program, arguments in LISTINGS:
-        path = shutil.which(program, path=os.pathsep.join(SBIN))
-        if path is None:
-            continue
-        listed = await _listed(path, arguments)
-        if listed is None:
-            continue
-        try:
-            read_rules = read(listed)
-        except LintError as error:
-            log.debug("the rules of %s: %s", program, error)
-            continue
-        rules = read_rules if rules is None else rules.joined(read_rules)
-    return rules
+async def _rules(program: str, arguments: Sequence[str]) -> RuleSet | None:
+    """A tool that is not there has set nothing."""
+    path = shutil.which(program, path=os.pathsep.join(SBIN))
+    listed = await _listed(path, arguments) if path is not None else None
+    if not listed:
+        return None
+    try:
+        return read(listed)
+    except LintError as error:
+        log.debug("the rules of %s: %s", program, error)
+        return None
 
 
 async def _listed(path: str, arguments: Sequence[str]) -> bytes | None:

@@ -30,6 +30,7 @@ from ginnel.words import RegionId
 
 CARRIER = IPv4Network("100.64.0.0/10")
 TUN_DEVICE = Path("/dev/net/tun")
+TUN_NUMBER = (10, 200)  # linux: Documentation/admin-guide/devices.txt
 CLOCK_TIME = 3.0
 ANY_PORT = 9  # discard; nothing is sent
 COVERED = 16
@@ -57,7 +58,8 @@ async def clock_of(url: str, *, mark: int) -> Clock | None:
 
 def has_tun_device() -> bool:
     with suppress(OSError):
-        return stat.S_ISCHR(TUN_DEVICE.stat().st_mode)
+        found = TUN_DEVICE.stat()
+        return stat.S_ISCHR(found.st_mode) and (os.major(found.st_rdev), os.minor(found.st_rdev)) == TUN_NUMBER
     return False
 
 

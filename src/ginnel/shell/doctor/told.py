@@ -10,6 +10,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def known_by_daemon(daemon: AskDaemon) -> Known:
             wanted_port=said["WantedPort"],
             control_url=said["ControlURL"],
             control_connected=said["ControlConnected"],
+            control_address=said["ControlAddress"],
             control_problem=said["ControlProblem"],
             key_expired=said["KeyExpired"],
             tunnel_problem=said["TunnelProblem"],
@@ -70,6 +72,7 @@ def known_by_daemon(daemon: AskDaemon) -> Known:
         control_url=said["ControlURL"],
         own=tuple(status.get("TailscaleIPs") or ()),
         peers=tuple(peer["TailscaleIPs"][0] for peer in peers if peer.get("TailscaleIPs")),
+        online=tuple(peer["TailscaleIPs"][0] for peer in peers if peer.get("TailscaleIPs") and peer.get("Online")),
         peers_of=_homes(peers, asked.derp_map),
         tun=said["Tun"],
         root=os.geteuid() == 0,
@@ -94,7 +97,7 @@ def _homes(peers: list[dict[str, Any]], derp_map: DERPMap) -> tuple[tuple[int, t
     numbers = {region.region_code: number for number, region in (derp_map.regions or {}).items() if region}
     found: dict[int, list[str]] = defaultdict(list)
     for peer in peers:
-        if peer.get("Relay") in numbers:
+        if peer.get("Relay") in numbers and peer.get("Online"):
             found[numbers[peer["Relay"]]].append(_short(peer))
     return tuple((number, tuple(names)) for number, names in sorted(found.items()))
 
@@ -140,7 +143,7 @@ def pair_of(host: Host, node: Node, told: dict[str, Any], ping: PingSeen) -> Pai
     theirs = testimony_in(told["Theirs"])
     source = Source.TUNNEL if told["By"] == "tunnel" else Source.SERVER if theirs is not None else Source.MAP
     return Pair(
-        host=host,
+        host=host if theirs is None else replace(host, witnesses=(*host.witnesses, theirs)),
         peer=_facts(node),
         own=testimony_in(told["Own"]) or Testimony(),
         ping=ping,

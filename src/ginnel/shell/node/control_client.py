@@ -75,6 +75,8 @@ class ControlClient:
         self._tasks: asyncio.TaskGroup | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._registering: asyncio.Task[None] | None = None
+        self.last_address = ""
+        """Where the server answered last."""
         self.testify: Callable[[NodeKey], Awaitable[bytes | None]] = _nothing_to_say
 
     # --- running -----------------------------------------------------------------------------------------------
@@ -279,6 +281,7 @@ class ControlClient:
                 self._server_key = None  # the server may have been set up anew: the next attempt asks for its key
                 raise
             self._server_key = key
+            self.last_address = self._connection.remote_address
             return self._connection
 
     async def _fetch_key(self) -> MachineKey:

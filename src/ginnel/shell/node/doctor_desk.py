@@ -15,11 +15,12 @@ from ginnel import __version__
 from ginnel.core.node import peer_views
 from ginnel.core.node.portmap.text import view
 from ginnel.core.node.punch_rules import OURS
+from ginnel.core.node.routing import MARK
+from ginnel.shell.doctor.hops import first_hops
 from ginnel.shell.doctor.host_firewall import HostFirewall
 from ginnel.shell.node.control_client import WrongServer
 from ginnel.shell.node.control_connection import ControlError
 from ginnel.shell.node.hostinfo import host_name
-from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.node import MeshNode
 from ginnel.shell.node.web import WebError, fetch
 from ginnel.wire.doctor import ANSWER_LIMIT, PairQuestion, PortMapTold, Testimony, parse_testimony
@@ -38,6 +39,7 @@ class DoctorDesk:
     def __init__(self, node: MeshNode) -> None:
         self._node = node
         self._firewall = HostFirewall()
+        self._hops: tuple[object, tuple[str, ...]] = (None, ())
 
     # --- this end ----------------------------------------------------------------------------------------------
 
@@ -52,14 +54,32 @@ class DoctorDesk:
         own = self._node.netmap.self_node
         name = own.name.partition(".")[0] if own is not None else host_name(self._node.state.prefs)
         return msgspec.structs.replace(
-            known, program=f"{__version__}-ginnel", name=name, port_map=self._port_map(engine.now())
+            known,
+            program=f"{__version__}-ginnel",
+            name=name,
+            port_map=self._port_map(engine.now()),
+            control=self._node.client is not None and self._node.client.session.in_map_poll,
         )
 
     async def _complete(self, peer: Node | None) -> Testimony | None:
         engine = self._node.engine
-        firewall = await self._firewall.look(engine.ports[0] if engine is not None else 0, self._node.links)
+        port = engine.ports[0] if engine is not None else 0
+        looks = self._firewall.look(port, self._node.links), self._way_out() if peer is not None else self._known_hops()
+        firewall, hops = await asyncio.gather(*looks)
         known = self.testimony(peer)
-        return msgspec.structs.replace(known, firewall=firewall) if known is not None else None
+        return msgspec.structs.replace(known, firewall=firewall, hops=hops) if known is not None else None
+
+    async def _known_hops(self) -> tuple[str, ...]:
+        return self._hops[1]
+
+    async def _way_out(self) -> tuple[str, ...]:
+        """Kept until the network is another."""
+        links = self._node.links
+        if self._hops[0] is not links:
+            servers = [r for r in (self._node.netmap.derp_map.regions or {}).values() if r is not None]
+            addresses = [node.ipv4 for region in servers for node in region.nodes or () if is_v4(node.ipv4)]
+            self._hops = (links, await first_hops(addresses[0], mark=MARK) if addresses else ())
+        return self._hops[1]
 
     def _port_map(self, now: Instant) -> PortMapTold:
         members = view(self._node.home_router.mapping.mapper, now)
@@ -88,6 +108,7 @@ class DoctorDesk:
             "Tun": node.tun,
             "ControlURL": prefs.control_url,
             "ControlConnected": client is not None and client.session.in_map_poll,
+            "ControlAddress": client.last_address if client is not None else "",
             "ControlProblem": client.session.problem if client is not None else "",
             "KeyExpired": node.expired or (expiry is not None and expiry < time.time()),
             "TunnelProblem": node.broken,
@@ -98,15 +119,15 @@ class DoctorDesk:
     async def answer(self, peer: Node | None) -> dict[str, Any]:
         """`GET doctor`: this end's testimony and, of a peer that runs ginnel, its own."""
         theirs, by, silence = (None, "", "") if peer is None else await self._ask(peer)
-        own = await self._complete(peer)
-        if peer is not None and own is None:
-            raise Refusal(404, "this node does not run, or does not know that machine")
+        own = await self._complete(peer) or await self._complete(None)
         return {"Daemon": self.daemon(), "Own": own, "Theirs": theirs, "By": by, "Silence": silence}
 
     # --- the other end -----------------------------------------------------------------------------------------
 
     async def _ask(self, peer: Node) -> tuple[Testimony | None, str, str]:
         """Its testimony, by which way, and why there is none."""
+        if peer.expired:
+            return None, "", "its key has expired"
         info = _hostinfo(peer)
         if not info.ipn_version.endswith(OURS):
             return None, "", "it runs the official client, which does not tell"
@@ -166,6 +187,10 @@ class DoctorDesk:
         peer = next((peer for peer in self._node.netmap.peers.values() if peer.key == asker), None)
         told = await self._complete(peer) if peer is not None else None
         return encode(told) if told is not None else None
+
+
+def is_v4(text: str) -> bool:
+    return text.count(".") == 3 and text.replace(".", "").isdigit()
 
 
 def _hostinfo(peer: Node) -> Hostinfo:
