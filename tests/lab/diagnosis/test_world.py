@@ -1,5 +1,9 @@
 import random
 
+import pytest
+
+from ginnel.lab import LabError
+from ginnel.lab.diagnosis import world as world_module
 from ginnel.lab.diagnosis.world import World, joined, off_by
 from ginnel.lab.kinds import network
 
@@ -32,3 +36,9 @@ def test_relays_have_ipv6_where_a_member_has():
 def test_a_wrong_clock_leaves_timers_alone():
     assert off_by("-3y")["FAKETIME"] == "-3y"
     assert off_by("-3y")["FAKETIME_DONT_FAKE_MONOTONIC"] == "1"
+
+
+def test_without_the_library_no_clock_is_wrong(monkeypatch):
+    monkeypatch.setattr(world_module, "FAKETIME", "nowhere/*.so")
+    with pytest.raises(LabError, match="apt-get install faketime"):
+        off_by("+3d")

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ginnel.lab import LabError
@@ -112,12 +113,15 @@ class Member(GinnelNode):
         return str((self.status() or {}).get("BackendState", ""))
 
 
-FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+FAKETIME = "*/faketime/libfaketimeMT.so.1"  # below /usr/lib, in the architecture's directory
 
 
 def off_by(clock: str) -> dict[str, str]:
-    """Wall clock alone: timers go on as they were."""
-    return {"LD_PRELOAD": FAKETIME, "FAKETIME": clock, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+    """Wall clock alone: timers go on as they were. LabError where the library is not there."""
+    found = next(iter(Path("/usr/lib").glob(FAKETIME)), None)
+    if found is None:
+        raise LabError("libfaketime is not installed, and a wrong clock is made of it: apt-get install faketime")
+    return {"LD_PRELOAD": str(found), "FAKETIME": clock, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
 class World:
