@@ -102,15 +102,19 @@ class PeerApi:
         asker = self._asker(str(writer.get_extra_info("peername")[0]))
         try:
             if asker is not None and self._has_room(asker):
-                self._open[asker] += 1
-                await self._converse(asker, reader, writer)
+                await self._counted(asker, reader, writer)
         except (ConnectionError, TimeoutError, h11.ProtocolError):
             return  # gone, too slow, or no HTTP
         finally:
-            if asker is not None:
-                self._open[asker] -= 1
-                self._open += Counter()
             writer.close()
+
+    async def _counted(self, asker: NodeKey, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[asker] += 1
+        try:
+            await self._converse(asker, reader, writer)
+        finally:
+            self._open[asker] -= 1
+            self._open += Counter()  # forgets those at zero
 
     def _has_room(self, asker: NodeKey) -> bool:
         return self._open.total() < CONNECTIONS and self._open[asker] < CONNECTIONS_OF_ONE
