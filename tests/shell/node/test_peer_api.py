@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from ginnel.shell.node.peer_api import ANSWERS_BURST, CONNECTIONS_OF_ONE, HEAD_LIMIT, PeerApi
+from ginnel.shell.node.peer_api import ANSWERS_BURST, CONNECTIONS_OF_ONE, HEAD_LIMIT, PeerApi, Testify, regions_in
 from ginnel.words import NodeKey
 
 ALICE, BOB = NodeKey(b"a" * 32), NodeKey(b"b" * 32)
@@ -17,13 +17,13 @@ PEERS = {"127.0.0.2": ALICE, "127.0.0.3": BOB}
 GENEROUS = 10.0
 
 
-async def says(asker: NodeKey) -> bytes | None:
+async def says(asker: NodeKey, _regions: tuple[int, ...]) -> bytes | None:
     return b'{"Name":"for alice"}' if asker == ALICE else None
 
 
 @asynccontextmanager
 async def serving(
-    testify: Callable[[NodeKey], Awaitable[bytes | None]] = says,
+    testify: Testify = says,
 ) -> AsyncIterator[tuple[PeerApi, int]]:
     listening = asyncio.Event()
     api = PeerApi("lo", asker=PEERS.get, testify=testify, changed=listening.set)
@@ -98,7 +98,7 @@ async def test_a_peer_that_asks_on_and_on_is_refused_and_others_are_not():
 async def test_one_peer_does_not_hold_all_connections():
     release, entered = asyncio.Event(), asyncio.Semaphore(0)
 
-    async def slow(asker: NodeKey) -> bytes | None:
+    async def slow(asker: NodeKey, _regions: tuple[int, ...]) -> bytes | None:
         if asker == ALICE:
             entered.release()
             await release.wait()
@@ -136,3 +136,17 @@ async def test_it_is_advertised_while_it_listens_and_moves_with_the_addresses():
         assert api.hostinfo() == {}
         with pytest.raises(ConnectionRefusedError):
             await ask(port, "127.0.0.2")
+
+
+@pytest.mark.parametrize(
+    ("target", "regions"),
+    [
+        (b"/v0/doctor", ()),
+        (b"/v0/doctor?region=1,7,1", (1, 7)),
+        (b"/v0/doctor?region=1,2,3,4,5,6", (1, 2, 3, 4)),
+        (b"/v0/doctor?region=-1,x,%31,999999,\xb2", (1,)),
+        (b"/v0/doctor?" + b"region=1&" * 300, (1,)),
+    ],
+)
+def test_a_few_regions_may_be_asked_for(target, regions):
+    assert regions_in(target) == regions
