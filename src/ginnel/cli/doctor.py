@@ -118,23 +118,25 @@ class Visit:
 
         measuring = asyncio.create_task(asyncio.to_thread(self._measure))
         host = await gather_host(known, self._tell)
-        witnesses = await self._witnesses(known) if misses_somebody(host) else ()
+        witnesses = await self._witnesses(known, host) if misses_somebody(host) else ()
         await measuring
         told = await asyncio.to_thread(self._api.get, "doctor")
         return replace(host, network=testimony_in(told["Own"]), witnesses=witnesses)
 
-    async def _witnesses(self, known: Known) -> tuple[Testimony, ...]:
+    async def _witnesses(self, known: Known, host: Host) -> tuple[Testimony, ...]:
         """Whether others reach what we don't."""
         from ginnel.shell.doctor.told import testimony_in
 
         self._tell("asking other machines of the mesh ...")
-        asked = (asyncio.to_thread(self._ask_peer, address) for address in known.online[:WITNESSES])
+        missed = [relay.region for relay in host.relays if relay.https is not None and not relay.https.works]
+        regions = ",".join(map(str, dict.fromkeys(missed)))
+        asked = (asyncio.to_thread(self._ask_peer, address, regions) for address in known.online[:WITNESSES])
         answers = await asyncio.gather(*asked)
         return tuple(told for answer in answers if (told := testimony_in(answer)) is not None)
 
-    def _ask_peer(self, address: str) -> object:
+    def _ask_peer(self, address: str, regions: str) -> object:
         try:
-            return self._api.ask("GET", f"doctor?peer={address}", None, WITNESS_TIME)["Theirs"]
+            return self._api.ask("GET", f"doctor?peer={address}&region={regions}", None, WITNESS_TIME)["Theirs"]
         except (ApiError, TimeoutError):
             return None
 

@@ -221,6 +221,8 @@ def _blocked_or_down(host: Host, relay: RelaySeen, probe: Probe) -> tuple[float,
     told = [one for witness in host.witnesses for one in witness.relays if one.region == relay.region]
     if any(one.connected for one in told):
         return 0.95, 0.15, "another machine of the mesh is connected to it"
+    if any(one.latency is not None and not one.problem for one in told):
+        return 0.95, 0.15, "another machine of the mesh reaches it"
     if relay.stun:
         return 0.9, 0.2, ""
     if any(one.problem for one in told):

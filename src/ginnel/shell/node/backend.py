@@ -26,6 +26,7 @@ from ginnel.shell.node.hostinfo import host_name
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.node import MeshNode
+from ginnel.shell.node.peer_api import regions_in
 from ginnel.shell.node.state import Prefs
 from ginnel.wire.tailcfg import DERPMap, Node, encode
 from ginnel.words import Instant, NodeKey
@@ -181,12 +182,13 @@ class NodeBackend:
             "Health": self._node.health(),
         }
 
-    async def doctor(self, peer: str) -> dict[str, Any]:
-        """What this end knows of the way to a peer ("": of its network alone), and the other end's word."""
+    async def doctor(self, peer: str, regions: str) -> dict[str, Any]:
+        """What this end knows of the way to a peer ("": of its network alone), and the other end's word, which looks at
+        these regions anew (`1,7`)."""
         node = self._find(peer) if peer else None
         if peer and (node is None or node is self._node.netmap.self_node):
             raise Refusal(404, f"no peer of the mesh has the address {peer[:80]}: `ginnel status` lists them")
-        return await self._desk.answer(node)
+        return await self._desk.answer(node, regions_in(f"?region={regions}".encode()))
 
     def inside(self) -> dict[str, Any]:
         engine = self._node.engine

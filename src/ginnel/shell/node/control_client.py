@@ -77,7 +77,7 @@ class ControlClient:
         self._registering: asyncio.Task[None] | None = None
         self.last_address = ""
         """Where the server answered last."""
-        self.testify: Callable[[NodeKey], Awaitable[bytes | None]] = _nothing_to_say
+        self.testify: Callable[[NodeKey, tuple[int, ...]], Awaitable[bytes | None]] = _nothing_to_say
 
     # --- running -----------------------------------------------------------------------------------------------
 
@@ -257,7 +257,7 @@ class ControlClient:
             log.info("the server's request cannot be answered: %s", error)
 
     async def _testify(self, path: str, asker: NodeKey) -> None:
-        await self._reply(Reply(path, pair_answer(await self.testify(asker))))
+        await self._reply(Reply(path, pair_answer(await self.testify(asker, ()))))
 
     async def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
         """A question of ours to the server: status and body. Raises ControlError, WrongServer. Time it out."""
@@ -309,7 +309,7 @@ class ControlClient:
         return unverified() if self._pinned is not None else None
 
 
-async def _nothing_to_say(_: NodeKey) -> bytes | None:
+async def _nothing_to_say(_: NodeKey, _regions: tuple[int, ...]) -> bytes | None:
     return None
 
 

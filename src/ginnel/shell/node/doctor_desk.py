@@ -18,6 +18,7 @@ from ginnel.core.node.punch_rules import OURS
 from ginnel.core.node.routing import MARK
 from ginnel.shell.doctor.hops import first_hops
 from ginnel.shell.doctor.host_firewall import HostFirewall
+from ginnel.shell.doctor.regions import look_at_regions, with_regions
 from ginnel.shell.node.control_client import WrongServer
 from ginnel.shell.node.control_connection import ControlError
 from ginnel.shell.node.hostinfo import host_name
@@ -116,15 +117,16 @@ class DoctorDesk:
             "RandomPort": own is not None and peer_views.has_attribute(own, "randomize-client-port"),
         }
 
-    async def answer(self, peer: Node | None) -> dict[str, Any]:
-        """`GET doctor`: this end's testimony and, of a peer that runs ginnel, its own."""
-        theirs, by, silence = (None, "", "") if peer is None else await self._ask(peer)
+    async def answer(self, peer: Node | None, regions: tuple[int, ...] = ()) -> dict[str, Any]:
+        """`GET doctor`: this end's testimony and, of a peer that runs ginnel, its own. The peer looks at these regions
+        anew."""
+        theirs, by, silence = (None, "", "") if peer is None else await self._ask(peer, regions)
         own = await self._complete(peer) or await self._complete(None)
         return {"Daemon": self.daemon(), "Own": own, "Theirs": theirs, "By": by, "Silence": silence}
 
     # --- the other end -----------------------------------------------------------------------------------------
 
-    async def _ask(self, peer: Node) -> tuple[Testimony | None, str, str]:
+    async def _ask(self, peer: Node, regions: tuple[int, ...]) -> tuple[Testimony | None, str, str]:
         """Its testimony, by which way, and why there is none."""
         if peer.expired:
             return None, "", "its key has expired"
@@ -132,7 +134,7 @@ class DoctorDesk:
         if not info.ipn_version.endswith(OURS):
             return None, "", "it runs the official client, which does not tell"
         place = _peer_api_of(peer, info)
-        inside = asyncio.ensure_future(self._through_the_tunnel(place))
+        inside = asyncio.ensure_future(self._through_the_tunnel(place, regions))
         await asyncio.wait({inside}, timeout=HEAD_START)
         if inside.done() and inside.result()[0] is not None:
             return inside.result()[0], "tunnel", ""
@@ -141,12 +143,13 @@ class DoctorDesk:
             return told, "tunnel", ""
         return by_server, "server" if by_server is not None else "", f"{why}; {why_not}" if why_not else ""
 
-    async def _through_the_tunnel(self, place: str | None) -> tuple[Testimony | None, str]:
+    async def _through_the_tunnel(self, place: str | None, regions: tuple[int, ...]) -> tuple[Testimony | None, str]:
         if place is None:
             return None, "it advertises no peer API"
         try:
             async with asyncio.timeout(ASK_TIME):
-                page = await fetch("GET", f"http://{place}/v0/doctor", mark=0, limit=ANSWER_LIMIT)
+                question = f"/v0/doctor?region={','.join(map(str, regions))}" if regions else "/v0/doctor"
+                page = await fetch("GET", f"http://{place}{question}", mark=0, limit=ANSWER_LIMIT)
             if page.status != 200:
                 return None, f"its peer API answers HTTP {page.status}"
             return parse_testimony(page.body), ""
@@ -182,10 +185,13 @@ class DoctorDesk:
         peers = self._node.netmap.peers.values()
         return next((peer for peer in peers if address in peer_views.addresses(peer)), None)
 
-    async def testify(self, asker: NodeKey) -> bytes | None:
-        """The answer for that peer; None: there is nothing to say."""
+    async def testify(self, asker: NodeKey, regions: tuple[int, ...]) -> bytes | None:
+        """The answer for that peer; None: there is nothing to say. These regions' relays are asked by STUN first."""
         peer = next((peer for peer in self._node.netmap.peers.values() if peer.key == asker), None)
-        told = await self._complete(peer) if peer is not None else None
+        if peer is None:
+            return None
+        told, looked = await asyncio.gather(self._complete(peer), look_at_regions(self._node.netmap.derp_map, regions))
+        told = with_regions(told, looked) if told is not None else None
         return encode(told) if told is not None else None
 
 

@@ -52,7 +52,7 @@ class Backend(Protocol):
     def watch(self) -> AsyncIterator[dict[str, Any]]: ...
     async def port_mapping(self) -> dict[str, Any]: ...
     def inside(self) -> dict[str, Any]: ...
-    async def doctor(self, peer: str) -> dict[str, Any]: ...
+    async def doctor(self, peer: str, regions: str) -> dict[str, Any]: ...
 
 
 Handler = Callable[["LocalApi", Request], Awaitable[Answer]]
@@ -169,7 +169,7 @@ class LocalApi:
         return _json(await self._backend.port_mapping())
 
     async def _doctor(self, request: Request) -> Answer:
-        return _json(await self._backend.doctor(request.query.get("peer", "")))
+        return _json(await self._backend.doctor(request.query.get("peer", ""), request.query.get("region", "")))
 
     async def _inside(self, _: Request) -> Answer:
         return _json(self._backend.inside())

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import parse_qs
 
 import h11
 import msgspec
@@ -35,18 +36,21 @@ ASKERS_KEPT = 1024
 SERVICES = {4: "peerapi4", 6: "peerapi6"}
 
 Answer = tuple[int, bytes]
+Testify = Callable[[NodeKey, tuple[int, ...]], Awaitable[bytes | None]]
+"""The answer for that peer as JSON, None: there is nothing to say. The regions are to be looked at anew."""
+
+REGIONS_MAX = 4
 
 
 class PeerApi:
-    """`asker`: the peer behind a mesh address, None: nobody who may ask. `testify`: the answer for it, as JSON.
-    `changed`: what is advertised may differ."""
+    """`asker`: the peer behind a mesh address, None: nobody who may ask. `changed`: what is advertised may differ."""
 
     def __init__(
         self,
         tun: str,
         *,
         asker: Callable[[str], NodeKey | None],
-        testify: Callable[[NodeKey], Awaitable[bytes | None]],
+        testify: Testify,
         changed: Callable[[], None],
     ) -> None:
         self.services: tuple[Service, ...] = ()
@@ -102,15 +106,19 @@ class PeerApi:
         asker = self._asker(str(writer.get_extra_info("peername")[0]))
         try:
             if asker is not None and self._has_room(asker):
-                self._open[asker] += 1
-                await self._converse(asker, reader, writer)
+                await self._counted(asker, reader, writer)
         except (ConnectionError, TimeoutError, h11.ProtocolError):
             return  # gone, too slow, or no HTTP
         finally:
-            if asker is not None:
-                self._open[asker] -= 1
-                self._open += Counter()
             writer.close()
+
+    async def _counted(self, asker: NodeKey, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open[asker] += 1
+        try:
+            await self._converse(asker, reader, writer)
+        finally:
+            self._open[asker] -= 1
+            self._open += Counter()  # forgets those at zero
 
     def _has_room(self, asker: NodeKey) -> bool:
         return self._open.total() < CONNECTIONS and self._open[asker] < CONNECTIONS_OF_ONE
@@ -137,7 +145,7 @@ class PeerApi:
             return 405, b"{}"
         if not self._may_ask(asker):
             return 429, b"{}"
-        told = await self.testify(asker)
+        told = await self.testify(asker, regions_in(head.target))
         return (200, told) if told is not None else (404, b"{}")
 
     def _may_ask(self, asker: NodeKey) -> bool:
@@ -146,6 +154,15 @@ class PeerApi:
         if len(self._limits) > ASKERS_KEPT:
             del self._limits[next(iter(self._limits))]
         return bucket.take(Instant(asyncio.get_running_loop().time()))
+
+
+def regions_in(target: bytes) -> tuple[int, ...]:
+    """`?region=1,7`: a few relays that who asks does not reach."""
+    wanted = parse_qs(target.partition(b"?")[2].decode("latin-1")).get("region", [""])[-1]
+    numbers = [
+        int(text) for text in wanted.split(",")[:REGIONS_MAX] if text.isascii() and text.isdigit() and len(text) < 6
+    ]
+    return tuple(dict.fromkeys(numbers))
 
 
 async def _head(http: h11.Connection, reader: asyncio.StreamReader) -> h11.Request:
