@@ -24,6 +24,7 @@ from ginnel.lab.topology import Topology
 
 Tell = Callable[[str], None]
 DOCTOR_LIMIT = 60.0
+LOOK_AGAIN = 0.5
 SEARCHES_END = 28.0  # docs/nat-traversal.md: a search through a hard NAT takes 20 s and begins after 2
 ALL_WELL = "direct"
 
@@ -86,7 +87,7 @@ def bring_about(world: World, fault: Fault) -> Proof:
 
 def let_search_end(world: World) -> None:
     """People ask why they are relayed when they have been for a while; before, a doctor can only say: wait."""
-    world.sees(lambda: world.ways() != ("relay", "relay"), SEARCHES_END)
+    world.sees(lambda: world.ways() != ("relay", "relay"), SEARCHES_END, LOOK_AGAIN)
 
 
 def networks_of(topology: Topology) -> dict[str, str]:

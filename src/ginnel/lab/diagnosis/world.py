@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -51,6 +52,7 @@ RELAYS = {"derp-a": (FRA, "fra"), "derp-b": (NYC, "nyc"), "derp-c": (FRA, "fra")
 FARTHER = 0.012  # seconds one way: fra is everybody's home
 MEET_LIMIT = 25.0
 TELLS_ITSELF = 8.0
+LOOK_AGAIN = 0.05  # daemons that are asked have other work
 
 
 class NamedServer(Server):
@@ -247,19 +249,20 @@ class World:
 
     def settle(self, meets: str, limit: float = 20.0) -> None:
         """Until both ends call the path what it must become; a relayed one is given the time of its first attempts."""
-        until(lambda: self.both(meets) or None, limit, f"the pair to be {meets or 'anything'}; {self.ways()}")
-
-    def both(self, meets: str) -> bool:
-        return all(way == meets for way in self.ways())
+        if not self.sees(lambda: self.ways() == (meets, meets), limit):
+            raise LabError(f"waited {limit:g} s for the pair to be {meets}; it is {' and '.join(self.ways())}")
 
     def ways(self) -> tuple[str, str]:
         return self.alice.way_to(self.bob.address).path, self.bob.way_to(self.alice.address).path
 
-    def sees(self, what: Callable[[], bool], limit: float = TELLS_ITSELF) -> bool:
+    def sees(self, what: Callable[[], bool], limit: float = TELLS_ITSELF, every: float = LOOK_AGAIN) -> bool:
         """Whether something comes true in time; nobody is blamed when it does not."""
-        with suppress(LabError):
-            return until(lambda: what() or None, limit, "it")
-        return False
+        deadline = time.monotonic() + limit
+        while not what():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(every)
+        return True
 
     # --- what faults are made of ---
 
