@@ -123,6 +123,8 @@ def test_5_port_80_is_dropped_and_nothing_else_comes_of_it(heals: World) -> None
     assert "* UDP: true" in report
     assert "* CaptivePortal" not in report
     assert "portal" not in said(heals, "carol", "status")
+    found = json.loads(said(heals, "carol", "doctor", "--json"))
+    assert (found["verdict"], [cause["cause"] for cause in found["causes"]]) == ("healthy", ["port80-blocked"])
     assert "pong from" in said(heals, "carol", "ping", "-c", "1", "--no-until-direct", "dave")
 
 

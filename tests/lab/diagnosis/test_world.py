@@ -1,10 +1,6 @@
 import random
 
-import pytest
-
-from ginnel.lab import LabError
-from ginnel.lab.diagnosis import world as world_module
-from ginnel.lab.diagnosis.world import World, joined, off_by
+from ginnel.lab.diagnosis.world import World, joined
 from ginnel.lab.kinds import network
 
 
@@ -31,14 +27,3 @@ def test_every_machine_but_the_server_and_the_relays_is_a_member():
 def test_relays_have_ipv6_where_a_member_has():
     world = World(network(alice="dual-hard", bob="none"), random.Random(1), ("derp-a",))
     assert {host.name: host.families for host in world.topology.hosts}["derp-a"] == (4, 6)
-
-
-def test_a_wrong_clock_leaves_timers_alone():
-    assert off_by("-3y")["FAKETIME"] == "-3y"
-    assert off_by("-3y")["FAKETIME_DONT_FAKE_MONOTONIC"] == "1"
-
-
-def test_without_the_library_no_clock_is_wrong(monkeypatch):
-    monkeypatch.setattr(world_module, "FAKETIME", "nowhere/*.so")
-    with pytest.raises(LabError, match="apt-get install faketime"):
-        off_by("+3d")

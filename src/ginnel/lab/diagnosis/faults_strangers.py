@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ginnel.lab.diagnosis.fault import Fault, Proof, Step, View
 from ginnel.lab.diagnosis.faults_relays import GATEWAY, PROXY_PORT
+from ginnel.lab.diagnosis.programs import CONTROL_NAME
 from ginnel.lab.diagnosis.proofs import Prove, closed, issuer, page, proof, resolves, tcp
 from ginnel.lab.diagnosis.resolver import Mood, Resolver
 from ginnel.lab.diagnosis.strangers import (
@@ -19,7 +20,7 @@ from ginnel.lab.diagnosis.strangers import (
     FalsePage,
     Interceptor,
 )
-from ginnel.lab.diagnosis.world import ALICE, BOB, CONTROL_NAME, World
+from ginnel.lab.diagnosis.world import ALICE, BOB, World
 from ginnel.lab.kinds import SERVER
 
 PORTAL_PORT = 8080
