@@ -6,6 +6,7 @@ proved to be in force by packets; only then is the doctor asked.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import time
@@ -31,12 +32,11 @@ ALL_WELL = "direct"
 
 def examine(faults: list[Fault], seed: int, tell: Tell, *, jobs: int, logs: Path | None, doctor: bool) -> list[Case]:
     """In the order of `faults`; a line for each as it is done. doctor: else faults are proved and nobody is asked."""
-    done = 0
+    count = itertools.count(1)
 
     def one(fault: Fault) -> Case:
-        nonlocal done
         case = examine_one(fault, seed, logs, doctor=doctor)
-        done += 1
+        done = next(count)
         for line in lines(case, doctor):
             tell(f"[{done:2}/{len(faults)}] {line}")
         return case
