@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -48,6 +48,8 @@ async def ask(port: int, source: str, request: bytes = b"GET /v0/doctor HTTP/1.1
             return b""
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 def status(answer: bytes) -> int:

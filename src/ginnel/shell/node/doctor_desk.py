@@ -114,7 +114,6 @@ class DoctorDesk:
             "KeyExpired": node.expired or (expiry is not None and expiry < time.time()),
             "TunnelProblem": node.broken,
             "Health": node.health(),
-            "RandomPort": own is not None and peer_views.has_attribute(own, "randomize-client-port"),
         }
 
     async def answer(self, peer: Node | None, regions: tuple[int, ...] = ()) -> dict[str, Any]:

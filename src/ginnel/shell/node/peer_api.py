@@ -62,6 +62,7 @@ class PeerApi:
         self._stirred = asyncio.Event()
         self._open: Counter[NodeKey] = Counter()
         self._limits: dict[NodeKey, TokenBucket] = {}
+        self._talking: set[asyncio.Task[None]] = set()
 
     def follow(self, engine: object, addresses: frozenset[str]) -> None:
         """Listen on these mesh addresses (host prefixes), on the device of this engine. Cheap while nothing changes."""
@@ -85,6 +86,9 @@ class PeerApi:
                 self._changed()
         finally:
             _close(servers)
+            for task in self._talking:
+                task.cancel()
+            await asyncio.gather(*self._talking, return_exceptions=True)
 
     async def _listen(self, prefixes: frozenset[str]) -> list[asyncio.Server]:
         servers, services = [], []
@@ -103,13 +107,17 @@ class PeerApi:
     # --- a conversation ----------------------------------------------------------------------------------------
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._talking.add(task)
         asker = self._asker(str(writer.get_extra_info("peername")[0]))
         try:
             if asker is not None and self._has_room(asker):
                 await self._counted(asker, reader, writer)
-        except (ConnectionError, TimeoutError, h11.ProtocolError):
-            return  # gone, too slow, or no HTTP
+        except (ConnectionError, TimeoutError, h11.ProtocolError, asyncio.CancelledError):
+            return  # gone, too slow, or no HTTP; or the daemon stops
         finally:
+            self._talking.discard(task)
             writer.close()
 
     async def _counted(self, asker: NodeKey, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
