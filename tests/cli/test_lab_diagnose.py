@@ -54,7 +54,10 @@ def test_programs_get_json_and_people_a_page(found, tmp_path):
     assert status == 0
     told = json.loads(out)
     assert (told["seed"], told["totals"]["top1"], told["cases"][0]["diagnoses"][0]["said"]) == (1, 1, ["udp-blocked"])
-    assert "| udp-blocked | alice easy | alice: `doctor` | udp-blocked | udp-blocked | - | right |" in page.read_text()
+    assert (
+        "| udp-blocked | about | alice easy | alice: `doctor` | udp-blocked | udp-blocked | - | right |"
+        in page.read_text()
+    )
 
 
 def test_a_doctor_who_is_wrong_too_often_fails_the_command(found):

@@ -52,10 +52,15 @@ def test_it_is_good_with_nine_tenths_first_and_nearly_all_among_three():
 def test_the_page_has_a_row_for_each_diagnosis_and_the_figures():
     lines = page(accuracy(7, ALL)).splitlines()
     assert "    ginnel lab diagnose --seed 7 --table docs/doctor-accuracy.md" in lines
-    assert "| a | alice none, bob easy | alice: `doctor` | udp-blocked | udp-blocked | no-tun | right |" in lines
+    assert (
+        "| a | about | alice none, bob easy | alice: `doctor` | udp-blocked | udp-blocked | no-tun | right |" in lines
+    )
     assert any(line.startswith("| a | ") and line.endswith(" among three |") for line in lines)
     assert any(line.startswith("| b | ") and line.endswith(" **called healthy** |") for line in lines)
-    assert "| w | alice none, bob easy | alice: `doctor bob` | healthy | no\\|tun | - | **called broken** |" in lines
+    assert (
+        "| w | about | alice none, bob easy | alice: `doctor bob` | healthy | no\\|tun | - | **called broken** |"
+        in lines
+    )
     assert "right in 1 of 3 (33 %)" in summary(totals(ALL))[0]
 
 

@@ -17,7 +17,9 @@ with nothing wrong. `ginnel doctor` was asked on the machine that the row names.
 The seed picks the kinds of network and the way of each fault (silence or refusal, a process or its machine); another
 seed makes another table.
 """
-COLUMNS = "| fault | networks | asked on | right cause | said first | then | |\n|---|---|---|---|---|---|---|"
+COLUMNS = (
+    "| fault | what was done | networks | asked on | right | said first | then | |\n|---|---|---|---|---|---|---|---|"
+)
 NO_CAUSE = "-"
 
 
@@ -52,7 +54,9 @@ def listed(names: list[str]) -> str:
 def rows(case: Case) -> list[str]:
     networks = ", ".join(f"{host} {nat}" for host, nat in sorted(case.networks.items()))
     if not case.diagnoses:
-        return [f"| {case.name} | {networks} | | | | | not judged: {escaped(case.error or case.proof)} |"]
+        return [
+            f"| {case.name} | {case.about} | {networks} | | | | | not judged: {escaped(case.error or case.proof)} |"
+        ]
     return [row(case, one, networks) for one in case.diagnoses]
 
 
@@ -61,7 +65,7 @@ def row(case: Case, one: Diagnosis, networks: str) -> str:
     command = f"{one.at}: `doctor {one.peer}".rstrip() + "`"
     right = "healthy" if case.healthy else " or ".join((one.expected, *one.also))
     mark = verdict(case, one)
-    cells = (case.name, networks, command, right, first, ", ".join(others[:2]) or NO_CAUSE, mark)
+    cells = (case.name, case.about, networks, command, right, first, ", ".join(others[:2]) or NO_CAUSE, mark)
     return "| " + " | ".join(escaped(cell) for cell in cells) + " |"
 
 
