@@ -20,7 +20,7 @@ from ginnel.shell.firewall import undo_record
 from ginnel.shell.firewall.changing import stands, take_back
 from ginnel.shell.firewall.guard import Guard
 from ginnel.shell.firewall.live import live_rules
-from ginnel.shell.firewall.tools import ToolError, found, run, succeeds
+from ginnel.shell.firewall.tools import ToolError, found, run, says_yes
 
 
 class OpenError(Exception):
@@ -84,7 +84,7 @@ def _judged(judged: Judged, wish: Wish) -> Opened:
             "look with `ginnel firewall lint`, or add the rule by hand"
         )
     wanted = tuple(change for change in changes_for(judged, wish.port) if not stands(change))
-    notes = tuple(f"blocked by {b.by.chain.where}: {b.by.text}" for b in judged.blocked)
+    notes = tuple(dict.fromkeys(f"it was blocked by {b.by.chain.where}: {b.by.text}" for b in judged.blocked))
     if any(isinstance(change, NftAccept) for change in wanted):
         notes += ("the rule is gone after a restart of the firewall: put it into /etc/nftables.conf to keep it",)
     return Opened(wanted, not wanted, notes)
@@ -97,7 +97,7 @@ def guess() -> Backend:
             return Backend.UFW
     except OSError:
         pass
-    if found("firewall-cmd") and succeeds(["firewall-cmd", "--state"]):
+    if found("firewall-cmd") and says_yes(["firewall-cmd", "--state"]):
         return Backend.FIREWALLD
     raise OpenError("only root sees which firewall decides: repeat the command with sudo, or name it with --backend")
 
