@@ -14,7 +14,7 @@ from statistics import median
 
 KEYS = ("name", "ours", "unit", "peer", "theirs", "ratio", "limit", "limit_ratio", "n", "notes")
 NAMES = re.compile(
-    r"tunnel/(relayed-)?tcp|relay/(pps-1|pps-50|idle-client)|(stun|dns)/answers|connect/(running|first-byte|direct)"
+    r"tunnel/(relayed-)?tcp|relay/(pps-1|pps-50|p99|flooded|idle-client|idle-10000)|(stun|dns)/answers|connect/(running|first-byte|direct)"
     r"|paths/(black-hole|back-to-direct|rebinding|address-change|link-up)|idle/packets|control/(connect|join-p99|join-cpu|rss)-\d+|cli/status|node/rss"
 )
 

@@ -9,13 +9,17 @@ have other shapes, one run each: larger windows, none at all (then the senders o
 decrypted and dropped is paid for but not counted), and packets that share records and writes, as a node that sends in
 batches does. The probe's times say how long the relay's threads wait for a processor on a machine that the generator
 fills, more than what the relay needs.
+
+`relay/p99` is the time of a probe through the relay while one pair loads it with half of what it carried just before.
+`relay/flooded` is what arrives of a pair that offers 2,000 packets/s while four others send all they can to one
+receiver.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from bench import _peers
@@ -27,6 +31,10 @@ SECONDS = 3
 VARIANT_SECONDS = 2
 WINDOW = 32
 IDLE = 500
+MANY_IDLE = 10_000
+MANY_IDLE_LIMIT = 250.0
+STEADY_RATE = 2000
+FLOODERS = 4
 PEER = "derper"
 ALONE, GLUED = 0, 16 << 10
 LIMITS = {1: 500_000, 50: 350_000}
@@ -34,10 +42,13 @@ LIMITS = {1: 500_000, 50: 350_000}
 
 @dataclass(frozen=True)
 class Shape:
-    """How packets come: bytes that share a write and a TLS record (0: each alone), packets of a pair under way."""
+    """How packets come: bytes that share a write and a TLS record (0: each alone), packets of a pair under way, what a
+    sender offers a second (0: all it can), and how many others flood one receiver."""
 
     glue: int
     window: int
+    rate: float = 0.0
+    flood: int = 0
 
     def __str__(self) -> str:
         return f"{'each alone' if self.glue == ALONE else 'glued'}, window {self.window or 'none'}"
@@ -56,6 +67,7 @@ class Run:
     tls: str
     p50_us: float
     p99_us: float
+    flood: float  # packets of the flood that arrived in a second
 
 
 def rows(n: int) -> Iterator[Row]:
@@ -71,10 +83,50 @@ def rows(n: int) -> Iterator[Row]:
         notes = _notes(runs, others)
         name = f"relay/pps-{pairs}"
         yield row(name, "packets/CPU second", mine, theirs, peer=PEER, limit=limit, notes=notes, absent=absent)
-    memory = [[_idle(side) for side in sides] for _ in range(n)]
-    mine, theirs = [run[0] for run in memory], [run[1] for run in memory if len(run) > 1]
+    yield from _half_load(sides, n, absent)
+    yield from _flooded(sides, n, absent)
+    memory = [[_idle(side, IDLE) for side in sides] for _ in range(n)]
+    mine, theirs = _in_columns(memory)
     notes = f"resident, {IDLE} logins; the kernel's socket buffers are not in it"
     yield row("relay/idle-client", "KiB", mine, theirs, peer=PEER, limit=24, notes=notes, absent=absent)
+    many = [[_idle(side, MANY_IDLE) * MANY_IDLE / 1024 for side in sides] for _ in range(min(n, 2))]
+    mine, theirs = _in_columns(many)
+    notes = f"resident, {MANY_IDLE} logins"
+    yield row("relay/idle-10000", "MiB", mine, theirs, peer=PEER, limit=MANY_IDLE_LIMIT, notes=notes, absent=absent)
+
+
+def _in_columns(figures: list[list[float]]) -> tuple[list[float], list[float]]:
+    return [run[0] for run in figures], [run[1] for run in figures if len(run) > 1]
+
+
+def _half_load(sides: list[Start], n: int, absent: str) -> Iterator[Row]:
+    """Each side at half of its own most, found just before."""
+    loads, times = [], []
+    for _ in range(n):
+        most = [_run(side, 1, ROW, SECONDS).per_second for side in sides]
+        shapes = [replace(ROW, rate=carried / 2) for carried in most]
+        runs = [_run(side, 1, shape, SECONDS) for side, shape in zip(sides, shapes, strict=True)]
+        loads.append([run.per_second for run in runs])
+        times.append([run.p99_us / 1e3 for run in runs])
+    carried = ", ".join(f"{median(side) / 1e3:.0f}k/s" for side in zip(*loads, strict=True))
+    mine, theirs = _in_columns(times)
+    yield row("relay/p99", "ms", mine, theirs, peer=PEER, limit=1.0, notes=f"at {carried}; {burden()}", absent=absent)
+
+
+def _flooded(sides: list[Start], n: int, absent: str) -> Iterator[Row]:
+    steady = Shape(ALONE, 128, rate=STEADY_RATE)
+    shares, floods = [], []
+    for _ in range(n):
+        alone = [_run(side, 1, steady, SECONDS) for side in sides]
+        flooded = [_run(side, 1, replace(steady, flood=FLOODERS), SECONDS) for side in sides]
+        shares.append([b.per_second / a.per_second for a, b in zip(alone, flooded, strict=True)])
+        floods.append([run.flood for run in flooded])
+    carried = ", ".join(f"{median(side) / 1e3:.0f}k/s" for side in zip(*floods, strict=True))
+    mine, theirs = _in_columns(shares)
+    notes = (
+        f"of {STEADY_RATE} packets/s of a pair; beside it {FLOODERS} senders' flood to one receiver, of which {carried}"
+    )
+    yield row("relay/flooded", "share", mine, theirs, peer=PEER, limit=0.9, notes=notes + " arrived", absent=absent)
 
 
 def _figures(runs: list[list[Run]]) -> tuple[list[float], list[float]]:
@@ -82,8 +134,8 @@ def _figures(runs: list[list[Run]]) -> tuple[list[float], list[float]]:
 
 
 def _run(side: Start, pairs: int, shape: Shape, seconds: float) -> Run:
-    options = ["--pairs", str(pairs), "--seconds", str(seconds)]
-    options += ["--window", str(shape.window), "--glue", str(shape.glue)]
+    options = ["--pairs", str(pairs), "--seconds", str(seconds), "--rate", str(shape.rate)]
+    options += ["--window", str(shape.window), "--glue", str(shape.glue), "--flood", str(shape.flood)]
     with side() as relay, relays.load(relay, *options) as generator:
         before = relay.cpu_seconds()
         found = relays.run_load(generator)
@@ -96,6 +148,7 @@ def _run(side: Start, pairs: int, shape: Shape, seconds: float) -> Run:
         found["tls"],
         found["p50_us"],
         found["p99_us"],
+        found["flood"] / found["seconds"],
     )
 
 
@@ -116,8 +169,9 @@ def _variant(found: list[Run]) -> str:
     return " ".join(f"{run.per_cpu_second / 1e3:.0f}k ({run.lost:.1%})" for run in found)
 
 
-def _idle(side: Start) -> float:
+def _idle(side: Start, count: int) -> float:
+    """KiB of each."""
     with side() as relay:
         before = relay.rss_kib()
-        with relays.load(relay, "--idle", str(IDLE)):
-            return (relay.rss_kib() - before) / IDLE
+        with relays.load(relay, "--idle", str(count)):
+            return (relay.rss_kib() - before) / count

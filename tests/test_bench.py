@@ -140,17 +140,40 @@ def test_the_relay_is_measured_in_turns_and_in_the_dearest_shape(monkeypatch):
 
     def one(side, pairs, shape, seconds):
         asked.append((side is relay.relays.ours, pairs, shape))
-        return relay.Run(100.0 if side is relay.relays.ours else 50.0, 1.0, 0.25, 0, "TLSv1_3", 1, 2)
+        return relay.Run(100.0 if side is relay.relays.ours else 50.0, 1.0, 0.25, 0, "TLSv1_3", 1, 2000, 5.0)
 
     monkeypatch.setattr(relay, "_run", one)
-    monkeypatch.setattr(relay, "_idle", lambda side: 10.0)
+    monkeypatch.setattr(relay, "_idle", lambda side, count: 10.0)
     monkeypatch.setattr(_peers, "find", lambda variable: "derper")
-    first, second, idle = (checked(each) for each in relay.rows(2))
+    first, second, p99, flooded, idle, many = (checked(each) for each in relay.rows(2))
     assert [ours for ours, _, _ in asked[:4]] == [True, False, True, False]
     assert {shape for _, _, shape in asked[:4]} == {relay.Shape(relay.ALONE, relay.WINDOW)}
     assert (first["ours"], first["theirs"], first["ratio"], first["n"]) == (100.0, 50.0, 2.0, 2)
     assert "not forwarded 25.0%, theirs 25.0%" in str(first["notes"])
     assert (first["limit"], second["limit"], idle["limit"]) == (500_000, 350_000, 24)
+    assert (p99["ours"], flooded["ours"], many["ours"]) == (2.0, 1.0, 97.656)
+
+
+def test_half_load_is_half_of_what_each_side_carried_itself(monkeypatch):
+    asked = []
+
+    def one(side, pairs, shape, seconds):
+        asked.append((side, shape.rate))
+        return relay.Run(0.0, 300.0 if side == "ours" else 80.0, 0.0, 0, "TLSv1_3", 1, 500, 0.0)
+
+    monkeypatch.setattr(relay, "_run", one)
+    (found,) = relay._half_load(["ours", "theirs"], 1, "")
+    assert asked == [("ours", 0.0), ("theirs", 0.0), ("ours", 150.0), ("theirs", 40.0)]
+    assert found["ours"] == 0.5
+
+
+def test_what_a_flood_leaves_is_compared_with_the_same_pair_alone(monkeypatch):
+    def one(side, pairs, shape, seconds):
+        return relay.Run(0.0, 1500.0 if shape.flood else 2000.0, 0.0, 0, "TLSv1_3", 1, 2, 9000.0)
+
+    monkeypatch.setattr(relay, "_run", one)
+    (found,) = relay._flooded(["ours"], 3, "")
+    assert (found["ours"], found["limit"]) == (0.75, 0.9)
 
 
 def test_the_names_are_those_of_the_contract():

@@ -105,5 +105,8 @@ def test_a_terminated_owner_takes_its_lab_down():
         assert process.stderr is not None
         process.stderr.readline()  # the first network is verified: a lab stands
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        try:
+            process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert process.returncode == 128 + signal.SIGTERM

@@ -452,9 +452,11 @@ def test_a_stop_between_the_two_files_of_a_new_leaf_is_overcome(tmp_path: Path) 
 
 
 def test_connections_leave_descriptors_for_the_rest_of_the_process() -> None:
-    assert connection_limits(1024) == {"connections": 448, "per_prefix": 112, "half_open_per_prefix": 112}
-    assert connection_limits(1 << 20) == {"connections": 60_000, "per_prefix": 4096, "half_open_per_prefix": 512}
-    assert connection_limits(10) == {"connections": 1, "per_prefix": 1, "half_open_per_prefix": 1}
+    assert connection_limits(1024, splices=True) == {"connections": 448, "per_prefix": 112, "half_open_per_prefix": 112}
+    assert connection_limits(1024, splices=False)["connections"] == 896
+    most = {"connections": 60_000, "per_prefix": 4096, "half_open_per_prefix": 512}
+    assert connection_limits(1 << 20, splices=False) == most
+    assert connection_limits(10, splices=True) == {"connections": 1, "per_prefix": 1, "half_open_per_prefix": 1}
 
 
 async def test_a_client_s_rate_is_set_for_the_relay_and_off_unless_set(tmp_path: Path) -> None:

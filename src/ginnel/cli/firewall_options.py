@@ -43,7 +43,8 @@ class Asking:
         from ginnel.words import WallTime
 
         try:
-            return asyncio.run(gather(self.wish, self._daemon(), WallTime(time.time())))
+            known = self._daemon()
+            return asyncio.run(gather(self.wish, known.__getitem__, WallTime(time.time())))
         except (FactsError, ApiError) as error:
             fail(str(error))
 
@@ -52,14 +53,19 @@ class Asking:
 
         return plan(self.facts(), self.profile)
 
-    def _daemon(self) -> Callable[[str], Any]:
+    def _daemon(self) -> dict[str, Any]:
+        """What it knows, where that is needed."""
+        from ginnel.shell.firewall.facts import DAEMON_KNOWS
+
         api = local(self.socket)
-        if self.wish.needs_daemon and not api.listens():
+        if not self.wish.needs_daemon:
+            return {}
+        if not api.listens():
             fail(
                 "ginneld is not running here: start it with `sudo ginneld`, or name a mesh with --server URL or "
                 "--derp-map FILE"
             )
-        return api.get
+        return {name: api.get(name) for name in DAEMON_KNOWS}
 
 
 OPTIONS = (
@@ -73,7 +79,9 @@ OPTIONS = (
     ),
     click.option("--server", metavar="URL", default="", help="The mesh of this coordination server; an invite does."),
     click.option("--pin", metavar="sha256-raw:HEX", default="", help="The one certificate that the URL has."),
-    click.option("--derp-map", metavar="FILE|URL", default="", help="These relays, instead of the daemon's."),
+    click.option(
+        "--derp-map", metavar="FILE|URL", default="", help="These relays, instead of the server's or the daemon's."
+    ),
     click.option(
         "--port",
         metavar="PORT",
@@ -101,7 +109,7 @@ def asks_for_mesh(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:  # fmt: skip
         from ginnel.shell.firewall.facts import Wish
 
-        place = named(server, derp_map, pin)
+        place = named(server, derp_map, pin, both=True)
         profile, mesh = _one(profiles, PROFILES), _one(profiles, MESHES)
         if mesh == "tailscale-saas" and place.server:
             fail("--profile tailscale-saas has its own server: leave --server out, or name a map with --derp-map")

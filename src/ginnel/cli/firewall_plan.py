@@ -12,6 +12,7 @@ import sys
 import click
 
 from ginnel.cli.firewall_options import Asking, asks_for_mesh
+from ginnel.cli.local import plain
 
 
 @click.command()
@@ -27,5 +28,5 @@ def plan(*, asking: Asking, as_json: bool) -> None:
         print(json.dumps(plan_json(made), indent=2))
         return
     for line in plan_lines(made, shutil.get_terminal_size((100, 24)).columns):
-        print(line)
+        print(plain(line))
     sys.stdout.flush()

@@ -10,6 +10,7 @@ it wants written into one `Send`, first in its list, sealed before any answer th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -81,7 +82,7 @@ class Challenged:
 Event = Send | Opened | Challenged | Exchange
 
 
-class _Channel:
+class _Channel(ABC):
     """What both ends do once records flow."""
 
     _session: noise.Session | None = None
@@ -105,8 +106,9 @@ class _Channel:
         sealed = self._seal(b"".join(plaintext)) if self._session else b""
         return [Send(sealed), *events] if sealed else events
 
+    @abstractmethod
     def _open(self, data: bytes, events: list[Event], plaintext: list[bytes]) -> Iterator[bytes]:
-        raise NotImplementedError
+        """What came, decrypted, record by record."""
 
     @property
     def closed(self) -> bool:

@@ -53,7 +53,7 @@ class Capture:
 
     def __enter__(self) -> Capture:
         self.socket = self.space.call(open_capture, self.interface)
-        self.thread = threading.Thread(target=self.search, name="capture")
+        self.thread = threading.Thread(target=self.search, name="capture", daemon=True)
         self.thread.start()
         return self
 

@@ -79,7 +79,7 @@ class Datagrams:
         self.ways = OneWay(), OneWay()
         self.begin, self.ending = begin, threading.Event()
         self.ends = [space.socket(socket.SOCK_DGRAM, (address, 0)) for space, address in (near, far)]
-        self.thread = threading.Thread(target=self.run, name="datagrams")
+        self.thread = threading.Thread(target=self.run, name="datagrams", daemon=True)
 
     def __enter__(self) -> Datagrams:
         for end in self.ends:

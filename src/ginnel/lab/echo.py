@@ -45,7 +45,9 @@ class Echo:
         self.near = near.socket(socket.SOCK_DGRAM, (near_address, 0))
         self.far = far.socket(socket.SOCK_DGRAM, (far_address, 0))
         self.target = self.far.getsockname()
-        self.threads = [threading.Thread(target=run, name="echo") for run in (self.ask, self.answer, self.listen)]
+        self.threads = [
+            threading.Thread(target=run, name="echo", daemon=True) for run in (self.ask, self.answer, self.listen)
+        ]
 
     def __enter__(self) -> Echo:
         for one in (self.near, self.far):

@@ -28,7 +28,8 @@ class NoNames:
         self.silent = False
         self.socket = space.socket(socket.SOCK_DGRAM, (address, DNS))
         self.ending = threading.Event()
-        self.thread = threading.Thread(target=self.serve, name="names")
+        # As all threads here a daemon: where SIGTERM comes between its start and the block, nobody ends it.
+        self.thread = threading.Thread(target=self.serve, name="names", daemon=True)
 
     def __enter__(self) -> NoNames:
         self.thread.start()

@@ -144,7 +144,7 @@ def dies(mesh: Mesh, talk: Talk, note: Note, limit: float, how: Callable[[], Non
     began = time.monotonic()
     before = mesh.relays.in_map
     out: list[float] = []
-    watching = threading.Thread(target=lambda: out.append(seconds_until_fewer(before, began)), name="map")
+    watching = threading.Thread(target=lambda: out.append(seconds_until_fewer(before, began)), name="map", daemon=True)
     watching.start()
     try:
         until(lambda: talk.alive() or None, GIVEN_UP, "traffic to flow again")

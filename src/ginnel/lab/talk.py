@@ -102,8 +102,8 @@ class Pages:
         self.want = self.page if official_first else OfficialNode.PAGE.encode()
         self.started, self.first = 0.0, 0.0
         self.ending = threading.Event()
-        self.serving = threading.Thread(target=self.serve, name="pages")
-        self.going_on = threading.Thread(target=self.keep_on, name="fetches")
+        self.serving = threading.Thread(target=self.serve, name="pages", daemon=True)
+        self.going_on = threading.Thread(target=self.keep_on, name="fetches", daemon=True)
 
     def __enter__(self) -> Pages:
         self.server = ThreadingHTTPServer((self.our_address, PEER_PAGES), handler(self), bind_and_activate=False)

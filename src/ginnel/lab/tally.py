@@ -55,7 +55,7 @@ class Tally:
 
     def __enter__(self) -> Tally:
         self.socket = self.space.call(listener, self.interface)
-        self.thread = threading.Thread(target=self.listen, name="tally")
+        self.thread = threading.Thread(target=self.listen, name="tally", daemon=True)
         self.thread.start()
         return self
 

@@ -49,11 +49,11 @@ class Conversation:
         self.listener = until(self.listen, self.limit, f"{self.address} to be an address of its host")
         self.listener.listen(1)
         self.listener.settimeout(self.limit)
-        self.sink = threading.Thread(target=self.receive, name="sink")
+        self.sink = threading.Thread(target=self.receive, name="sink", daemon=True)
         self.sink.start()
         self.source = self.sender.call(socket.socket, socket.AF_INET, socket.SOCK_STREAM)
         self.source.settimeout(self.limit)
-        self.trickler = threading.Thread(target=self.trickle, name="trickle")
+        self.trickler = threading.Thread(target=self.trickle, name="trickle", daemon=True)
         try:
             self.open()
         except BaseException:
@@ -167,7 +167,7 @@ def throughput(sender: Inside, receiver: Inside, address: str, seconds: float) -
         except OSError as error:
             raise LabError(f"no TCP connection to {address}: {error}") from None
         with there:
-            sink = threading.Thread(target=count, args=(there, counter), name="sink")
+            sink = threading.Thread(target=count, args=(there, counter), name="sink", daemon=True)
             sink.start()
             started = time.monotonic()
             try:

@@ -170,7 +170,8 @@ def _start(settings: RelaySettings, private: NodePrivate, served: Certificate, m
             threads=settings.threads,
             inherited=settings.inherited,
             ask_before_login=settings.verify is not None,
-            limits=connection_limits(allowed_descriptors()) | receive_limits(settings.receive_rate),
+            limits=connection_limits(allowed_descriptors(), splices=settings.splice is not None)
+            | receive_limits(settings.receive_rate),
         )
     except ValueError as error:
         raise RelayError(str(error)) from None

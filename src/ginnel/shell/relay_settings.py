@@ -96,10 +96,10 @@ def _has_ipv6() -> bool:
     return True
 
 
-def connection_limits(descriptors: int) -> dict[str, float]:
-    """Connections that so many descriptors bear, as a spliced one takes two; no place may have more than a quarter.
+def connection_limits(descriptors: int, *, splices: bool) -> dict[str, float]:
+    """Connections that so many descriptors bear, of which a spliced one takes two; no place has more than a quarter.
     Without this, one client could take the last descriptor of everything in this process."""
-    connections = max(min(MAX_CONNECTIONS, (descriptors - SPARE_DESCRIPTORS) // 2), 1)
+    connections = max(min(MAX_CONNECTIONS, (descriptors - SPARE_DESCRIPTORS) // (2 if splices else 1)), 1)
     per_prefix = max(min(4096, connections // 4), 1)
     return {
         "connections": connections,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ginnel.core.control import limits
 from ginnel.core.control.policy import DENY_ALL, NO_POLICY, Policy, parse_policy
 from ginnel.core.control.records import Node
+from ginnel.core.firewall.told import Told
 from ginnel.words import Instant, WallTime
 from tests.core.control.control_world import Screen, World, disco, machine, node_key, state_of
 
@@ -226,6 +227,14 @@ def test_attributes_of_the_policy_are_told_to_the_nodes_that_it_names_and_taken_
     world.settle()
     assert set(screen.node["CapMap"]) == set(theirs.node["CapMap"]) == before
     assert len(since(screen, seen)) == 2, "a node is told itself only where its attributes differ"
+
+
+def test_every_node_hears_where_firewalls_find_the_relays_names_and_the_log_hosts() -> None:
+    world = World()
+    world.mapper.views.told = Told("relays.example.com", ("log.example.com",))
+    _, _, screen = pair(world)
+    assert screen.node["CapMap"]["ginnel/relay-zone"] == ["relays.example.com"]
+    assert screen.node["CapMap"]["ginnel/log-hosts"] == ["log.example.com"]
 
 
 def test_an_isolating_policy_removes_peers_by_name() -> None:

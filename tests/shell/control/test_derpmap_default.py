@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ginnel.core.firewall.told import Told
 from ginnel.wire.derpmap import problems
 from ginnel.wire.tailcfg import DERPMap, decode
 from tests.shell.control.control_client import PATIENCE
@@ -65,3 +66,22 @@ async def test_a_map_that_is_known_is_not_sent_again(tmp_path: Path) -> None:
         server.fleet.map.settings.static.pop(911)
         server.fleet.refresh()
         assert await output(*ask, str(tmp_path / "map"), url) == b"200"
+
+
+async def test_the_headers_tell_firewalls_the_zone_of_the_names_and_the_log_hosts(tmp_path: Path) -> None:
+    names = {"zone": "relays.example.com.", "listen": ()}
+    logs = {"names": ["log.example.com", "log2.example.com"]}
+    async with fleet_server(tmp_path, regions=REGIONS, relay_dns=names, log_host=logs) as server:
+        url = f"http://127.0.0.1:{server.plain_ports()[0]}/derpmap/default"
+        headers = (await output("curl", "--noproxy", "*", "-sSf", "-D", "-", "-o", "/dev/null", url)).decode()
+        to_nodes = server.coordinator.mapper.views.told
+    assert to_nodes == Told("relays.example.com", ("log.example.com", "log2.example.com"))
+    assert "ginnel-relay-zone: relays.example.com\r\n" in headers
+    assert "ginnel-log-hosts: log.example.com, log2.example.com\r\n" in headers
+
+
+async def test_without_names_nothing_is_told(tmp_path: Path) -> None:
+    async with fleet_server(tmp_path, regions=REGIONS) as server:
+        url = f"http://127.0.0.1:{server.plain_ports()[0]}/derpmap/default"
+        headers = await output("curl", "--noproxy", "*", "-sSf", "-D", "-", "-o", "/dev/null", url)
+    assert b"ginnel-" not in headers

@@ -320,6 +320,22 @@ async def test_a_port_is_wanted_while_the_node_is_up_and_the_user_allows_it(
         assert not wishes[-1].any
 
 
+async def test_the_policys_random_port_is_above_the_users_and_is_taken_back(world: World) -> None:
+    world.node._port = 41641
+    async with world.running() as node:
+        world.up()
+        await settled()
+        engine, own = node.engine, node.netmap.self_node
+        assert engine is not None
+        assert own is not None
+        assert engine.ports == (41641, 41641)
+        world.server.tell(MapResponse(node=msgspec.structs.replace(own, cap_map={"randomize-client-port": None})))
+        assert (engine.ports, engine.configured) == ((50000, 50000), 0)
+        assert "port-taken" not in engine.health
+        world.server.tell(MapResponse(node=msgspec.structs.replace(own, cap_map=None)))
+        assert (engine.ports, engine.configured) == ((41641, 41641), 41641)
+
+
 async def test_a_new_engine_hears_at_once_what_the_router_forwards(world: World) -> None:
     async with world.running() as node:
         world.up()

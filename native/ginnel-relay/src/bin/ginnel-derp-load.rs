@@ -1,12 +1,13 @@
 //! A load for any DERP relay: pairs of clients, one sending and one receiving. A sender keeps at most a window of
 //! packets under way, as TCP in a tunnel does: without one (`--window 0`), any relay mostly drops.
 //!
-//! `ginnel-derp-load ADDRESS [--pairs N] [--size BYTES] [--seconds S] [--window PACKETS] [--glue BYTES] [--idle N]
-//! [--name HOST]` prints `ready` when all are logged in, waits for a line on stdin, runs, and prints one line of JSON.
+//! `ginnel-derp-load ADDRESS [--pairs N] [--size BYTES] [--seconds S] [--window PACKETS] [--glue BYTES] [--rate PACKETS]
+//! [--flood N] [--idle N] [--name HOST]` prints `ready` when all are logged in, waits for a line on stdin, runs, and prints one line of JSON.
 //! `--glue` is how much a sender puts into one write and one TLS record: 0 means each packet alone, as Go's client
 //! sends, whose every packet is a flush. With `--idle` it only holds that many logins until stdin ends. One more pair
 //! sends a packet every 5 ms and measures how long it takes through the loaded relay. What counts as received arrived
-//! whole and in order. The relay's certificate is not verified: this measures, and carries nothing.
+//! whole and in order. `--rate` is what each sender offers a second, 0 as much as goes. `--flood` adds so many senders
+//! without window or rate, all to one receiver; they are counted apart. The relay's certificate is not verified: this measures, and carries nothing.
 
 use std::error::Error;
 use std::io::{ErrorKind, Read, Write};
@@ -37,6 +38,8 @@ struct Options {
     seconds: f64,
     window: u64,
     glue: usize,
+    rate: f64,
+    flood: usize,
     idle: usize,
 }
 
@@ -55,6 +58,8 @@ impl Options {
             seconds: 3.0,
             window: 256,
             glue: 16 << 10,
+            rate: 0.0,
+            flood: 0,
             idle: 0,
         };
         while let Some(option) = words.next() {
@@ -67,6 +72,8 @@ impl Options {
                 "--seconds" => options.seconds = value.parse()?,
                 "--window" => options.window = value.parse()?,
                 "--glue" => options.glue = value.parse()?,
+                "--rate" => options.rate = value.parse()?,
+                "--flood" => options.flood = value.parse()?,
                 "--idle" => options.idle = value.parse()?,
                 "--name" => options.name = value,
                 _ => return Err(format!("unknown option {option}").into()),
@@ -275,7 +282,12 @@ fn send_until_stopped(
     let mut packet = vec![0x5a; options.size];
     let count = (options.glue as u64 / (options.size as u64 + 37)).max(1);
     let mut number = 0;
+    let start = Instant::now();
     while !totals.stop.load(Ordering::Relaxed) {
+        if options.rate > 0.0 {
+            let due = start + Duration::from_secs_f64(number as f64 / options.rate);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
         batch.clear();
         for _ in 0..count {
             number += 1;
@@ -355,14 +367,28 @@ fn load(options: &Options) -> Result<()> {
     let config = tls_config()?;
     let mut threads = Vec::new();
     let totals = Arc::new(Totals::default());
+    let flooded = Arc::new(Totals::default());
     let mut senders = Vec::new();
-    for _ in 0..options.pairs {
-        let (sender, receiver) = (
-            Peer::connect(options, &config)?,
-            Peer::connect(options, &config)?,
-        );
+    let measured = (0..options.pairs).map(|_| (1, options, &totals));
+    let flood = Options {
+        window: 0,
+        rate: 0.0,
+        ..options.clone()
+    };
+    let flooding = (options.flood > 0).then_some((options.flood, &flood, &flooded));
+    for (count, shape, totals) in measured.chain(flooding) {
+        let receiver = Peer::connect(options, &config)?;
         let pair = Arc::new(Pair::default());
-        senders.push((sender, receiver.key, pair.clone()));
+        for _ in 0..count {
+            let sender = Peer::connect(options, &config)?;
+            senders.push((
+                sender,
+                receiver.key,
+                pair.clone(),
+                shape.clone(),
+                totals.clone(),
+            ));
+        }
         let (totals, size) = (totals.clone(), options.size);
         threads.push(std::thread::spawn(move || {
             receive_until_stopped(receiver, size, &pair, &totals)
@@ -378,8 +404,7 @@ fn load(options: &Options) -> Result<()> {
     );
     wait_for_line()?;
     let start = Instant::now();
-    for (sender, to, pair) in senders {
-        let (totals, options) = (totals.clone(), options.clone());
+    for (sender, to, pair, options, totals) in senders {
         threads.push(std::thread::spawn(move || {
             send_until_stopped(sender, to, &options, &pair, &totals)
         }));
@@ -395,7 +420,9 @@ fn load(options: &Options) -> Result<()> {
     );
     let wrong = totals.wrong.load(Ordering::Relaxed);
     let seconds = start.elapsed().as_secs_f64();
+    let flood = flooded.received.load(Ordering::Relaxed) + flooded.wrong.load(Ordering::Relaxed);
     totals.stop.store(true, Ordering::Relaxed);
+    flooded.stop.store(true, Ordering::Relaxed);
     let mut times = probing.join().map_err(|_| "the probe panicked")??;
     times.sort_unstable();
     let percentile = |part: f64| {
@@ -406,6 +433,7 @@ fn load(options: &Options) -> Result<()> {
     };
     println!(
         "{{\"seconds\":{seconds:.3},\"sent\":{sent},\"received\":{received},\"wrong\":{wrong},\"tls\":\"{tls}\",\
+         \"flood\":{flood},\
          \"p50_us\":{},\"p99_us\":{},\"probes\":{}}}",
         percentile(0.5),
         percentile(0.99),

@@ -1,5 +1,6 @@
 //! A binding request in, its answer out, or nothing (tailscale: net/stun/stun.go; RFC 8489 §5, §14.2). Strict: only
-//! what nodes send is answered, so nothing that is reflected here comes back, and an answer is never much longer.
+//! what nodes send is answered, and a request without attributes, by which people try a server with the tools that they
+//! have (turnutils_stunclient). Neither is an answer, so nothing that is reflected here comes back.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -12,6 +13,10 @@ const REQUEST_HEAD: [u8; 8] = [0, 1, 0, 20, 0x21, 0x12, 0xa4, 0x42];
 const SOFTWARE: [u8; 12] = *b"\x80\x22\x00\x08tailnode";
 const FINGERPRINT: [u8; 4] = [0x80, 0x28, 0, 4];
 const FINGERPRINT_XOR: u32 = 0x5354_554e;
+const BARE_HEAD: [u8; 8] = [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+/// A request without attributes: its answer is longer than itself (32 bytes or 44), so a place gets few of them.
+const BARE_SIZE: usize = 20;
+const BARE_COST: u64 = 20;
 
 /// The answer's bytes in `out` and their number; None: stay silent.
 pub(crate) fn answer(
@@ -19,13 +24,32 @@ pub(crate) fn answer(
     source: SocketAddr,
     out: &mut [u8; MAX_ANSWER_SIZE],
 ) -> Option<usize> {
-    let request: &[u8; REQUEST_SIZE] = packet.try_into().ok()?;
-    let transaction: &[u8; 12] = request[8..20].try_into().ok()?;
-    let sound = request[..8] == REQUEST_HEAD
-        && request[20..32] == SOFTWARE
-        && request[32..36] == FINGERPRINT
-        && request[36..] == (crc32(&request[..32]) ^ FINGERPRINT_XOR).to_be_bytes();
+    let transaction: &[u8; 12] = packet.get(8..BARE_SIZE)?.try_into().ok()?;
+    let sound = is_of_a_node(packet) || is_bare(packet);
     (sound && answerable(source)).then(|| write_answer(transaction, source, out))
+}
+
+fn is_of_a_node(packet: &[u8]) -> bool {
+    let request: Option<&[u8; REQUEST_SIZE]> = packet.try_into().ok();
+    request.is_some_and(|request| {
+        request[..8] == REQUEST_HEAD
+            && request[20..32] == SOFTWARE
+            && request[32..36] == FINGERPRINT
+            && request[36..] == (crc32(&request[..32]) ^ FINGERPRINT_XOR).to_be_bytes()
+    })
+}
+
+fn is_bare(packet: &[u8]) -> bool {
+    packet.len() == BARE_SIZE && packet[..8] == BARE_HEAD
+}
+
+/// How many answers of its place's share this one counts for.
+pub(crate) fn cost(packet: &[u8]) -> u64 {
+    if packet.len() == BARE_SIZE {
+        BARE_COST
+    } else {
+        1
+    }
 }
 
 /// Port 0, broadcast and multicast can't have sent anything.
@@ -145,6 +169,20 @@ mod tests {
         ] {
             assert_eq!(answered(&unhex(REQUEST), source), None);
         }
+    }
+
+    #[test]
+    fn a_request_without_attributes_has_the_same_answer_and_costs_more() {
+        let bare = unhex("000100002112a442000102030405060708090a0b");
+        let source = "203.0.113.7:41641";
+        assert_eq!(answered(&bare, source), answered(&unhex(REQUEST), source));
+        assert_eq!((cost(&bare), cost(&unhex(REQUEST))), (BARE_COST, 1));
+        for at in 0..8 {
+            let mut other = bare.clone();
+            other[at] ^= 1;
+            assert_eq!(answered(&other, source), None, "{at}");
+        }
+        assert_eq!(answered(&bare[..19], source), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::RawFd;
 use std::time::Instant;
 
-use super::answer::{MAX_ANSWER_SIZE, answer};
+use super::answer::{MAX_ANSWER_SIZE, answer, cost};
 use super::share::Shares;
 
 const BATCH: usize = 64;
@@ -118,20 +118,20 @@ impl Batch {
                 continue;
             };
             let mut out = [0; MAX_ANSWER_SIZE];
-            let Some(size) = slot
-                .packet
-                .get(..size)
-                .and_then(|packet| answer(packet, source, &mut out))
-            else {
+            let Some(packet) = slot.packet.get(..size) else {
                 continue;
             };
+            let Some(size) = answer(packet, source, &mut out) else {
+                continue;
+            };
+            let cost = cost(packet);
             // Whoever claims our own address would have us talk to ourselves.
             if source.port() == port
                 && asked(&self.headers[index].msg_hdr) == Some(source.ip().to_canonical())
             {
                 continue;
             }
-            if !shares.take(source.ip(), now) {
+            if !shares.take(source.ip(), cost, now) {
                 limited += 1;
                 continue;
             }

@@ -35,17 +35,18 @@ impl Shares {
         }
     }
 
-    /// Take one answer for this source; false if its place has had its share.
-    pub(super) fn take(&mut self, source: IpAddr, now: Instant) -> bool {
+    /// Take `cost` answers for this source; false if its place has had its share.
+    pub(super) fn take(&mut self, source: IpAddr, cost: u64, now: Instant) -> bool {
         let Some(place) = prefix(source, self.loopback_too).filter(|_| self.interval > 0) else {
             return true;
         };
         let index = self.hasher.hash_one(place) as usize % self.slots.len();
         let now = nanoseconds(now.duration_since(self.begun));
         let given = self.slots[index].max(now);
-        let over = given - now > BURST * 1_000_000_000 - self.interval;
+        let price = (cost * self.interval).min(BURST * 1_000_000_000);
+        let over = given - now > BURST * 1_000_000_000 - price;
         if !over {
-            self.slots[index] = given + self.interval;
+            self.slots[index] = given + price;
         }
         !over
     }
@@ -61,7 +62,7 @@ mod tests {
 
     fn taken(shares: &mut Shares, source: &str, times: u32, now: Instant) -> usize {
         let source = source.parse().unwrap();
-        (0..times).filter(|_| shares.take(source, now)).count()
+        (0..times).filter(|_| shares.take(source, 1, now)).count()
     }
 
     #[test]
@@ -73,6 +74,23 @@ mod tests {
         assert_eq!(taken(&mut shares, "192.0.2.1", 100, later), 3);
         let much_later = start + Duration::from_secs(3600);
         assert_eq!(taken(&mut shares, "192.0.2.1", 100, much_later), 10);
+    }
+
+    #[test]
+    fn a_dear_answer_takes_its_price_of_the_share_and_never_more_than_the_whole() {
+        let start = Instant::now();
+        let mut shares = Shares::new(100, false, start);
+        let source = "192.0.2.1".parse().unwrap();
+        assert_eq!(
+            (0..50).filter(|_| shares.take(source, 20, start)).count(),
+            5
+        );
+        assert!(!shares.take(source, 1, start));
+        let mut shares = Shares::new(10, false, start);
+        assert_eq!(
+            (0..50).filter(|_| shares.take(source, 20, start)).count(),
+            1
+        );
     }
 
     #[test]
@@ -103,7 +121,7 @@ mod tests {
         let start = Instant::now();
         let mut shares = Shares::new(1000, false, start);
         for number in 0..100_000u32 {
-            assert!(shares.take(IpAddr::from(number.to_be_bytes()), start));
+            assert!(shares.take(IpAddr::from(number.to_be_bytes()), 1, start));
         }
         assert_eq!(shares.slots.len(), SLOTS);
     }

@@ -56,7 +56,9 @@ class Mapper:
     _last_round: Instant = LONG_AGO
 
     def __post_init__(self) -> None:
-        self.views = Views(self.registry, self.access, self.presence, self.surroundings.base_domain)
+        self.views = Views(
+            self.registry, self.access, self.presence, self.surroundings.base_domain, self.surroundings.told
+        )
 
     # --- what happened ---------------------------------------------------------------------------------------
 

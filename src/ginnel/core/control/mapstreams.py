@@ -11,19 +11,21 @@ from ginnel.core.control.cohort import Cohort
 from ginnel.core.control.derp_views import DerpViews
 from ginnel.core.control.records import Node
 from ginnel.core.control.selfview import SelfView
+from ginnel.core.firewall.told import NOTHING_TOLD, Told
 from ginnel.words import Instant, NodeId
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What every node is told, as JSON. `base_domain` has no trailing dot. `derp_map`: for all alike, unless there are
-    `views`."""
+    `views`. `told`: where firewalls find the relays' names and the log hosts."""
 
     base_domain: str
     domain: str
     dns_config: bytes
     derp_map: bytes
     views: DerpViews | None = None
+    told: Told = NOTHING_TOLD
 
     def derp_map_for(self, node: Node, user: str) -> bytes:
         """`user`: the name of the node's owner. b"": there is none for it."""

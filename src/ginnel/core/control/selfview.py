@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from ginnel.core.control.attributes import attributes_of
 from ginnel.core.control.records import Node, Status
 from ginnel.core.control.statement import for_peers
+from ginnel.core.firewall.told import NOTHING_TOLD, Told
 from ginnel.wire import tailcfg
 from ginnel.wire.tailcfg import encode, stamp
 from ginnel.words import WallTime
@@ -24,10 +25,13 @@ class SelfView:
     status: Status
     name: str
     attributes: frozenset[str] = frozenset()  # from the policy
+    told: Told = NOTHING_TOLD
 
     @classmethod
-    def of(cls, node: Node, status: Status, name: str, attributes: frozenset[str] = frozenset()) -> SelfView:
-        return cls(node, status, name, attributes)
+    def of(
+        cls, node: Node, status: Status, name: str, attributes: frozenset[str] = frozenset(), told: Told = NOTHING_TOLD
+    ) -> SelfView:
+        return cls(node, status, name, attributes, told)
 
     def tells_the_same(self, other: SelfView) -> bool:
         return (self.node, self.name, self.attributes) == (other.node, other.name, other.attributes)
@@ -53,7 +57,11 @@ class SelfView:
                 created=stamp(node.created),
                 cap=status.cap,
                 tags=list(node.tags) or None,
-                cap_map={**attributes_of(status.hostinfo), **dict.fromkeys(sorted(self.attributes))},
+                cap_map={
+                    **attributes_of(status.hostinfo),
+                    **dict.fromkeys(sorted(self.attributes)),
+                    **self.told.attributes(),
+                },
                 online=True,
                 machine_authorized=True,
             )

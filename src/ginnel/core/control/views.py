@@ -15,6 +15,7 @@ from ginnel.core.control.records import TAGGED_USER, Node, Status
 from ginnel.core.control.registry import Registry
 from ginnel.core.control.selfview import SelfView
 from ginnel.core.control.statement import for_peers
+from ginnel.core.firewall.told import NOTHING_TOLD, Told
 from ginnel.wire import tailcfg
 from ginnel.wire.tailcfg import encode
 from ginnel.words import NodeId, UserId
@@ -28,6 +29,7 @@ class Views:
     access: Access
     presence: Presence
     base_domain: str
+    told: Told = NOTHING_TOLD
     _peers: dict[NodeId, PeerView] = field(default_factory=dict)
     _filters: dict[Hashable, bytes] = field(default_factory=dict)
     _filters_version: int = -1
@@ -72,7 +74,7 @@ class Views:
     def own(self, node_id: NodeId) -> SelfView:
         node = self.registry.nodes[node_id]
         status = self.registry.status.get(node_id, Status(node_id))
-        return SelfView.of(node, status, self._name(node), self.access.attributes_of(node_id))
+        return SelfView.of(node, status, self._name(node), self.access.attributes_of(node_id), self.told)
 
     def _name(self, node: Node) -> str:
         return f"{node.label}.{self.base_domain}."

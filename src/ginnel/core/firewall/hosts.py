@@ -81,7 +81,7 @@ def for_level(hosts: Iterable[Host], level: Level) -> tuple[Host, ...]:
     if level is Level.SNI:
         return tuple(host for host in every if host.level is Level.SNI)
     covered = {host.region for host in every if host.level is Level.L3}
-    return tuple(host for host in every if host.level is Level.L3 or host.region not in covered or not host.region)
+    return tuple(host for host in every if host.level is Level.L3 or host.region not in covered)
 
 
 @dataclass(slots=True)

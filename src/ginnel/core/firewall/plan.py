@@ -8,11 +8,11 @@ them, and is stale some day.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from ginnel.core.firewall import texts
-from ginnel.core.firewall.hosts import PORTAL
+from ginnel.core.firewall.hosts import PORTAL, Trust
 from ginnel.core.firewall.needs import Host, Need, Plan, Profile, Role, Service
 from ginnel.wire.derpmap import DERP_PORT, STUN_PORT
 from ginnel.words import WallTime
@@ -28,7 +28,7 @@ OTHER_PORTS = 16
 class Facts:
     """What is known of a mesh. `port`: the daemon's own, in use or configured; None: another at each start.
     `randomize`: the policy's randomizeClientPort, which overrides it. `made`: when this was learnt. `problems`: lines
-    that must stand beside whatever is made of the facts."""
+    that must stand beside whatever is made of the facts. `trust`: by which the hosts' addresses were judged."""
 
     hosts: tuple[Host, ...]
     source: str
@@ -36,6 +36,7 @@ class Facts:
     port: int | None = TUNNEL_PORT
     randomize: bool = False
     problems: tuple[str, ...] = ()
+    trust: Trust = field(default_factory=Trust)
 
     @property
     def fixed_port(self) -> int | None:

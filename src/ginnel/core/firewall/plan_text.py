@@ -6,10 +6,12 @@ Room: core. Nothing here is a rule to paste: `ginnel firewall rules` writes thos
 from __future__ import annotations
 
 from collections.abc import Iterator
-from textwrap import wrap
+from functools import partial
+from textwrap import wrap as any_wrap
 
 from ginnel.core.firewall.needs import Need, Plan
 
+wrap = partial(any_wrap, break_on_hyphens=False)
 NARROW = 90
 """Fewer columns than that: blocks."""
 NARROWEST = 40
@@ -21,7 +23,7 @@ HEADER = ("RULE", "ALLOW (IPv4 and IPv6)", "WHY, AND WHAT HAPPENS WITHOUT IT")
 def plan_lines(plan: Plan, columns: int) -> list[str]:
     """`columns`: of the terminal."""
     width = max(NARROWEST, min(columns, WIDEST))
-    lines = wrap(f"What firewalls must let through, by {plan.source}, profile {plan.profile}:", width)
+    lines = wrap(f"What firewalls must let through, profile {plan.profile}, facts from {plan.source}:", width)
     lines += ["", *(_table(plan, width) if width >= NARROW else _blocks(plan, width))]
     if plan.refresh_by:
         lines += wrap(f"These destinations are to be refreshed by {plan.refresh_by} at the latest.", width)

@@ -19,7 +19,7 @@ class Words(NamedTuple):
 HTTPS = Words(
     "The coordination server, sign-in, logs and every relay are reached by HTTPS. A machine must reach the relays of "
     "all regions, since each of its peers has a home relay of its own, and relays are added from time to time.",
-    "Without the server no machine logs in or hears of changes; without a relay, peers that have their home there are "
+    "No machine logs in or hears of changes without the server; without a relay, peers that have their home there are "
     "out of reach, and pairs without a direct path lose each other.",
     "Not like a firewall: `ginnel up` does not end, or everything works except some pairs of machines, which seem "
     "picked at random. `ginnel firewall verify` names the relay.",
@@ -59,6 +59,9 @@ TUNNEL_IN = Words(
     '`ginnel status` keeps showing relay "..." for some peers, also under traffic.',
 )
 
+RELAYS_USE = "relayed traffic, and finding direct paths, with machines whose home is the relay's region"
+RELAYS_BREAK = "machines whose home is the region cannot be reached, others can: apparently random pairs lose contact"
+
 PINNED = (
     "Pinned destinations break the mesh some day: relays are added, moved and removed without notice, and one that is "
     "missing from the list cuts off apparently random pairs of machines. Allow TCP *:443, UDP *:3478 and UDP to *:* if "
@@ -67,6 +70,10 @@ PINNED = (
 RANDOMIZED = (
     "The policy says randomizeClientPort: tunnels leave from another UDP port at each start, so no rule names it, and "
     "there is no one port to let in."
+)
+NO_SERVER = (
+    "A DERP map does not name the coordination server: let its host through as well (443/tcp), or name it by "
+    "--server URL."
 )
 NO_PORT = (
     "The daemon has no fixed UDP port, so no rule names it, and there is no one port to let in; `ginneld --port 41641` "

@@ -34,6 +34,9 @@ class Told:
         return {key: ", ".join(names) for key, names in named if names}
 
 
+NOTHING_TOLD = Told()
+
+
 def told_by_attributes(attributes: Mapping[str, Any]) -> Told:
     zone, logs = (_names(attributes.get(key)) for key in (ZONE, LOGS))
     return Told(zone[0] if zone else "", logs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ class Incoming:
     body: bytearray = field(default_factory=bytearray)
 
 
-class ChannelConnection(asyncio.Protocol):
+class ChannelConnection(asyncio.Protocol, ABC):
     """`source`: who is counted together with this client. `strangers`: the connections that have not yet shown a
     registered node; this one is in it until it has. `spawn` starts a task that the server's task group owns. `closed`
     is called once, when the transport is gone."""
@@ -109,13 +110,13 @@ class ChannelConnection(asyncio.Protocol):
             return "idle"
         return "dead" if self._streams() and now - self._heard >= limits.DEAD_AFTER else ""
 
+    @abstractmethod
     def _dispatch(self, number: int, incoming: Incoming) -> None:
         """A request is whole."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _streams(self) -> Collection[int]:
         """Answers without an end."""
-        raise NotImplementedError
 
     # --- asyncio ---------------------------------------------------------------------------------------------
 

@@ -41,7 +41,7 @@ from ginnel.shell.control.logsink_admin import log_verbs, start_log_host
 from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, LOGS, NOISE_KEY, SPLICE_SOCKET
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
-from ginnel.shell.control.surroundings import surroundings_of
+from ginnel.shell.control.surroundings import surroundings_of, told_of
 from ginnel.shell.control.web import make_app
 from ginnel.shell.relaydns.config import checked as checked_relay_dns
 from ginnel.shell.relaydns.keyfile import RelayDnsError
@@ -276,7 +276,7 @@ class ControlServer:
             )
 
         more = [self.log_host.route()] if self.log_host is not None else []
-        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits, more)
+        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits, more, told_of(self.config))
         keeper = self._keeper = Doorkeeper(channel, uvicorn_config(app), kept=(LOG_PATHS,) if more else ())
         keeper.state.default_headers = [(b"connection", b"close")]
         loop = asyncio.get_running_loop()

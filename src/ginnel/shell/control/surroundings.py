@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ginnel.core.control.derp_views import DerpViews
 from ginnel.core.control.mapper import Surroundings
+from ginnel.core.firewall.told import Told
 from ginnel.shell.control.config import ServerConfig, host_of
 from ginnel.wire.tailcfg import DNSConfig, Resolver, encode
 
@@ -20,4 +21,8 @@ def surroundings_of(config: ServerConfig, views: DerpViews) -> Surroundings:
         domains=[dns.base_domain, *dns.search_domains],
         proxied=dns.magic_dns,
     )
-    return Surroundings(dns.base_domain, host_of(config.url), encode(dns_config), b"", views)
+    return Surroundings(dns.base_domain, host_of(config.url), encode(dns_config), b"", views, told_of(config))
+
+
+def told_of(config: ServerConfig) -> Told:
+    return Told(config.relay_dns.zone.removesuffix("."), config.log_host.names)

@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from ginnel.core.control import limits
+from ginnel.core.firewall.told import NOTHING_TOLD, Told
 from ginnel.wire.tailcfg import DERPMap, ServerKeys, encode
 from ginnel.words import BadKey, MachineKey, NodeKey
 
@@ -53,6 +54,7 @@ def make_app(
     derp_map: Callable[[], DERPMap],
     admits: Callable[[NodeKey], bool],
     more: Sequence[Route] = (),
+    told: Told = NOTHING_TOLD,
 ) -> Starlette:
     keys = encode(ServerKeys(MachineKey.zero(), server_key))
 
@@ -68,7 +70,7 @@ def make_app(
         body = msgspec.json.format(encode(derp_map()), indent=2) + b"\n"
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         known = [part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")]
-        headers = {"etag": tag, "cache-control": "no-cache", "access-control-allow-origin": "*"}
+        headers = {"etag": tag, "cache-control": "no-cache", "access-control-allow-origin": "*", **told.headers()}
         if tag in known or "*" in known:
             return Response(status_code=304, headers=headers)
         return Response(body, media_type="application/json", headers=headers)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from ginnel.core.firewall import texts
 from ginnel.core.firewall.checked import IpNetwork, literal
 from ginnel.core.firewall.hosts import Found, Trust, own_hosts, relays_of, saas_hosts
 from ginnel.core.firewall.needs import Role
@@ -23,8 +24,9 @@ from ginnel.wire.tailcfg import DERPMap, encode
 from ginnel.words import IpAddress, WallTime
 
 Mesh = Literal["self", "tailscale-saas"]
+PREFS, RELAYS, STATUS, INSIDE = DAEMON_KNOWS = ("prefs", "derpmap", "status?peers=false", "debug-inside")
 Daemon = Callable[[str], Any]
-"""GET of the local API by name (`derpmap`, `prefs`, `status?peers=false`, `debug-inside`): the answer's JSON."""
+"""GET of the local API, by the names of DAEMON_KNOWS: the answer's JSON."""
 SAAS_MAP = "https://login.tailscale.com/derpmap/default"
 
 
@@ -34,9 +36,9 @@ class FactsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the user named. `server`: URL of a coordination server, with `pin` of its certificate; `derp_map`: URL or
-    file; neither: the daemon's. `allowed`: networks that count although they are not public. `port`: of the tunnel
-    in place of what the daemon has; 0: another at each start."""
+    """What the user named. `server`: URL of a coordination server; `derp_map`: URL or file, in place of the server's
+    map; neither: the daemon's. `pin`: of the certificate where the map is fetched. `allowed`: networks that count
+    although they are not public. `port`: of the tunnel in place of what the daemon has; 0: another at each start."""
 
     server: str = ""
     pin: str = ""
@@ -57,8 +59,12 @@ async def gather(wish: Wish, daemon: Daemon, now: WallTime) -> Facts:
     except MapError as error:
         raise FactsError(str(error)) from None
     if not any(host.role is Role.RELAY for host in facts.hosts):
-        why = "; ".join(facts.problems[:3])
-        raise FactsError(f"{facts.source} names no relay that can be used: {why or 'name another with --derp-map'}")
+        said = [problem for problem in facts.problems if problem != texts.NO_SERVER]
+        why = "; ".join([*said[:3], *(["and so on"] if len(said) > 3 else [])]) or "its regions are empty"
+        raise FactsError(
+            f"{facts.source} names no relay that can be used: {why}. Addresses that are meant are allowed by "
+            "--allow-address NETWORK, another map is named by --derp-map FILE"
+        )
     return facts if wish.port is None else replace(facts, port=wish.port or None)
 
 
@@ -71,14 +77,15 @@ async def _gather(wish: Wish, daemon: Daemon, now: WallTime) -> Facts:
     if wish.derp_map:
         found = await read_map(Place(wish.derp_map, wish.pin))
         relays = relays_of(found.derp_map, zone=told_by_headers(found.headers).zone, trust=trust)
-        return Facts(relays.hosts, wish.derp_map, now, problems=relays.problems)
+        return Facts(relays.hosts, wish.derp_map, now, problems=(texts.NO_SERVER, *relays.problems), trust=trust)
     return _by_daemon(daemon, trust, now)
 
 
 async def _saas(wish: Wish, trust: Trust, now: WallTime) -> Facts:
     found = await read_map(Place(wish.derp_map or SAAS_MAP, wish.pin))
     relays = relays_of(found.derp_map, trust=trust)
-    return Facts(saas_hosts() + relays.hosts, wish.derp_map or SAAS_MAP, now, problems=relays.problems)
+    hosts = saas_hosts() + relays.hosts
+    return Facts(hosts, wish.derp_map or SAAS_MAP, now, problems=relays.problems, trust=trust)
 
 
 async def _by_server(wish: Wish, trust: Trust, now: WallTime) -> Facts:
@@ -87,18 +94,18 @@ async def _by_server(wish: Wish, trust: Trust, now: WallTime) -> Facts:
 
 
 def _by_daemon(daemon: Daemon, trust: Trust, now: WallTime) -> Facts:
-    server = str(_members(daemon("prefs")).get("ControlURL") or "")
+    server = str(_members(daemon(PREFS)).get("ControlURL") or "")
     derp_map = _map_of(daemon)
-    itself = _members(_members(daemon("status?peers=false")).get("Self"))
+    itself = _members(_members(daemon(STATUS)).get("Self"))
     attributes = _members(itself.get("CapMap"))
-    port, problems = own_port(_members(daemon("debug-inside")))
+    port, problems = own_port(_members(daemon(INSIDE)))
     blank = Facts((), "the daemon", now, port=port, randomize=RANDOMIZE in attributes, problems=problems)
     return _facts(server, derp_map, told_by_attributes(attributes), trust, blank)
 
 
 def _map_of(daemon: Daemon) -> DERPMap:
     try:
-        return parse_map(encode(_members(daemon("derpmap"))), "the daemon")
+        return parse_map(encode(_members(daemon(RELAYS))), "the daemon")
     except MapError:
         raise FactsError(
             "the daemon has no DERP map yet: run `ginnel up`, or name a server with --server URL"
@@ -112,7 +119,8 @@ def _facts(server: str, derp_map: DERPMap, told: Told, trust: Trust, blank: Fact
     trust = replace(trust, known=frozenset() if known is None else frozenset({known}))
     relays = relays_of(derp_map, zone=told.zone, trust=trust)
     own = own_hosts(server, logs=told.logs) if server else Found(())
-    return replace(blank, hosts=own.hosts + relays.hosts, problems=blank.problems + own.problems + relays.problems)
+    problems = blank.problems + own.problems + relays.problems
+    return replace(blank, hosts=own.hosts + relays.hosts, problems=problems, trust=trust)
 
 
 def _members(value: object) -> dict[str, Any]:

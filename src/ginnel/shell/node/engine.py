@@ -275,6 +275,12 @@ class Engine:
 
     # --- ports -------------------------------------------------------------------------------------------------
 
+    def prefer_port(self, port: int) -> None:
+        """From now on this one is wished for; 0: any."""
+        if port != self.configured:
+            self.configured = port
+            self._rebind(port)
+
     def _rebind(self, port: int) -> None:
         if not self._open:
             return

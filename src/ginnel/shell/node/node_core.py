@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from ginnel.core.firewall.told import RANDOMIZE
 from ginnel.core.node.actions import ReportToControl
 from ginnel.core.node.control_actions import ControlAction, KeyExpired, Merge, Report
 from ginnel.core.node.control_session import ControlSession
@@ -132,11 +133,16 @@ class NodeCore:
     def _start_engine(self) -> None:
         engine = self.engine
         assert engine is not None
-        engine.start(self._port)
+        engine.start(self._wanted_port())
         self._tell_policies()
         engine.input(lambda mesh, now: mesh.set_node_key(self._engine_key, now))
         self._tell_links(engine)
         engine.input(lambda mesh, now: mesh.port_mapped(self.home_router.mapping.news, now))
+
+    def _wanted_port(self) -> int:
+        """The policy's randomizeClientPort is above the user's --port (tailscale: wgengine/userspace.go)."""
+        node = self.netmap.self_node
+        return 0 if node is not None and RANDOMIZE in (node.cap_map or {}) else self._port
 
     def _tell_policies(self) -> None:
         policies = self.state.prefs.paths()
@@ -234,6 +240,8 @@ class NodeCore:
         """Routes first: who sees a peer may send to it, and that must not go out by another interface."""
         if concerns_routing(change):
             self._route()
+        if change.self_node and self.engine is not None:
+            self.engine.prefer_port(self._wanted_port())
         self._feed(change)
 
     def _control_moved(self) -> None:
