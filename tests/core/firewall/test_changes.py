@@ -25,11 +25,12 @@ GOLDEN = {
 }
 GOLDEN_ELSEWHERE = {
     "pf": (
-        "echo 'pass in quick proto udp from any to any port 41641' | sudo pfctl -a ginnel -f -",
-        '# once, for the anchor: add the line `anchor "ginnel"` to /etc/pf.conf',
+        "echo 'pass in quick proto udp from any to any port 41641' | sudo pfctl -a ginnel-open -f -",
+        '# once, for the anchor: add the line `anchor "ginnel-open"` to /etc/pf.conf',
     ),
     "netsh": (
-        'netsh advfirewall firewall add rule name="ginnel UDP 41641" dir=in action=allow protocol=UDP localport=41641',
+        'netsh advfirewall firewall add rule name="ginnel tunnel-in" dir=in action=allow profile=any protocol=udp '
+        "localport=41641",
     ),
     "aws": (
         "aws ec2 authorize-security-group-ingress --group-id SECURITY_GROUP --ip-permissions 'IpProtocol=udp,"

@@ -215,6 +215,29 @@ def test_a_rule_of_the_administrator_stays_in_ufw(here: Host) -> None:
     assert "41641/udp" in here.run("ufw", "status")
 
 
+@pytest.mark.parametrize("backend", [[], ["--backend", "ufw"]])
+def test_a_port_that_ufw_denies_on_purpose_is_left_so(here: Host, backend: list[str]) -> None:
+    """ufw would put our rule in the place of that one, and `close` could not bring it back."""
+    here.with_ufw()
+    here.run("ufw", "deny", "41641/udp")
+    here.run("ufw", "--force", "enable")
+    assert "take back `ufw deny 41641/udp` first" in here.open(*backend, fails=True)
+    assert "ufw deny 41641/udp" in here.run("ufw", "show", "added")
+
+
+def test_a_broader_refusal_in_ufw_that_stands_above_is_said(here: Host) -> None:
+    here.with_ufw()
+    here.run("ufw", "deny", "proto", "udp", "from", "any")
+    here.run("ufw", "--force", "enable")
+    assert "STILL blocked" in here.open()
+    here.close()
+
+
+def test_a_firewall_that_is_named_but_does_not_decide_is_said(here: Host, tmp_path: Path) -> None:
+    load(here, DEFAULT_DENY, tmp_path)
+    assert "is not what stops the port but nftables" in here.open("--backend", "iptables", fails=True)
+
+
 def test_ufw_that_is_off_is_said_to_be(here: Host) -> None:
     here.with_ufw()
     assert "not active" in here.open("--backend", "ufw")
