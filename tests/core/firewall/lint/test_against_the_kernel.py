@@ -120,7 +120,7 @@ def sample(seed: int, count: int = 40) -> list[Probe]:
 
 
 def compare(host: Kernel, rules: RuleSet, seed: int, text: str) -> int:
-    """How many answers were sure. A busy machine may lose a packet, so a loss that nobody foretold must happen twice."""
+    """How many answers were sure. A busy machine may lose a packet: a loss that nobody foretold must happen twice."""
     model = Model(rules)
     found = [(seen, model.expects(seen.probe)) for seen in host.probe(sample(seed))]
     lost = [(seen, wanted) for seen, wanted in found if not agree(seen, wanted)]
