@@ -27,6 +27,7 @@ from ginnel.shell.node.control_client import ControlClient
 from ginnel.shell.node.engine import Engine, PumpLike, StartError
 from ginnel.shell.node.held_map import HeldMap, everything
 from ginnel.shell.node.home_router import HomeRouter
+from ginnel.shell.node.host_firewall import HostFirewall
 from ginnel.shell.node.host_network import HostNetwork
 from ginnel.shell.node.hostinfo import own_report
 from ginnel.shell.node.keeper import Keeper
@@ -75,6 +76,7 @@ class NodeCore:
         self._report: ReportToControl | None = None
         self.expired = False
         self._broken = ""
+        self.firewall = HostFirewall(lambda: self.engine, self._host, self._notify)
         self._in_poll = False
         self.watchers: set[asyncio.Event] = set()
         self._tasks: asyncio.TaskGroup | None = None
@@ -114,6 +116,7 @@ class NodeCore:
                 tasks.create_task(self._watch_sleeps())
                 if self.peer_api is not None:
                     start(tasks, self.peer_api.run())
+                start(tasks, self.firewall.watch())
                 if self.state.prefs.want_running and self.state.node is not None:
                     self._start_control(lambda session: session.start())
         finally:

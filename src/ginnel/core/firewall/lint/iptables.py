@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import dataclass
 
 from ginnel.core.firewall.lint.iptables_rule import steps
 from ginnel.core.firewall.lint.model import MAX_QUOTE, MAX_RULES, Chain, LintError, Rule, RuleSet, Verdict
@@ -26,8 +27,9 @@ IN_THE_MIDDLE = re.compile(r"\[\d+:\d+\] +")
 NOT_A_SAVE = "expected the output of `iptables-save` or `ip6tables-save`"
 
 
-def parse(text: str, family: int | None = None) -> RuleSet:
-    """family: of a file that does not say. Raises LintError."""
+def parse(text: str, family: int | None = None, program: str = "iptables") -> RuleSet:
+    """family: of a file that does not say. program: names the tables, with iptables-legacy beside iptables-nft. Raises
+    LintError."""
     got = RuleSet(families=frozenset())
     table, version, count = "", family or _guess(text), 0
     for number, line in enumerate(map(str.strip, text.splitlines()), 1):
@@ -39,14 +41,14 @@ def parse(text: str, family: int | None = None) -> RuleSet:
             table = line[1:]
             got.families |= {version}
         elif line.startswith(":") and table:
-            _chain(got, table, version, line)
+            _chain(got, _Table(table, version, program), line)
         elif line == "COMMIT":
             table = ""
         elif table and line.startswith(("-A ", "-I ", "[")):
             count += 1
             if count > MAX_RULES:
                 raise LintError(f"more than {MAX_RULES} rules")
-            _rule(got, table, version, IN_THE_MIDDLE.sub("", line, count=1), number)
+            _rule(got, _Table(table, version, program), IN_THE_MIDDLE.sub("", line, count=1), number)
         else:
             raise LintError(f"{NOT_A_SAVE}, line {number} is not of it: {line[:60]!r}")
     if not got.families:
@@ -58,39 +60,45 @@ def _guess(text: str) -> int:
     return 6 if re.search(r"^-A .*(?:ipv6-icmp|icmp6-|icmpv6| -[sd] [0-9a-f]*:[0-9a-f:]*)", text, re.MULTILINE) else 4
 
 
-def _table(table: str, version: int) -> str:
-    return f"{'ip' if version == 4 else 'ip6'}tables {table}"
+@dataclass(frozen=True, slots=True)
+class _Table:
+    name: str
+    version: int
+    program: str
+
+    def __str__(self) -> str:
+        return f"{self.program if self.version == 4 else self.program.replace('ip', 'ip6', 1)} {self.name}"
 
 
-def _chain(got: RuleSet, table: str, version: int, line: str) -> None:
+def _chain(got: RuleSet, table: _Table, line: str) -> None:
     words = line[1:].split()
     if len(words) < 2:
         raise LintError(f"{NOT_A_SAVE}, a chain has no policy: {line[:60]!r}")
     name, policy = words[:2]
-    hook, priority = TABLES.get(table, {}).get(name, ("", 0))
-    got.chains[_table(table, version), name] = Chain(
-        where=f"{_table(table, version)}, chain {name}",
-        table=_table(table, version),
+    hook, priority = TABLES.get(table.name, {}).get(name, ("", 0))
+    got.chains[str(table), name] = Chain(
+        where=f"{table}, chain {name}",
+        table=str(table),
         name=name,
-        families=frozenset({version}),
+        families=frozenset({table.version}),
         hook=hook,
         priority=priority,
         policy=Verdict.DROP if policy == "DROP" else Verdict.ACCEPT,
-        nat=table == "nat",
+        nat=table.name == "nat",
     )
 
 
-def _rule(got: RuleSet, table: str, version: int, line: str, number: int) -> None:
+def _rule(got: RuleSet, table: _Table, line: str, number: int) -> None:
     try:
         words = shlex.split(line)
     except ValueError:
         raise LintError(f"line {number} has a quote that does not end: {line[:60]!r}") from None
     if len(words) < 2:
         raise LintError(f"{NOT_A_SAVE}, line {number} names no chain: {line[:60]!r}")
-    chain = got.chains.get((_table(table, version), words[1]))
+    chain = got.chains.get((str(table), words[1]))
     if chain is None:
         raise LintError(f"line {number} adds to a chain that is not declared: {words[1][:40]!r}")
-    rule = Rule(line[:MAX_QUOTE], steps(words[2:], version))
+    rule = Rule(line[:MAX_QUOTE], steps(words[2:], table.version))
     if words[0] == "-I":
         chain.rules.insert(0, rule)
     else:

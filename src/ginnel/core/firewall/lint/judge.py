@@ -51,6 +51,17 @@ class Finding:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """What becomes of one kind of a need's packets. untracked: a part of it goes on untracked. by: where it is blocked,
+    the policy that decides, or else the last rule that does."""
+
+    answer: Answer
+    quotes: tuple[Quote, ...]
+    untracked: bool = False
+    by: Decided | None = None
+
+
 def lint(rules: RuleSet, needs: Iterable[Need], where: Where = ANYWHERE) -> tuple[Finding, ...]:
     """Every need in every family that it has."""
     return tuple(judge(rules, need, family, where) for need in needs for family in need.families)
@@ -77,18 +88,21 @@ def judge(rules: RuleSet, need: Need, family: Family, where: Where = ANYWHERE) -
     return Finding(need, family, answer, quotes, tuple(notes))
 
 
+def arrival(rules: RuleSet, need: Need, family: Family, where: Where = ANYWHERE) -> Leg:
+    """What becomes of the first packet alone."""
+    return _leg(rules, trips(need, family, where, remotes(need, family)[0])[0])
+
+
 def _judge(rules: RuleSet, legs: Sequence[Trip]) -> tuple[Answer, tuple[Quote, ...]]:
     """The worst of the packets that a need is made of; its first packet's rule where all pass."""
-    answers = []
-    unseen = False
+    found: list[Leg] = []
     for leg in legs:
-        answer, quotes, untracked = _leg(rules, _unseen(leg) if unseen else leg)
-        if answer is Answer.BLOCKED:
-            return answer, quotes
-        answers.append((answer, quotes))
-        unseen |= untracked
+        found.append(_leg(rules, _unseen(leg) if any(before.untracked for before in found) else leg))
+        if found[-1].answer is Answer.BLOCKED:
+            return Answer.BLOCKED, found[-1].quotes
     order = (Answer.UNKNOWN, Answer.DEPENDS, Answer.PASSES)
-    return min(answers, key=lambda got: order.index(got[0]))
+    worst = min(found, key=lambda leg: order.index(leg.answer))
+    return worst.answer, worst.quotes
 
 
 def _unseen(leg: Trip) -> Trip:
@@ -97,16 +111,16 @@ def _unseen(leg: Trip) -> Trip:
     return replace(leg, box={**leg.box, Field.CT_STATE: states, Field.CT_DIRECTION: span(0, 1)})
 
 
-def _leg(rules: RuleSet, leg: Trip) -> tuple[Answer, tuple[Quote, ...], bool]:
-    """The third: whether a part of it goes on untracked."""
+def _leg(rules: RuleSet, trip: Trip) -> Leg:
     walk = Walk(rules)
     try:
-        outcomes = walk.through(leg.hooks, leg.box, leg.family, new=leg.new)
+        outcomes = walk.through(trip.hooks, trip.box, trip.family, new=trip.new)
     except TooComplex as error:
-        return Answer.UNKNOWN, (Quote(Answer.UNKNOWN, "", str(error), leg.name),), False
+        return Leg(Answer.UNKNOWN, (Quote(Answer.UNKNOWN, "", str(error), trip.name),))
     answer = _answer(outcomes)
     untracked = any(both(o.box[Field.CT_STATE], point(STATES["untracked"])) for o in outcomes)
-    return answer, _quotes(answer, outcomes, leg, walk.doubts), untracked
+    by = sorted((o.by[-1] for o in outcomes), key=lambda d: d.rule is None)[-1] if answer is Answer.BLOCKED else None
+    return Leg(answer, _quotes(answer, outcomes, trip, walk.doubts), untracked, by)
 
 
 def _answer(outcomes: Sequence[Outcome]) -> Answer:
@@ -125,7 +139,13 @@ def _by_doubt(passing: Sequence[Box], stopped: Sequence[Box]) -> bool:
     """Whether a packet that is the same by all that a user sees both passes and is stopped, other than by a limit."""
     if len(passing) * len(stopped) > MAX_PAIRS:
         return any(_doubtful(box) for box in (*passing, *stopped))
-    return any(meet(a, b, TOLD_APART) and not _by_limit(a, b) for a in passing for b in stopped)
+    pairs = ((a, b) for a in passing for b in stopped if _differ_unseen(a, b))
+    return any(meet(a, b, TOLD_APART) and not _by_limit(a, b) for a, b in pairs)
+
+
+def _differ_unseen(one: Box, other: Box) -> bool:
+    """In a field that no user sees; looked at first, since long lists of addresses take long to compare."""
+    return any(f not in TOLD_APART and not both(one[f], other[f]) for f in one.keys() & other.keys())
 
 
 def _by_limit(one: Box, other: Box) -> bool:

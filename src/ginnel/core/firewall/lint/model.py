@@ -6,6 +6,7 @@ security groups' rules fit into the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -90,10 +91,11 @@ Step = When | Masked | Do | Switch | Assign
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """text: as its author would know it again."""
+    """text: as its author would know it again. handle: nft's, 0 elsewhere."""
 
     text: str
     steps: tuple[Step, ...]
+    handle: int = 0
 
 
 Hook = Literal["ingress", "prerouting", "input", "output", "postrouting", "egress"]
@@ -131,6 +133,11 @@ class RuleSet:
         """In the order in which packets meet them."""
         here = [c for c in self.chains.values() if c.hook == hook and family in c.families]
         return sorted(here, key=lambda chain: chain.priority)
+
+    def without(self, tables: Iterable[str]) -> RuleSet:
+        gone = set(tables)
+        kept = {key: chain for key, chain in self.chains.items() if chain.table not in gone}
+        return RuleSet(kept, self.families, self.notes)
 
     def joined(self, other: RuleSet) -> RuleSet:
         """Both in force at once."""

@@ -31,7 +31,7 @@ def parse(text: str) -> RuleSet:
         raise LintError(NOT_A_TABLE)
     try:
         return _rules([each for each in objects if isinstance(each, dict)])
-    except (KeyError, TypeError, AttributeError, RecursionError):
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         raise LintError(f"{NOT_A_TABLE}; a part of it is not as nft writes it") from None
 
 
@@ -93,4 +93,5 @@ def _rule(got: RuleSet, rule: dict[str, Any], sets: Sets) -> None:
     chain = got.chains.get((table_of(rule), str(rule["chain"])))
     if chain is not None:
         text = rule_text(rule)
-        chain.rules.append(Rule(text, steps(rule.get("expr", []), text, sets.of(table_of(rule)))))
+        found = steps(rule.get("expr", []), text, sets.of(table_of(rule)))
+        chain.rules.append(Rule(text, found, int(rule.get("handle", 0))))
