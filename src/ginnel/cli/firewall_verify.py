@@ -96,7 +96,7 @@ def _tunnel(asking: Asking, api: Local) -> Callable[[Asked], Any] | None:
             answer = await asyncio.to_thread(api.ask, "POST", "netcheck?verbose=true", None, NETCHECK_TIME)
         except (ApiError, TimeoutError):
             return await by_own_socket(asked)
-        return by_daemon(answer["Report"], asked.port)
+        return by_daemon((answer or {}).get("Report") or {}, asked)
 
     return tunnel
 

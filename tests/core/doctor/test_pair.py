@@ -116,6 +116,11 @@ def test_a_relayed_pair_is_degraded_while_its_search_goes_on_and_the_nat_is_blam
     assert of_pair(soon).findings[0].confidence < of_pair(late).findings[0].confidence
 
 
+def test_a_relayed_pair_whose_search_has_just_begun_is_not_called_healthy():
+    said = of_pair(relayed({"searching": 1.0, "ways": ()}))
+    assert (said.verdict, said.searching) == ("degraded", True)
+
+
 def test_a_relayed_pair_about_which_nothing_is_known_is_not_healthy():
     assert pair_cause(replace(BY_RELAY, theirs=None, source=Source.MAP))[0] == "degraded"
 

@@ -23,19 +23,26 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 @asynccontextmanager
-async def stranger(handler: Handler, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> AsyncIterator[int]:
-    """Gives its port."""
+async def stranger(
+    handler: Handler, tls: ssl.SSLContext | None = None, listener: socket.socket | None = None
+) -> AsyncIterator[int]:
+    """Gives its port. `listener`: in place of one on loopback."""
     open_now: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         open_now.add(task)
+        plain = writer.transport
         with suppress(OSError, EOFError, asyncio.CancelledError):
+            if tls is not None:
+                await writer.start_tls(tls)
             await handler(reader, writer)
         writer.close()
+        plain.close()
 
-    server = await asyncio.start_server(handle, host, 0, ssl=tls)
+    place = {"sock": listener} if listener is not None else {"host": "127.0.0.1", "port": 0}
+    server = await asyncio.start_server(handle, **place)  # type: ignore[arg-type]
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 ELSEWHERE: dict[str, Callable[[int], tuple[str, ...]]] = {
     "pf": lambda port: (
-        f"echo 'pass in quick proto udp from any to any port {port}' | sudo pfctl -a ginnel -f -",
-        '# once, for the anchor: add the line `anchor "ginnel"` to /etc/pf.conf',
+        f"echo 'pass in quick proto udp from any to any port {port}' | sudo pfctl -a ginnel-open -f -",
+        '# once, for the anchor: add the line `anchor "ginnel-open"` to /etc/pf.conf',
     ),
     "netsh": lambda port: (
-        f'netsh advfirewall firewall add rule name="ginnel UDP {port}" dir=in action=allow protocol=UDP '
-        f"localport={port}",
+        f'netsh advfirewall firewall add rule name="ginnel tunnel-in" dir=in action=allow profile=any '
+        f"protocol=udp localport={port}",
     ),
     "aws": lambda port: (
         "aws ec2 authorize-security-group-ingress --group-id SECURITY_GROUP --ip-permissions "

@@ -23,12 +23,13 @@ def joined(checks: Iterable[Check]) -> list[Check]:
 
 
 def _round_trips(checks: Sequence[Check]) -> dict[str, float]:
-    """By address: what STUN took, seconds."""
-    return {
-        check.address: check.verdict.evidence.seconds
-        for check in checks
-        if check.verdict is not None and check.verdict.evidence.step is Step.STUN and check.verdict.evidence.done
-    }
+    """By address: the least that STUN took, seconds."""
+    trips: dict[str, float] = {}
+    for check in checks:
+        verdict = check.verdict
+        if verdict is not None and verdict.evidence.step is Step.STUN and verdict.evidence.done:
+            trips[check.address] = min(verdict.evidence.seconds, trips.get(check.address, float("inf")))
+    return trips
 
 
 def _with_trip(check: Check, trips: dict[str, float]) -> Check:

@@ -14,8 +14,6 @@ from enum import StrEnum
 from ginnel.core.firewall.needs import Role, Transport
 from ginnel.core.firewall.verdict import Blocking, Verdict
 
-NEVER_TRIED = "cannot be tried from this host alone: `ginnel doctor PEER` asks the other end"
-
 
 class Result(StrEnum):
     PASSED = "passed"
@@ -45,8 +43,8 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One address of a target ("": the look-up of its name). verdict None: not tried, why says why. seconds: all of it.
-    essential: without this address something is lost even if others answer."""
+    """One address of a target ("": the look-up of its name). verdict None: not tried, for the reason in why.
+    seconds: all of it."""
 
     target: Target
     address: str

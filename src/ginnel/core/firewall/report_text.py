@@ -19,7 +19,7 @@ WORDS = {True: "ok", False: "FAILED", None: "not tried"}
 
 def report_lines(report: Report) -> Iterator[str]:
     """Without line ends."""
-    yield f"Tried from this host, by {report.source}; the tunnel {report.tunnel}."
+    yield f"Tried from this host: {clean(report.source)}; the tunnel {clean(report.tunnel)}."
     yield ""
     for need in report.needs:
         yield need_line(need)

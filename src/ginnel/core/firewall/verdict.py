@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ginnel.core.firewall.evidence import Ending, Evidence, Leaf, Step
+from ginnel.core.firewall.evidence import Ending, Evidence, Step
+from ginnel.core.firewall.inspectors import inspector_of
 
 
 class Blocking(StrEnum):
@@ -51,20 +52,10 @@ class Verdict:
 REFUSING = (401, 403, 407, 451)
 PORTAL_STATUS = 511
 TLS_ALERT = 0x15
-FAR = 0.005
-NEARER = 3.0
-"""A RST that came this many times faster than the host can answer is not the host's; FAR: below it nobody can tell."""
-
-INSPECTORS = (
-    "zscaler", "fortinet", "fortigate", "palo alto", "blue coat", "bluecoat", "symantec web", "sophos", "netskope",
-    "cisco umbrella", "opendns", "check point", "checkpoint", "kaspersky", "eset ssl", "avast", "avg web",
-    "bitdefender", "mitmproxy", "squid", "portswigger", "charles proxy", "untangle", "watchguard", "barracuda",
-    "sonicwall", "securly", "lightspeed", "goguardian", "contentkeeper", "iboss", "menlo security", "mcafee web",
-    "skyhigh", "forcepoint", "websense", "smoothwall", "cato networks", "trend micro", "dr.web", "adguard",
-    "deep inspection", "ssl inspection",
-)  # fmt: skip
-"""Words in the names of authorities that sign certificates on the fly. Where one of these is installed in this
-machine's store its certificates are trusted here, and the issuer's name alone gives it away."""
+FAR = 0.02
+NEARER = 4.0
+"""A RST that came this many times faster than the host can answer is not the host's. FAR, seconds: of a nearer host, or
+on a busy machine, nobody can tell."""
 
 
 def classify(evidence: Evidence) -> Verdict:
@@ -77,7 +68,7 @@ Judged = tuple[Blocking, str]
 
 
 def _done(evidence: Evidence, what: str) -> Judged:
-    if evidence.leaf is not None and not evidence.pinned and (inspector := _inspector(evidence.leaf)):
+    if evidence.leaf is not None and not evidence.pinned and (inspector := inspector_of(evidence.leaf)):
         return Blocking.TLS_INTERCEPTION, f"{what}, but {_intercepted(inspector)}"
     return Blocking.NONE, what
 
@@ -180,7 +171,7 @@ def _certificate(evidence: Evidence) -> Judged:
     leaf = evidence.leaf
     if leaf is None:
         return Blocking.WRONG_CERTIFICATE, f"the certificate is not trusted: {evidence.problem}"
-    if inspector := _inspector(leaf):
+    if inspector := inspector_of(leaf):
         return Blocking.TLS_INTERCEPTION, _intercepted(inspector)
     if leaf.covers and not leaf.self_signed and not _only_dates(evidence):
         return Blocking.TLS_INTERCEPTION, _intercepted(leaf.issuer)
@@ -191,11 +182,6 @@ def _certificate(evidence: Evidence) -> Judged:
 def _only_dates(evidence: Evidence) -> bool:
     """The right certificate at the wrong time: it was not renewed, or this machine's clock is wrong."""
     return not evidence.pinned and ("expired" in evidence.problem or "not yet valid" in evidence.problem)
-
-
-def _inspector(leaf: Leaf) -> str:
-    issuer = leaf.issuer.lower()
-    return leaf.issuer if any(word in issuer for word in INSPECTORS) else ""
 
 
 def _intercepted(issuer: str) -> str:
@@ -257,6 +243,11 @@ def _key(evidence: Evidence) -> Judged:
 
 
 def _login(evidence: Evidence) -> Judged:
+    if evidence.done and evidence.problem and evidence.leaf is not None:
+        return (
+            Blocking.NONE,
+            f'login succeeds; TLS on the way is not the server\'s own: issued by "{evidence.leaf.issuer}"',
+        )
     if evidence.done:
         return _done(evidence, "TLS and login succeed")
     if evidence.ending is Ending.ANSWER:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ginnel.core.firewall import changes as change_of
 from ginnel.core.firewall.changes import Change, FirewalldPort, NftAccept, UfwAllow
-from ginnel.shell.firewall.tools import ToolError, run, succeeds
+from ginnel.shell.firewall.tools import ToolError, run, says_yes
 
 
 def stands(change: Change) -> bool:
@@ -23,8 +23,8 @@ def stands(change: Change) -> bool:
         case NftAccept():
             return bool(_handles(change))
         case FirewalldPort():
-            return succeeds(argv)
-    return succeeds(argv)
+            return says_yes(argv)
+    return says_yes(argv)
 
 
 def _handles(change: NftAccept) -> list[int]:

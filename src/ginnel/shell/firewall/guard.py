@@ -24,9 +24,11 @@ from typing import Self
 
 import msgspec
 
+import ginnel
 from ginnel.shell.firewall import undo_record
 from ginnel.shell.firewall.changing import take_back
 
+SOURCE = Path(ginnel.__file__).absolute().parent.parent
 WATCH = 60.0
 LOST = 6.0
 EVERY = 1.0
@@ -46,8 +48,9 @@ class Guard:
     def start(cls, record: Path, daemon: str) -> Self:
         """Returns when it watches. Raises OSError."""
         process = subprocess.Popen(
-            [sys.executable, "-m", "ginnel.shell.firewall.guard", str(record), daemon],
+            [sys.executable, "-P", "-m", "ginnel.shell.firewall.guard", str(record.absolute()), daemon],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
         )  # fmt: skip
         assert process.stdout is not None
         ready, _, _ = select.select([process.stdout], [], [], START_LIMIT)

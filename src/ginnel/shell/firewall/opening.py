@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ginnel.core.firewall import changes as change_of
@@ -20,7 +20,7 @@ from ginnel.shell.firewall import undo_record
 from ginnel.shell.firewall.changing import stands, take_back
 from ginnel.shell.firewall.guard import Guard
 from ginnel.shell.firewall.live import live_rules
-from ginnel.shell.firewall.tools import ToolError, found, run, succeeds
+from ginnel.shell.firewall.tools import ToolError, found, run, says_yes
 
 
 class OpenError(Exception):
@@ -53,14 +53,15 @@ def planned(wish: Wish) -> Opened:
     """What `open` would do. Raises OpenError."""
     try:
         if wish.backend is Backend.UFW:  # it knows its own way, whatever else decides
+            _refuse_clash(wish.port)
             return _by_name((UfwAllow(wish.port),), _ufw_notes())
         if wish.backend is Backend.FIREWALLD:
-            ports = (FirewalldPort(wish.port, "", permanent=False), FirewalldPort(wish.port, "", permanent=True))
+            zone = _zone(wish.interface)
+            ports = (FirewalldPort(wish.port, zone, permanent=False), FirewalldPort(wish.port, zone, permanent=True))
             return _by_name(ports, ())
         judged = who_blocks(live_rules(), wish.port, Where(wish.interface))
         if wish.backend is not None:
-            mine = tuple(blocked for blocked in judged.blocked if blocked.backend is wish.backend)
-            judged = Judged(mine, judged.doubts)
+            judged = _of_one(judged, wish.backend)
         return _judged(judged, wish)
     except (ToolError, LintError, CannotChange) as error:
         raise OpenError(str(error)) from None
@@ -77,14 +78,48 @@ def _ufw_notes() -> tuple[str, ...]:
     return ("ufw is not active: the rule comes into force with `sudo ufw enable`",)
 
 
+def _refuse_clash(port: int) -> None:
+    """ufw would replace such a rule by ours, and not bring it back."""
+    refusals = {f"ufw {verb} {port}{end}" for verb in ("deny", "reject", "limit") for end in ("", "/udp")}
+    for line in run(["ufw", "show", "added"]).splitlines():
+        if line.strip() in refusals:
+            raise OpenError(f"an administrator has refused this port on purpose: take back `{line.strip()}` first")
+
+
+def _zone(interface: str) -> str:
+    """firewalld's, "" where the default one is meant."""
+    if not interface:
+        return ""
+    try:
+        zone = run(["firewall-cmd", f"--get-zone-of-interface={interface}"]).strip()
+        return "" if zone == run(["firewall-cmd", "--get-default-zone"]).strip() else zone
+    except ToolError:  # in no zone of its own
+        return ""
+
+
+def _of_one(judged: Judged, backend: Backend) -> Judged:
+    mine = tuple(blocked for blocked in judged.blocked if blocked.backend is backend)
+    if judged.blocked and not mine:
+        other = judged.blocked[0]
+        raise OpenError(
+            f"{backend} is not what stops the port but {other.backend} ({other.by.chain.where}: {other.by.text}); "
+            "leave --backend out"
+        )
+    return Judged(mine, judged.doubts)
+
+
 def _judged(judged: Judged, wish: Wish) -> Opened:
     if not judged.blocked and judged.doubts:
         raise OpenError(
             f"not clear whether the firewall lets UDP {wish.port} in ({judged.doubts[0]}); nothing was changed: "
             "look with `ginnel firewall lint`, or add the rule by hand"
         )
-    wanted = tuple(change for change in changes_for(judged, wish.port) if not stands(change))
-    notes = tuple(f"blocked by {b.by.chain.where}: {b.by.text}" for b in judged.blocked)
+    backends = {blocked.backend for blocked in judged.blocked}
+    if Backend.UFW in backends:
+        _refuse_clash(wish.port)
+    zone = _zone(wish.interface) if Backend.FIREWALLD in backends else ""
+    wanted = tuple(change for change in changes_for(judged, wish.port, zone) if not stands(change))
+    notes = tuple(dict.fromkeys(f"it was blocked by {b.by.chain.where}: {b.by.text}" for b in judged.blocked))
     if any(isinstance(change, NftAccept) for change in wanted):
         notes += ("the rule is gone after a restart of the firewall: put it into /etc/nftables.conf to keep it",)
     return Opened(wanted, not wanted, notes)
@@ -97,7 +132,7 @@ def guess() -> Backend:
             return Backend.UFW
     except OSError:
         pass
-    if found("firewall-cmd") and succeeds(["firewall-cmd", "--state"]):
+    if found("firewall-cmd") and says_yes(["firewall-cmd", "--state"]):
         return Backend.FIREWALLD
     raise OpenError("only root sees which firewall decides: repeat the command with sudo, or name it with --backend")
 
@@ -109,6 +144,8 @@ def open_port(wish: Wish) -> Opened:
     plan = planned(wish)
     if not plan.changes:
         return plan
+    if found_before is not None and found_before.rolled_back:
+        plan = replace(plan, notes=(*plan.notes, f"the last time it was taken back: {found_before.rolled_back}"))
     if found_before is not None:  # the firewall was reloaded meanwhile: what we wrote down does not stand any more
         close_port(wish.state, wish.port)
     try:
@@ -120,7 +157,16 @@ def open_port(wish: Wish) -> Opened:
     except (ToolError, undo_record.RecordError) as error:
         raise OpenError(f"{error}; nothing was changed") from None
     _apply(plan.changes, path, wish)
-    return plan
+    return replace(plan, notes=plan.notes + _left_over(wish))
+
+
+def _left_over(wish: Wish) -> tuple[str, ...]:
+    """Where it is blocked still: by a rule above ours that ufw or firewalld has, or by another firewall."""
+    try:
+        left = who_blocks(live_rules(), wish.port, Where(wish.interface)).blocked
+    except (ToolError, LintError):
+        return ()
+    return tuple(dict.fromkeys(f"STILL blocked by {b.by.chain.where}: {b.by.text}" for b in left))
 
 
 def _recorded(wish: Wish) -> Record | None:

@@ -26,14 +26,21 @@ def run(argv: Sequence[str], stdin: str = "") -> str:
     """What it prints. Raises ToolError: not installed, too slow, or it refused."""
     done = _done(argv, stdin)
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[0]
-        raise ToolError(f"`{' '.join(argv)}` failed: {said[:300]}")
+        raise ToolError(_refusal(argv, done))
     return done.stdout
 
 
-def succeeds(argv: Sequence[str]) -> bool:
-    """Raises ToolError: not installed, too slow."""
-    return _done(argv, "").returncode == 0
+def says_yes(argv: Sequence[str]) -> bool:
+    """Status 0 is yes and 1 is no. Raises ToolError: not installed, too slow, no answer."""
+    done = _done(argv, "")
+    if done.returncode not in (0, 1):
+        raise ToolError(_refusal(argv, done))
+    return done.returncode == 0
+
+
+def _refusal(argv: Sequence[str], done: subprocess.CompletedProcess[str]) -> str:
+    said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[0]
+    return f"`{' '.join(argv)}` failed: {said[:300]}"
 
 
 def _done(argv: Sequence[str], stdin: str) -> subprocess.CompletedProcess[str]:
@@ -56,4 +63,5 @@ def _done(argv: Sequence[str], stdin: str) -> subprocess.CompletedProcess[str]:
 
 
 def _path() -> str:
-    return f"{SYSTEM_PATH}:{os.environ.get('PATH', '')}"
+    """The caller's own first; cron and the like have no sbin in theirs."""
+    return ":".join(part for part in (os.environ.get("PATH", ""), SYSTEM_PATH) if part)

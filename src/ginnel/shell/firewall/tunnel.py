@@ -20,6 +20,7 @@ from ginnel.shell.probe.names import NameLooker
 from ginnel.shell.probe.stun import look_at_stun
 from ginnel.shell.probe.trouble import has_family
 
+ANYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104  (relays whose addresses the daemon knows by DNS)
 SERVERS = 8
 """Of each family: the answer of any one will do."""
 
@@ -72,17 +73,23 @@ async def _servers(asked: Asked) -> list[tuple[str, int]]:
     return [server for family in by_family for server in list(dict.fromkeys(family))[:SERVERS]]
 
 
-def by_daemon(answer: Mapping[str, Any], port: int | None) -> TunnelSeen:
+def by_daemon(answer: Mapping[str, Any], asked: Asked) -> TunnelSeen:
     """What the daemon's net check says, which asks from the tunnel's own sockets. answer: its `Report`."""
-    tried = (("0.0.0.0", "IPv4CanSend", "GlobalV4"), ("::", "IPv6CanSend", "GlobalV6"))  # noqa: S104
     checks = [
-        Check(target(port), address, classify(_by_report(bool(answer.get(mapped)))))
-        for address, can_send, mapped in tried
-        if answer.get(can_send) or answer.get(mapped)
+        Check(target(asked.port), address, classify(_by_report(bool(answer.get(mapped)))))
+        for version, mapped in ((4, "GlobalV4"), (6, "GlobalV6"))
+        if (address := _reachable(asked, version, known=bool(answer.get(mapped))))
     ]
     mapped = " and ".join(str(answer[name]) for name in ("GlobalV4", "GlobalV6") if answer.get(name))
     seen_as = f", seen as {mapped}" if mapped else ""
-    return TunnelSeen(tuple(checks), f"from UDP port {port or 'of its choice'} by the daemon{seen_as}")
+    return TunnelSeen(tuple(checks), f"from UDP port {asked.port or 'of its choice'} by the daemon{seen_as}")
+
+
+def _reachable(asked: Asked, version: int, *, known: bool) -> str:
+    """An address that the daemon could ask, "" where it has none of that family, or we have not."""
+    servers = [str(ip) for relay in relays(asked) if relay.stun_port for ip in relay.literals if ip.version == version]
+    servers = servers or ([ANYWHERE[version]] if known or version == 4 else [])
+    return next((address for address in servers if known or has_family(address)), "")
 
 
 def _by_report(answered: bool) -> Evidence:

@@ -33,7 +33,7 @@ from ginnel.core.node.routing import MARK
 from ginnel.shell.firewall.tunnel import TunnelSeen, by_own_socket
 from ginnel.shell.probe.control import ControlSeen, look_at_control, look_at_page
 from ginnel.shell.probe.names import NameLooker, NameSeen
-from ginnel.shell.probe.opened import Door
+from ginnel.shell.probe.opened import Door, Patience
 from ginnel.shell.probe.port80 import look_at_port80
 from ginnel.shell.probe.relay import Caller, look_at_relay
 from ginnel.shell.probe.stun import look_at_stun
@@ -65,33 +65,30 @@ async def verify(
     tunnel: Tunnel | None = None,
     told: Told | None = None,
     mark: int = MARK,
-    http_port: int = 80,
     within: float = WHOLE_TIME_MOST,
+    patience: Patience | None = None,
 ) -> Report:
     """`tunnel`: how the tunnel's port is tried, by a socket of our own unless something else is given. `told`: hears of
     each probe that is done. Takes about what the slowest answer takes: 3 to 7 s where everything is dropped, and never
     more than `within`; what is not done then is told as not tried."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    trying = _Trying(asked, told or (lambda *_: None), mark, http_port)
-    patience = min(within, WHOLE_TIME + TIME_EACH * len(trying.relays))
-    seen: TunnelSeen | None = None
-    tunnelled = asyncio.ensure_future((tunnel or by_own_socket)(asked))
+    trying = _Trying(asked, told or (lambda *_: None), mark, patience or Patience())
     try:
-        async with asyncio.timeout(patience):
-            await trying.all()
-            seen = await tunnelled
+        async with (
+            asyncio.timeout(min(within, WHOLE_TIME + TIME_EACH * len(trying.relays))),
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(trying.by_port(tunnel or by_own_socket))
+            trying.all(group)
     except TimeoutError:
         trying.complete = False
-    finally:
-        tunnelled.cancel()
-        await asyncio.gather(tunnelled, return_exceptions=True)
-    return _report(asked, trying, seen or TunnelSeen((), OUT_OF_TIME), loop.time() - began)
+    return _report(asked, trying, trying.tunnel, loop.time() - began)
 
 
 def _report(asked: Asked, trying: _Trying, tunnel: TunnelSeen, seconds: float) -> Report:
     checks = joined([*trying.found(), *tunnel.checks])
-    needs = needs_of(checks, expected=("https", "tunnel"))
+    needs = needs_of(checks, expected=("tunnel",))
     lost = lost_regions(needs, asked.around)
     return Report(needs, lost, notes_of(needs), seconds, asked.source, tunnel=tunnel.how, complete=trying.complete)
 
@@ -101,15 +98,16 @@ class _Trying:
     asked: Asked
     told: Told
     mark: int
-    http_port: int
+    patience: Patience
     complete: bool = True
+    tunnel: TunnelSeen = field(default_factory=lambda: TunnelSeen((), OUT_OF_TIME))
     relays: tuple[RelayTarget, ...] = ()
     _checks: list[Check] = field(default_factory=list)
     _open: dict[tuple[Target, str], None] = field(default_factory=dict)
     _done: int = 0
     _all: int = 0
     _names: NameLooker = field(default_factory=NameLooker)
-    _lookups: dict[str, asyncio.Future[NameSeen]] = field(default_factory=dict)
+    _lookups: dict[str, asyncio.Task[NameSeen]] = field(default_factory=dict)
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_at_once()))
     _room_tls: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE_TLS))
     _authorities: Authorities = field(default_factory=Authorities)
@@ -121,6 +119,8 @@ class _Trying:
     )
     _expected: dict[str, frozenset[IpAddress]] = field(default_factory=dict)
 
+    _group: asyncio.TaskGroup = field(init=False)
+
     def __post_init__(self) -> None:
         self.relays = relays(self.asked)
         self._expected = told_names(self.asked)
@@ -129,12 +129,16 @@ class _Trying:
         """With those that were not come to."""
         return [*self._checks, *(Check(target, address, None, OUT_OF_TIME) for target, address in self._open)]
 
-    async def all(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for server, target in servers(self.asked):
-                group.create_task(self._server(server, target))
-            for relay in self.relays:
-                group.create_task(self._relay(relay))
+    async def by_port(self, tunnel: Tunnel) -> None:
+        self.tunnel = await tunnel(self.asked)
+
+    def all(self, group: asyncio.TaskGroup) -> None:
+        """Starts everything; the group waits for it."""
+        self._group = group
+        for server, target in servers(self.asked):
+            group.create_task(self._server(server, target))
+        for relay in self.relays:
+            group.create_task(self._relay(relay))
 
     # --- one probe -----------------------------------------------------------------------------------------------
 
@@ -156,6 +160,8 @@ class _Trying:
             return Check(target, address, None, f"this machine has no IPv{6 if ':' in address else 4}")
         async with self._room:
             evidence, seconds = await work
+        if evidence.ending is Ending.FAULT:
+            return Check(target, address, None, f"this machine could not try it: {evidence.error}")
         return Check(target, address, classify(evidence), seconds=seconds)
 
     # --- names ---------------------------------------------------------------------------------------------------
@@ -163,7 +169,7 @@ class _Trying:
     async def _look_up(self, host: str) -> NameSeen:
         """Each name once."""
         if host not in self._lookups:
-            self._lookups[host] = asyncio.ensure_future(self._names.look(host))
+            self._lookups[host] = self._group.create_task(self._names.look(host))
         return await asyncio.shield(self._lookups[host])
 
     async def _name(self, target: Target) -> tuple[IpAddress, ...]:
@@ -203,7 +209,9 @@ class _Trying:
         host = relay.node.host_name
         trust = Trust.by(verify_of(relay.node), host, self._authorities)
         async with self._room_tls:
-            seen = await look_at_relay(host, Door(address, relay.derp_port, trust, self.mark), self._caller)
+            seen = await look_at_relay(
+                host, Door(address, relay.derp_port, trust, self.mark, self.patience), self._caller
+            )
         return seen.evidence, seen.seconds
 
     async def _stun(self, relay: RelayTarget, address: str) -> tuple[Evidence, float]:
@@ -211,8 +219,8 @@ class _Trying:
         return seen.evidence, seen.seconds or seen.evidence.seconds
 
     async def _port80(self, relay: RelayTarget, address: str) -> tuple[Evidence, float]:
-        evidence = await look_at_port80(relay.node.host_name, address, mark=self.mark, port=self.http_port)
-        return evidence, evidence.seconds
+        seen = await look_at_port80(relay.node.host_name, address, mark=self.mark)
+        return seen.evidence, seen.evidence.seconds
 
     # --- the coordination server's own hosts -----------------------------------------------------------------------
 
@@ -227,7 +235,7 @@ class _Trying:
     async def _by_https(self, server: Server, target: Target, address: str) -> tuple[Evidence, float]:
         plain = server.url.startswith("http://")
         trust = None if plain else Trust.by(NAME + target.host, target.host, self._authorities)
-        door = Door(address, target.port, trust, self.mark)
+        door = Door(address, target.port, trust, self.mark, self.patience)
         async with self._room_tls:
             seen = await self._look_at(server, target, door)
             leaf = seen.evidence.leaf

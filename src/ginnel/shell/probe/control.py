@@ -72,7 +72,7 @@ async def _key_by(authority: str, door: Door, known: MachineKey | None) -> Machi
         async with line.step(Step.KEY, door.patience.step):
             key = decode(ServerKeys, page.rest).public_key
             if known is not None and key != known:
-                raise Malformed(f"its key is {key}, expected {known}: somebody stands between")
+                raise Malformed(f"somebody stands between: its key is {key.short()}, expected {known.short()}")
             return key
 
 

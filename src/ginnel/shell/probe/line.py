@@ -80,6 +80,11 @@ class Line:
         """Since the step began."""
         return self._loop.time() - self._began
 
+    @property
+    def received(self) -> bytes:
+        """The first bytes of this step."""
+        return bytes(self._received)
+
     def evidence(self, step: Step, ending: Ending, error: str = "") -> Evidence:
         return Evidence(
             step,

@@ -33,11 +33,12 @@ class NameLooker:
         self._patience = patience
 
     async def look(self, host: str) -> NameSeen:
+        """Waits for room as long as that takes, then for the answer."""
         loop = asyncio.get_running_loop()
+        await self._room.acquire()
         began = loop.time()
         try:
             async with asyncio.timeout(self._patience):
-                await self._room.acquire()
                 found = await self._in_thread(host)
         except TimeoutError:
             return NameSeen(Evidence(Step.NAME, Ending.SILENCE, loop.time() - began))

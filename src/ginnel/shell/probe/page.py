@@ -17,6 +17,7 @@ from ginnel.wire.read import Malformed
 
 HEAD_LIMIT = 16 << 10
 BODY_LIMIT = 64 << 10
+PROTOCOL = b"HTTP/1."
 STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?:[ \r\n]|$)")
 
 
@@ -92,7 +93,10 @@ async def _page(line: Line, http: h11.Connection) -> PageHead:
 async def _data(line: Line, http: h11.Connection) -> bytes:
     """A body may end with the connection; a head may not."""
     try:
-        return await line.receive()
+        data = await line.receive()
+        if http.their_state is h11.SEND_RESPONSE and line.received[: len(PROTOCOL)] != PROTOCOL[: len(line.received)]:
+            raise Malformed("not HTTP")
+        return data
     except EOFError:
         if http.their_state is not h11.SEND_BODY:
             raise

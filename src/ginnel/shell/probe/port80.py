@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from ginnel.core.firewall.evidence import Ending, Evidence, Step
@@ -20,21 +20,31 @@ NO_PORTAL = "from the relay's own web server, or from an honest proxy"
 PATIENCE = 2.5
 
 
-async def look_at_port80(host_name: str, address: str, *, mark: int, port: int = PORT) -> Evidence:
+@dataclass(frozen=True, slots=True)
+class Port80Seen:
+    """sign: None without an answer."""
+
+    evidence: Evidence
+    sign: Sign | None = None
+
+
+async def look_at_port80(host_name: str, address: str, *, mark: int, port: int = PORT) -> Port80Seen:
+    """`host_name`: the relay's, to which its own web server may redirect."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     challenge = f"ts_{secrets.token_hex(8)}"
     try:
         line = await Line.connect(address, port, mark=mark, patience=PATIENCE)
     except Broken as broken:
-        return replace(broken.evidence, step=Step.PORT80)
+        return Port80Seen(replace(broken.evidence, step=Step.PORT80))
     try:
         async with line.step(Step.PORT80, max(0.1, PATIENCE - (loop.time() - began))):
             answer = parse_answer(await _ask(line, address, challenge))
-            return _judged(line, answer, judge(answer, challenge, Relay80(host_name, ip_address(address))))
+            sign = judge(answer, challenge, Relay80(host_name, ip_address(address)))
+            return Port80Seen(_judged(line, answer, sign), sign)
     except Broken as broken:
         silent = broken.evidence.ending is Ending.SILENCE
-        return replace(broken.evidence, error="connected") if silent else broken.evidence
+        return Port80Seen(replace(broken.evidence, error="connected") if silent else broken.evidence)
     finally:
         line.close()
 

@@ -9,6 +9,7 @@ import errno
 import os
 import socket
 import ssl
+from ipaddress import ip_address
 
 from ginnel.core.firewall.evidence import Ending
 from ginnel.wire.read import WireError
@@ -54,11 +55,14 @@ def ending_of(error: Trouble) -> tuple[Ending, str]:
 
 
 def has_family(address: str) -> bool:
-    """Whether a packet to it could leave this machine; a connected UDP socket sends none."""
+    """Whether this machine has the address's family: a packet to it could leave, and an answer come back. A connected
+    UDP socket sends none. A route without an address gets a source that is only good at home."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as trying:
             trying.connect((address, 9))
+            source = ip_address(str(trying.getsockname()[0]).partition("%")[0])
     except OSError as error:
         return error.errno not in NO_FAMILY_HERE
-    return True
+    to = ip_address(address)
+    return (to.is_loopback or not source.is_loopback) and (to.is_link_local or not source.is_link_local)
