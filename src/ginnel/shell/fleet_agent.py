@@ -229,11 +229,19 @@ class FleetAgent:
             drain=(wish := self._wish),
         )
         answer = await self._ask(connection, "report", report)
+        if answer.error and report.node is not None:
+            self._not_taken(entry, answer)
+            return
+        self._entry = entry
         if wish is not None:
             self._wished(wish, answer)
-        elif answer.error and report.node is not None:
-            self._say(f"the server does not take the new entry: {answer.error}")
-        self._entry = entry
+
+    def _not_taken(self, entry: DERPNode, answer: RelayWelcome) -> None:
+        """The new entry, and with it whatever else was in the report."""
+        self._once_said("the server does not take the new entry", answer.error)
+        if answer.fatal:  # saying it again is of no use, but a wish still is
+            self._entry = entry
+            self._wake.set()
 
     def _wished(self, drain: bool, answer: RelayWelcome) -> None:
         self._wish, self._granted = None, not answer.error
