@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from ginnel.core.control.refused import Refused
 from ginnel.shell.control.relay_arguments import DrainRelay, MaybeName, Nothing, RelayName, RemoveRelay, TokenName
 from ginnel.shell.control.run import ControlServer
+from ginnel.shell.control.store import StoreUnavailable
 from ginnel.shell.fleet_agent import NotOfTheFleet
 from ginnel.shell.fleet_state import was_leaving
 from ginnel.wire.mapstream import MapDecoder
@@ -181,7 +183,9 @@ async def test_a_machine_that_is_no_relay_gets_no_orders(tmp_path: Path) -> None
         assert "token" in json.loads(body)["Error"]
 
 
-async def test_relays_of_one_region_are_given_one_mesh_key_and_another_when_one_is_removed(tmp_path: Path) -> None:
+async def test_relays_of_one_region_are_given_one_mesh_key_and_another_when_one_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with fleet_server(tmp_path / "server") as server:
         from ginnel.wire.relay_token import parse_relay_token
 
@@ -201,7 +205,9 @@ async def test_relays_of_one_region_are_given_one_mesh_key_and_another_when_one_
         peers = [order["Mesh"] for order in orders[0] if "Mesh" in order][-1]
         assert [peer["Host"] for peer in peers] == ["127.0.0.3"]
         assert server.fleet.book.regions[901].mesh_key.hex() == first
-        await server.admin.relays.remove(RemoveRelay("901b"), "test")
+        with monkeypatch.context() as failing:
+            failing.setattr(server.coordinator.store, "commit", only_one(server.coordinator.store.commit))
+            await server.admin.relays.remove(RemoveRelay("901b"), "test")
         await eventually(lambda: mesh_keys(orders[0])[-1] != first, "another key")
         assert server.fleet.book.regions[901].mesh_key.hex() != first
         assert first not in repr(server.fleet.book.regions[901])
@@ -209,6 +215,19 @@ async def test_relays_of_one_region_are_given_one_mesh_key_and_another_when_one_
             await client.hang_up()
         while FOLLOWING:
             FOLLOWING.pop().cancel()
+
+
+def only_one(commit: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """The database fails behind the next change."""
+    left = [True]
+
+    async def once(rows: Any) -> None:
+        if not left:
+            raise StoreUnavailable("the disk is full")
+        left.clear()
+        await commit(rows)
+
+    return once
 
 
 def mesh_keys(orders: list[dict[str, Any]]) -> list[str]:

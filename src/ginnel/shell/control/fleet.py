@@ -109,8 +109,8 @@ class RelayFleet:
         self.live[relay.id] = Live()
         self.perform(self.core.joined(relay.id, self.now()))
 
-    async def removed(self, relays: Sequence[RelayRecord]) -> None:
-        """Their rows are gone: they are told, and leave the map and the mesh, whose key they know."""
+    def removed(self, relays: Sequence[RelayRecord]) -> None:
+        """Their rows are gone: they are told, and leave the map and the mesh, whose key is another by now."""
         for relay in relays:
             self.core.removed(relay.id)
             self.live.pop(relay.id, None)
@@ -121,8 +121,6 @@ class RelayFleet:
                 gone = RelayOrder(begin=True, complete=True, mesh_key=NO_MESH, mesh=[], state="removed")
                 link.send(gone)
                 link.end()
-        for region in {relay.region for relay in relays}:
-            await self.meshes.removed_from(region)
         self.refresh()
 
     # --- running ---------------------------------------------------------------------------------------------
