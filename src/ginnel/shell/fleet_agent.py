@@ -138,7 +138,8 @@ class FleetAgent:
                 raise NotOfTheFleet("the server took this relay out of its fleet; join anew with another token")
             stood = asyncio.get_running_loop().time() - began > LONGEST_BACKOFF
             backoff = FIRST_BACKOFF if stood else min(backoff * 2, LONGEST_BACKOFF)
-            self._once_said("away", f"the server cannot be reached, members stay as they are: {why}")
+            kept = "it has not joined, and is tried again" if self._token else "members stay as they are"
+            self._once_said("away", f"the server cannot be reached, {kept}: {why}")
             await asyncio.sleep(backoff * (0.5 + random.random()))  # noqa: S311
 
     async def _once(self) -> str:
