@@ -75,8 +75,9 @@ lab: setup ## All scenarios of the lab, on real NATs in network namespaces (root
 matrix: setup ## Every ordered pair of kinds of network, direct or relayed as docs/nat-traversal.md expects (root)
 	$(BIN)/ginnel lab matrix
 
-sim: setup ## 10,000 random meshes under a virtual clock, each step checked
+sim: setup ## 10,000 random meshes and 1,000 runs of `firewall sync` under a virtual clock, each step checked
 	$(BIN)/python -m pytest -n 2 tests/sim
+	SYNC_SEEDS=1000 $(BIN)/python -m pytest -n 2 tests/core/firewall/test_sync_random.py
 	$(BIN)/python -m ginnel.testing --seeds 0-9999
 
 fuzz: setup ## The codecs and cores against many random inputs, for some minutes

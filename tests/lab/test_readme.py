@@ -105,6 +105,10 @@ class Tour:
     def up(self, command: str) -> None:
         assert self.run(FIRST, command).endswith("Success.\n")
 
+    def firewall(self, command: str) -> None:
+        """From the running daemon, without another word."""
+        assert re.search(r"\b443\b", self.run(FIRST, command))
+
     def portmap(self, command: str) -> None:
         """The laboratory's ordinary router maps nothing, and that is said."""
         process = self.start(FIRST, command)
@@ -140,6 +144,9 @@ STEPS: dict[str, Callable[[Tour, str], None]] = {
     "ginnel lab matrix --kinds easy,hard-random": elsewhere,
     "ginnel lab list": elsewhere,
     "ginnel netcheck": Tour.netcheck,
+    "ginnel firewall plan": Tour.firewall,
+    "ginnel firewall rules --format nftables": Tour.firewall,
+    "ginnel firewall allowlist": Tour.firewall,
     "ginnel down": Tour.down,
     "ginnel up": Tour.up,
 }

@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "relay": ("ginnel.cli.relay:relay", "Run a relay"),
     "users": ("ginnel.cli.admin:users", "Manage users of the coordination server"),
     "preauthkeys": ("ginnel.cli.admin:preauthkeys", "Manage keys that let machines join"),
-    "nodes": ("ginnel.cli.admin:nodes", "Manage the machines of the mesh"),
+    "nodes": ("ginnel.cli.partitions:nodes", "Manage the machines of the mesh"),
     "auth": ("ginnel.cli.admin:auth", "Approve machines that wait to join"),
     "policy": ("ginnel.cli.admin:policy", "Show, set or check the access policy"),
     "firewall": ("ginnel.cli.firewall:firewall", "Plan, write, apply and check what a firewall must let through"),

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ginnel.cli.admin import ask, common, show
+
 if TYPE_CHECKING:
     from ginnel.shell.control.run import ControlServer
 
@@ -41,7 +43,8 @@ def run(config_file: Path | None, no_relay: bool, quiet: bool, **options: Any) -
     import msgspec
 
     from ginnel.shell.control.beside import StartError
-    from ginnel.shell.control.config import ConfigError, read_config
+    from ginnel.shell.control.config import read_config
+    from ginnel.shell.control.config_relays import ConfigError
     from ginnel.shell.control.serve import serve
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -103,7 +106,14 @@ async def _greet(started: ControlServer) -> None:
 @click.option("--expiration", default="1h", show_default=True, help="How long it is good for.")
 def invite(state: str | None, user: str, reusable: bool, expiration: str) -> None:
     """Make an invite for `ginnel up --invite`."""
-    from ginnel.cli.admin import ask, seconds
+    from ginnel.cli.admin import seconds
 
     arguments = {"user": user, "reusable": reusable, "expiration": seconds(expiration)}
     print(ask(state, "invites.create", arguments)["invite"])
+
+
+@server.command("allowlist-key")
+@common
+def allowlist_key(state: str | None, as_json: bool, output: str | None) -> None:
+    """Show the key that signs the allowlist feed, for `ginnel firewall sync --feed-key`."""
+    show(ask(state, "allowlist.key", {}), as_json, output, lambda answer: print(answer["key"]))

@@ -70,6 +70,7 @@ class NetInfo(Message, frozen=True):
     link_type: str = ""
     derp_latency: dict[str, float] | None = None  # "<region>-v4" -> seconds
     firewall_mode: str = ""
+    ginnel_unreached: list[Int] | None = None  # ours: regions that cannot be reached; official servers skip it
 
 
 class Hostinfo(Message, frozen=True):

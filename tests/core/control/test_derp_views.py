@@ -105,3 +105,14 @@ def test_a_node_that_drains_stays_last_whoever_asks() -> None:
 
 def test_without_a_mesh_all_clients_begin_with_the_same_node() -> None:
     assert {order(given(DerpViews(FULL, Edits()), number))[0] for number in range(12)} == {"901a"}
+
+
+def test_who_is_to_have_another_home_is_told_so_unless_none_would_be_left() -> None:
+    def no_homes(away: frozenset[int]) -> list[int]:
+        shown = given(DerpViews(FULL, Edits(), away={ALICE: away}), ALICE).regions or {}
+        return [number for number, region in shown.items() if region is not None and region.no_measure_no_home]
+
+    assert no_homes(frozenset({901})) == [901]
+    assert no_homes(frozenset({901, 902})) == []
+    others = given(DerpViews(FULL, Edits(), away={ALICE: frozenset({901})}), 2)
+    assert others == given(DerpViews(FULL, Edits()), 2)

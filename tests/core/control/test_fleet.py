@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ginnel.core.control.fleet import Fleet
 from ginnel.core.control.fleet_states import (
+    Announced,
     Drained,
     Draining,
     Failing,
@@ -224,3 +225,39 @@ def test_a_relay_that_is_not_watched_is_never_probed() -> None:
     world.do([*world.fleet.drain(1, Instant(world.now)), *world.fleet.emptied(1)])
     world.do([*world.fleet.undrain(1, Instant(world.now))])
     assert world.fleet.in_map(1)
+
+
+def test_a_relay_that_must_be_announced_enters_the_map_when_its_time_has_come() -> None:
+    world = World()
+    fleet, ready = world.fleet, Instant(1900.0)
+    fleet.joined(1, Instant(1000.0))
+    assert fleet.probed(1, True, "", Instant(1000.0), ready) == [Moved(1, Announced(ready))]
+    assert not fleet.in_map(1)
+    while (due := fleet.next_timeout()) is not None and due < ready:
+        assert fleet.tick(due) == [Probe(1)]
+        assert fleet.probed(1, True, "", due, ready) == []
+    assert due == ready, "it is looked at the moment that it may enter"
+    assert fleet.tick(ready) == [Probe(1)]
+    assert fleet.probed(1, True, "", ready, ready) == [Moved(1, InMap())]
+    assert fleet.in_map(1)
+
+
+def test_an_announced_relay_that_fails_is_not_in_the_map_when_its_time_comes() -> None:
+    fleet = World().fleet
+    fleet.joined(1, Instant(1000.0))
+    fleet.probed(1, True, "", Instant(1000.0), Instant(1010.0))
+    fleet.hint(1, Instant(1005.0))
+    assert fleet.probed(1, False, "no answer", Instant(1005.0)) == [Moved(1, Probing(), "no answer")]
+    assert not fleet.in_map(1)
+
+
+def test_a_relay_that_comes_back_too_late_is_announced_again() -> None:
+    fleet = World().fleet
+    fleet.restored(1, "out", Instant(1000.0), Instant(1000.0))
+    now, ready = Instant(1000.0), Instant(2000.0)
+    for _ in range(RULES.recoveries):
+        now = fleet.next_timeout() or now
+        fleet.tick(now)
+        fleet.probed(1, True, "", now, ready)
+    assert fleet.state(1) == Announced(ready)
+    assert fleet.drain(1, Instant(3000.0)) == [Moved(1, Drained(), "it was not in the map")]

@@ -18,6 +18,7 @@ from ginnel.shell.control import channel_connection, coordinator, front
 from ginnel.shell.control.admin import Approve, CreateKey, NodeName, Nothing
 from ginnel.shell.control.beside import StartError
 from ginnel.shell.control.front import source_of
+from ginnel.shell.control.listen import unix_server
 from ginnel.shell.control.run import ControlServer
 from ginnel.shell.control.store import StoreUnavailable
 from ginnel.wire.invite import parse_invite
@@ -337,7 +338,7 @@ async def test_a_spliced_connection_needs_its_preamble(tmp_path: Path) -> None:
     async with running(tmp_path) as server:
         path = tmp_path / "splice.sock"
         assert server._keeper is not None
-        await server._unix(path, lambda: FrontProtocol(server._keeper, spliced=True))  # type: ignore[arg-type]
+        server._servers.append(await unix_server(path, lambda: FrontProtocol(server._keeper, spliced=True)))  # type: ignore[arg-type]
         request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
         for sent, expected in (
             (encode_preamble(("192.0.2.7", 5), tls=True) + request, b"200 OK"),

@@ -13,7 +13,8 @@ from ginnel.core.control import limits
 from ginnel.core.control.login import Caller
 from ginnel.core.control.mapper import Surroundings
 from ginnel.core.control.records import Node, Row, Spend, User
-from ginnel.shell.control.coordinator import Coordinator, Settings
+from ginnel.shell.control.coordinator import Coordinator
+from ginnel.shell.control.coordinator_doors import Settings
 from ginnel.shell.control.logins import Failure
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.wire.tailcfg import MapRequest, RegisterAuth, RegisterRequest

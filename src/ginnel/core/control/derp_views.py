@@ -61,20 +61,28 @@ class DerpViews:
         edits: Edits,
         views: Sequence[View] = (),
         spread: Mapping[int, int] | None = None,
+        away: Mapping[NodeId, frozenset[int]] | None = None,
     ) -> None:
-        """`spread`: region -> how many of its first nodes may change places."""
+        """`spread`: region -> how many of its first nodes may change places. `away`: regions that are not to be the
+        home of a node (rehome.py)."""
         self.full = full
-        self.made_of = (full, edits, tuple(views), spread or {})
+        self.made_of = (full, edits, tuple(views), spread or {}, away or {})
+        self._away = away or {}
         self._edited = edited(full, edits)
         self._names_only = edits.names_only
         self._views = views
         self._spread = {number: count for number, count in (spread or {}).items() if count > 1}
-        self._made: dict[tuple[View, int], bytes] = {}
+        self._made: dict[tuple[View, int, frozenset[int]], bytes] = {}
 
     @property
     def default(self) -> DERPMap:
         """For those who are nobody in particular."""
         return self.seen_by(EVERYBODY)
+
+    @property
+    def given(self) -> DERPMap:
+        """All that any client may be given, with addresses though clients are told names alone."""
+        return fit_for_clients(self._edited)
 
     def view_of(self, tags: Collection[str], user: str) -> View:
         """The first that names the node."""
@@ -83,9 +91,9 @@ class DerpViews:
     def for_node(self, node_id: NodeId, tags: Collection[str], user: str) -> bytes:
         """As JSON; b"" when nothing is left: then the client keeps what it has, since an empty map says no less."""
         order = node_id % ORDERS if self._spread else 0
-        key = (self.view_of(tags, user), order)
+        key = (self.view_of(tags, user), order, self._away.get(node_id, frozenset()))
         if key not in self._made:
-            seen = self._turned(self.seen_by(key[0]), order)
+            seen = _kept_away(self._turned(self.seen_by(key[0]), order), key[2])
             params = seen.home_params or DERPHomeParams(region_score={})  # {} takes back what was said before
             self._made[key] = encode(replace(seen, home_params=params)) if seen.regions else b""
         return self._made[key]
@@ -138,6 +146,15 @@ def fit_for_clients(derp_map: DERPMap) -> DERPMap:
         if region is not None and any(not node.stun_only for node in region.nodes or ())
     }
     return replace(derp_map, regions=regions)
+
+
+def _kept_away(seen: DERPMap, away: frozenset[int]) -> DERPMap:
+    """Those regions are no homes, if there is another that can be."""
+    regions = {number: region for number, region in (seen.regions or {}).items() if region is not None}
+    if not away or all(number in away or region.no_measure_no_home for number, region in regions.items()):
+        return seen
+    kept = {n: replace(r, no_measure_no_home=True) if n in away else r for n, r in regions.items()}
+    return replace(seen, regions=kept)
 
 
 def _named(region: DERPRegion, names: Iterable[RegionName]) -> bool:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from ginnel.core.control.fleet_records import Kept
 from ginnel.core.control.fleet_states import (
     Action,
+    Announced,
     Drained,
     Draining,
     Failing,
@@ -129,7 +130,7 @@ class Fleet:
                 return self._move(relay, tracked, Draining(until, own=own), "")
             case Drained():
                 return self._move(relay, tracked, Drained(own), tracked.why)
-            case Probing() | Out():
+            case Probing() | Announced() | Out():
                 return self._finish_drain(relay, tracked, "it was not in the map", own=own)
         return []
 
@@ -164,24 +165,28 @@ class Fleet:
 
     # --- probes ----------------------------------------------------------------------------------------------
 
-    def probed(self, relay: int, good: bool, why: str, now: Instant) -> list[Action]:
-        """`why`: what is wrong, or "" ."""
+    def probed(self, relay: int, good: bool, why: str, now: Instant, ready: Instant = NEVER) -> list[Action]:
+        """`why`: what is wrong, or "". `ready`: when the map may name it as it was seen."""
         tracked = self._relays.get(relay)
         if tracked is None or not tracked.busy:
             return []
         tracked.busy, tracked.good, tracked.looked_at = False, good, now
-        actions = self._judge(relay, tracked, good, why, now)
+        actions = self._judge(relay, tracked, good, why, now, ready)
         if tracked.again and tracked.due is not None:
             tracked.due = now
         tracked.again = False
         return [*actions, *self._suspicion(), *self.tick(now)]
 
-    def _judge(self, relay: int, tracked: _Tracked, good: bool, why: str, now: Instant) -> list[Action]:
+    def _judge(  # noqa: PLR0917
+        self, relay: int, tracked: _Tracked, good: bool, why: str, now: Instant, ready: Instant
+    ) -> list[Action]:
         rules = self.rules
         tracked.due = self._spread(now, rules.interval) if good else self._soon(now)
         match tracked.state:
-            case Probing() if good:
-                return self._move(relay, tracked, InMap(), "")
+            case Probing() | Announced() if good:
+                return self._enter(relay, tracked, now, ready)
+            case Announced():
+                return self._move(relay, tracked, Probing(), why)
             case Probing(tries):
                 backoff = PROBING_BACKOFF[tries] if tries < len(PROBING_BACKOFF) else rules.interval
                 tracked.due = self._spread(now, backoff)
@@ -197,7 +202,7 @@ class Fleet:
                 return self._failed_again(relay, tracked, replace(tracked.state, failures=failures + 1), why, since)
             case Out(seen) if good:
                 if seen + 1 >= rules.recoveries:
-                    return self._move(relay, tracked, InMap(), "")
+                    return self._enter(relay, tracked, now, ready)
                 tracked.due = self._soon(now)
                 return self._move(relay, tracked, Out(seen + 1), "")
             case Out():
@@ -209,6 +214,13 @@ class Fleet:
                     return self._finish_drain(relay, tracked, why, own=own)
                 tracked.state = Draining(until, count, own)
         return []
+
+    def _enter(self, relay: int, tracked: _Tracked, now: Instant, ready: Instant) -> list[Action]:
+        """Into the map, or looked at again when the map may name it."""
+        if ready <= now:
+            return self._move(relay, tracked, InMap(), "")
+        tracked.due = ready if tracked.due is None else min(tracked.due, ready)
+        return self._move(relay, tracked, Announced(ready), "")
 
     def _failed_again(self, relay: int, tracked: _Tracked, failing: Failing, why: str, since: Instant) -> list[Action]:
         if failing.failures < self.rules.failures or self._own_network_suspected(since) or self._is_last(relay):

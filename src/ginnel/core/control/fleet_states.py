@@ -2,10 +2,12 @@
 
 Room: core.
 
-    joined -> probing -> in map -> failing -> out -> (probing)
-                            |  ^                        |
-                            v  | undrain                v back after `recoveries` good probes
-                        draining -> drained          in map
+    joined -> probing -> (announced) -> in map -> failing -> out -> (probing)
+                                           |  ^                 |
+                                           v  | undrain         v back after `recoveries` good probes
+                                       draining -> drained   (announced) -> in map
+
+A relay is announced for a while before the map names it where firewalls follow a list of addresses (allowlist_feed.py).
 """
 
 from __future__ import annotations
@@ -35,6 +37,13 @@ class Probing:
     """Not in the map yet. `tries`: probes that failed."""
 
     tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """It answers; the map may name it from then on."""
+
+    until: Instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +82,10 @@ class Drained:
     own: bool = False
 
 
-State = Probing | InMap | Failing | Out | Draining | Drained
+State = Probing | Announced | InMap | Failing | Out | Draining | Drained
 NAMES: dict[type, str] = {
     Probing: "probing",
+    Announced: "announced",
     InMap: "in map",
     Failing: "failing",
     Out: "out",
@@ -84,6 +94,7 @@ NAMES: dict[type, str] = {
 }
 KEPT: dict[type, Kept] = {
     Probing: "joined",
+    Announced: "joined",
     InMap: "in",
     Failing: "in",
     Out: "out",

@@ -28,12 +28,12 @@ from ginnel.core.node.filter import filter_rows
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.names import Names
 from ginnel.core.node.netmap import NetMap
-from ginnel.core.node.own_network import OwnNetwork
 from ginnel.core.node.path_actions import NEVER, Probe, Purpose
 from ginnel.core.node.peers import Change, Peer, PeerTable
 from ginnel.core.node.probe_budget import ProbeBudget
 from ginnel.core.node.punch import Puncher
 from ginnel.core.node.punch_session import Fire, PunchAction, Tell
+from ginnel.core.node.reached_network import ReachedNetwork
 from ginnel.core.node.relays import Relays
 from ginnel.core.node.session import DiscoSession
 from ginnel.wire.punch import Punch, Step
@@ -58,7 +58,8 @@ class MeshParts:
         self.drops = Counter()
         self._names = Names()
         self._relays = Relays(self._names, entropy)
-        self._own = OwnNetwork(self._relays, self._names, entropy, static=static_endpoints, only_tcp_443=only_tcp_443)
+        own = ReachedNetwork(self._relays, self._names, entropy, static=static_endpoints, only_tcp_443=only_tcp_443)
+        self._own = own
         self._own.endpoints.drops = self.drops
         session = DiscoSession(disco, entropy)
         self._peers = PeerTable(session, ProbeBudget())

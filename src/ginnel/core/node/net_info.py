@@ -5,6 +5,8 @@ Room: core. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from ginnel.core.node.actions import ReportToControl
@@ -14,7 +16,13 @@ from ginnel.words import RegionId
 
 
 def net_info(
-    report: Report, home: RegionId, before: NetInfo | None, *, varies: bool | None, port_mapped: bool
+    report: Report,
+    home: RegionId,
+    before: NetInfo | None,
+    *,
+    varies: bool | None,
+    port_mapped: bool,
+    unreached: Collection[RegionId] = (),
 ) -> NetInfo:
     """`before`: what was told last. A short check while UDP is silent measured nothing, so it has no say in what only
     the long one looks at. `varies`: what is known of the NAT, also from earlier checks."""
@@ -34,6 +42,7 @@ def net_info(
         pcp=report.pcp,
         preferred_derp=home,
         derp_latency=dict(net_latencies(report)),
+        ginnel_unreached=sorted(unreached),
     )
 
 

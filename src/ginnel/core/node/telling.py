@@ -18,10 +18,12 @@ from ginnel.words import Instant, RegionId
 
 
 class Telling:
-    """`due`: when home is told though no check has ended, because it is the only one there can be."""
+    """`unreached`: relay regions (reach.py). `due`: when home is told though no check has ended, because it is the only
+    one there can be."""
 
     def __init__(self) -> None:
         self.due: Instant | None = None
+        self.unreached: frozenset[RegionId] = frozenset()
         self._told: ReportToControl | None = None
 
     def home_is_clear(self, now: Instant) -> None:
@@ -43,7 +45,7 @@ class Telling:
         before = self._told.net_info if self._told is not None else None
         info = NetInfo(preferred_derp=home)
         if report is not None:
-            info = net_info(report, home, before, varies=varies, port_mapped=port_mapped)
+            info = net_info(report, home, before, varies=varies, port_mapped=port_mapped, unreached=self.unreached)
         told = ReportToControl(info, tuple(at for at, _ in endpoints), tuple(kind for _, kind in endpoints))
         if self._told is not None and same(self._told, told):
             return []

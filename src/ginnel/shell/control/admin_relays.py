@@ -16,7 +16,7 @@ import msgspec
 from ginnel.core.control.derp_views import View
 from ginnel.core.control.fleet_book import TOKEN_ENTROPY, check_place
 from ginnel.core.control.fleet_records import DropRelay, FleetRegion, RelayRecord, RelayTokenRecord
-from ginnel.core.control.fleet_states import NAMES, Draining
+from ginnel.core.control.fleet_states import NAMES, Announced, Draining
 from ginnel.core.control.records import Audit, Row
 from ginnel.core.control.refused import Refused
 from ginnel.shell.control.fleet import RelayFleet
@@ -173,7 +173,7 @@ class RelayAdmin:
         """Look now; the fleet's own probes are not disturbed by it."""
         book = self.fleet.book
         relays = book.named(arguments.relay) if arguments.relay else sorted(book.relays.values(), key=lambda r: r.name)
-        looks = await asyncio.gather(*(self.fleet.look(relay) for relay in relays))
+        looks = await asyncio.gather(*(self.fleet.looks.look(relay) for relay in relays))
         return [outlook_json(relay, outlook) for relay, outlook in zip(relays, looks, strict=True)]
 
     # --- regions and the map ---------------------------------------------------------------------------------
@@ -238,6 +238,7 @@ class RelayAdmin:
             "state": NAMES[type(state)],
             "why": fleet.core.why(relay.id),
             "drain_seconds_left": round(state.until - fleet.now()) if isinstance(state, Draining) else None,
+            "announced_seconds_left": round(state.until - fleet.now()) if isinstance(state, Announced) else None,
             "connected": live.connected if relay.machine is not None else None,
             "clients": live.clients if live.reported else None,
             "mesh_links": live.mesh_links if live.reported else None,

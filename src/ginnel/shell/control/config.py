@@ -15,20 +15,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ginnel.shell.control.config_relays import ConfigError, RelayConfig, RelaysConfig, Table, check_relays
 from ginnel.shell.control.place import default_state
 from ginnel.shell.relaydns.config import RelayDnsConfig
 from ginnel.wire.tailcfg import DERPNode, DERPRegion
 
 
-class ConfigError(Exception):
-    """One line, with the file's line where there is one."""
-
-
-class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
-
-
-class DnsConfig(_Table, frozen=True):
+class DnsConfig(Table, frozen=True):
     """`nameservers`: used for every name that is not the mesh's, when `override_local_dns`; a fallback otherwise."""
 
     base_domain: str = "mesh.internal"
@@ -38,7 +31,7 @@ class DnsConfig(_Table, frozen=True):
     search_domains: tuple[str, ...] = ()
 
 
-class RegionNodeConfig(_Table, frozen=True):
+class RegionNodeConfig(Table, frozen=True):
     host: str
     cert_name: str = ""
     ipv4: str = ""
@@ -48,7 +41,7 @@ class RegionNodeConfig(_Table, frozen=True):
     can_port80: bool = False
 
 
-class RegionConfig(_Table, frozen=True):
+class RegionConfig(Table, frozen=True):
     """A relay that somebody else runs."""
 
     code: str
@@ -58,49 +51,7 @@ class RegionConfig(_Table, frozen=True):
     longitude: float = 0.0
 
 
-class RelayConfig(_Table, frozen=True):
-    """`addresses`: literals that clients dial. `second_addresses`: of the same machine, for NAT classification."""
-
-    enabled: bool = True
-    region: int = 900
-    code: str = "own"
-    name: str = "Own relay"
-    latitude: float = 0.0
-    longitude: float = 0.0
-    addresses: tuple[str, ...] = ()
-    second_addresses: tuple[str, ...] = ()
-    members_only: bool = True
-
-
-class RelayViewConfig(_Table, frozen=True):
-    """What machines with one of these tags, or of one of these users, see of the map. Regions by number or code."""
-
-    tags: tuple[str, ...] = ()
-    users: tuple[str, ...] = ()
-    regions: tuple[int | str, ...] | None = None
-    omit: tuple[int | str, ...] = ()
-    names_only: bool | None = None
-
-
-class RelaysConfig(_Table, frozen=True):
-    """The fleet. `extra`: DERP maps by file or URL, looked at again every `refresh` seconds. `scores`: factors on
-    clients' latency by region. Regions by number or code. `probe_*`: see docs/fleet.md."""
-
-    extra: tuple[str, ...] = ()
-    refresh: float = 3600.0
-    remove: tuple[int | str, ...] = ()
-    avoid: tuple[int | str, ...] = ()
-    no_home: tuple[int | str, ...] = ()
-    scores: dict[str, float] = {}
-    names_only: bool = False
-    spread: bool = True
-    probe_interval: float = 15.0
-    probe_failures: int = 3
-    probe_recoveries: int = 2
-    view: tuple[RelayViewConfig, ...] = ()
-
-
-class LogHostConfig(_Table, frozen=True):
+class LogHostConfig(Table, frozen=True):
     """`names`: the host names that take clients' logs; none: nobody's. `quiet_others`: clients that have not uploaded
     here are told not to upload anywhere."""
 
@@ -111,7 +62,7 @@ class LogHostConfig(_Table, frozen=True):
     quiet_others: bool = True
 
 
-class AcmeConfig(_Table, frozen=True):
+class AcmeConfig(Table, frozen=True):
     """An authority signs for the host of `url`; whoever writes this table agrees to its terms of service. `url`: its
     directory, Let's Encrypt's if empty. `ca`: PEM file that vouches for an authority of one's own."""
 
@@ -120,7 +71,7 @@ class AcmeConfig(_Table, frozen=True):
     email: str = ""
 
 
-class ServerConfig(_Table, frozen=True):
+class ServerConfig(Table, frozen=True):
     """`url`: as clients reach the server. `listen`, `listen_http`, `stun_listen`: "ip:port" each. `listen_plain`: HTTP
     without TLS, for a proxy in front. `metrics`: "ip:port" of the numbers. `policy`: a file, read at the start
     and again on SIGHUP."""
@@ -140,7 +91,7 @@ class ServerConfig(_Table, frozen=True):
     relay: RelayConfig = RelayConfig()
     relays: RelaysConfig = RelaysConfig()
     acme: AcmeConfig | None = None
-    regions: dict[str, RegionConfig] = {}
+    regions: dict[str, RegionConfig] = msgspec.field(default_factory=dict)
     relay_dns: RelayDnsConfig = RelayDnsConfig()
     log_host: LogHostConfig = LogHostConfig()
 
@@ -217,28 +168,12 @@ def _checked(config: ServerConfig) -> ServerConfig:
     metrics = (config.metrics,) if config.metrics else ()
     for endpoint in (*config.listen, *config.listen_http, *config.stun_listen, *config.listen_plain, *metrics):
         split_endpoint(endpoint)
-    _check_relays(config.relays)
+    check_relays(config.relays)
     for name in config.log_host.names:
         if not _is_host(name):
             raise ConfigError(f"log_host.names: {name!r} is not a host name; write it without https:// and port")
     dns = msgspec.structs.replace(config.dns, base_domain=domain)
     return msgspec.structs.replace(config, url=url, dns=dns)
-
-
-def _check_relays(relays: RelaysConfig) -> None:
-    if relays.probe_interval < 1 or relays.probe_failures < 1 or relays.probe_recoveries < 1:
-        raise ConfigError("relays.probe_interval, probe_failures and probe_recoveries are 1 or more")
-    if relays.refresh < 10:
-        raise ConfigError("relays.refresh is 10 seconds or more")
-    for source in relays.extra:
-        if not source.startswith(("/", "https://", "http://")):
-            raise ConfigError(f"relays.extra: expected an absolute path or an http(s) URL, got {source!r}")
-    for view in relays.view:
-        if not view.tags and not view.users:
-            raise ConfigError("relays.view: a view needs the tags or the users that it is for")
-    for region, score in relays.scores.items():
-        if not 0 < score <= 1000:
-            raise ConfigError(f"relays.scores: the score of {region} must lie above 0; 1 changes nothing")
 
 
 def _is_host(text: str) -> bool:

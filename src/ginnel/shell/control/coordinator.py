@@ -14,8 +14,8 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from ginnel.core.control import limits
 from ginnel.core.control.access import Access, policy_node
@@ -37,6 +37,7 @@ from ginnel.core.control.presence import Presence
 from ginnel.core.control.progress import status_after
 from ginnel.core.control.records import Audit, Node, PolicyText, Row, Status, User
 from ginnel.core.control.registry import Effects, Refused, Registry
+from ginnel.shell.control.coordinator_doors import Members, Settings, Sink
 from ginnel.shell.control.logins import Failure, Logins
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.turns import Turns
@@ -51,27 +52,6 @@ log = logging.getLogger("ginnel.control")
 T = TypeVar("T")
 TICK = 1.0
 COMPRESSIONS = ("", ZSTD)
-
-
-class Members(Protocol):
-    """Who must know which node keys are registered: the relay."""
-
-    def add_member(self, key: NodeKey) -> None: ...
-    def remove_member(self, key: NodeKey) -> None: ...
-
-
-class Sink(Protocol):
-    """Where a map stream's bytes go. Neither call waits or raises."""
-
-    def write(self, data: bytes) -> None: ...
-    def finish(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    url: str
-    surroundings: Surroundings
-    key_lifetime: float | None = None
 
 
 class Coordinator:
@@ -96,6 +76,7 @@ class Coordinator:
         self._expiring: dict[NodeId, bool] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.counters: dict[str, int] = {}
+        self.heard: Callable[[Node, MapRequest], None] = lambda _node, _request: None
 
     # --- start -----------------------------------------------------------------------------------------------
 
@@ -230,6 +211,7 @@ class Coordinator:
 
     def update(self, node: Node, request: MapRequest) -> None:
         """What the node says of itself: told to its peers at once, written to the database soon."""
+        self.heard(node, request)
         old = self.registry.status.get(node.id, Status(node.id))
         new = status_after(old, request)
         if new is old:

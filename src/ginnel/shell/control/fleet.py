@@ -22,18 +22,18 @@ from ginnel.core.control.records import Audit, Row
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.fleet_facts import TOLD, FleetSettings, Live
 from ginnel.shell.control.fleet_links import FleetMembers, OwnLink
+from ginnel.shell.control.fleet_looks import Looks
 from ginnel.shell.control.fleet_map import FleetMap
 from ginnel.shell.control.fleet_mesh import NO_MESH, Meshes
 from ginnel.shell.control.fleet_own import OwnRelay
-from ginnel.shell.control.fleet_probe import Outlook, Prober
+from ginnel.shell.control.fleet_probe import Prober
 from ginnel.shell.control.store import StoreUnavailable
 from ginnel.wire.relaycontrol import RelayOrder
 from ginnel.wire.tailcfg import DERPMap, DERPNode
-from ginnel.words import Instant, NodeKey, WallTime
+from ginnel.words import Instant, WallTime
 
 log = logging.getLogger("ginnel.control.fleet")
 KEEP_ALIVE = 25.0
-PROBES_AT_ONCE = 32
 
 
 class RelayFleet:
@@ -49,18 +49,19 @@ class RelayFleet:
         changed: Callable[[DERPMap, DerpViews], None],
     ) -> None:
         self.coordinator = coordinator
-        self._prober = prober
         self.members = members
         self._changed = changed
         self.core = Fleet(settings.rules, os.urandom)
+        self.announce: Callable[[DERPNode], WallTime] | None = None
+        """Says when the map may name a relay as it is, where that has to be announced."""
         self.live: dict[int, Live] = {}
         self.health = ""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._probing = asyncio.Semaphore(PROBES_AT_ONCE)
         self._woken = asyncio.Event()
         self.meshes = Meshes(coordinator, self._may_carry, self.core.in_map, self._tell, self.later, self.refresh)
         self.map = FleetMap(settings, coordinator, self.core, self.meshes.whole)
         self.own = OwnRelay(self.map, own)
+        self.looks = Looks(self, prober)
 
     @property
     def book(self) -> FleetBook:
@@ -180,7 +181,7 @@ class RelayFleet:
         for action in actions:
             match action:
                 case Probe(relay):
-                    self.later(self._probe(relay))
+                    self.later(self.looks.probe(relay))
                 case Moved(relay, state, why):
                     moved = True
                     self._moved(relay, state, why)
@@ -205,7 +206,7 @@ class RelayFleet:
         log.info("relay %s is %s%s", relay.name, NAMES[type(state)], f": {why}" if why else "")
         live = self.live[relay_id]
         shown = relay.shown
-        if KEPT[type(state)] == "in" and live.outlook is not None and live.outlook.good:
+        if KEPT[type(state)] == "in" and live.outlook is not None and live.outlook.good and live.announced:
             shown = live.outlook.entry(relay.node)
         self.later(self.keep(relay_id, *self._standing(state, shown), why))
         self._tell_the_draining(relay)
@@ -260,55 +261,11 @@ class RelayFleet:
         if link is not None:
             link.send(order)
 
-    # --- probes ----------------------------------------------------------------------------------------------
-
-    async def _probe(self, relay_id: int) -> None:
-        relay = self.book.relays.get(relay_id)
-        if relay is None:
-            return
-        try:
-            async with self._probing:
-                outlook = await self.look(relay)
-        except Exception:  # a fault here must not leave the relay unwatched
-            log.exception("a probe failed")
-            outlook = Outlook((), problem="the probe itself failed; the server's log says why")
-        if relay_id in self.book.relays:
-            self._seen(relay, outlook)
-
-    async def look(self, relay: RelayRecord) -> Outlook:
-        """Look at it as a client would."""
-        let_in = relay.machine is not None and not self.core.draining(relay.id) and not self._is_drained(relay)
-        return await self._prober.look(relay.node, relay.key, let_in=let_in)
-
     def _may_carry(self, relay: RelayRecord) -> bool:
-        return not self._is_drained(relay)
+        return not self.is_drained(relay)
 
-    def _is_drained(self, relay: RelayRecord) -> bool:
+    def is_drained(self, relay: RelayRecord) -> bool:
         return TOLD[type(self.core.state(relay.id)).__name__] == "drained"
-
-    def _seen(self, relay: RelayRecord, outlook: Outlook) -> None:
-        live = self.live[relay.id]
-        live.outlook, live.looked = outlook, self.coordinator.wall()
-        if not outlook.good:
-            self.coordinator.count("fleet.probe_failed")
-        if outlook.good and relay.key is None and outlook.key is not None:
-            self.later(self._learn_key(relay.id, outlook.key))
-        if outlook.good and live.restated and self.core.in_map(relay.id):
-            live.restated = False
-            self.restate(relay.id, outlook.entry(self.book.relays[relay.id].node))
-        self.perform(self.core.probed(relay.id, outlook.good, outlook.why, self.coordinator.now()))
-
-    async def _learn_key(self, relay_id: int, key: NodeKey) -> None:
-        """The first key that an added relay shows is its key from then on."""
-
-        def decide(wall: WallTime) -> tuple[None, list[Row]]:
-            relay = self.book.relays.get(relay_id)
-            if relay is None or relay.key is not None:
-                return None, []
-            audit = Audit(wall, "server", "relay key", f"relay {relay.name}", key.short())
-            return None, [replace(relay, key=key), audit]
-
-        await self.coordinator.change(decide)
 
     # --- the map ---------------------------------------------------------------------------------------------
 

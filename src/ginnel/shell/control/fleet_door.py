@@ -14,7 +14,7 @@ from ginnel.core.control import limits
 from ginnel.core.control.fleet_records import FleetRegion, FleetRow, RelayRecord
 from ginnel.core.control.records import Audit, Row
 from ginnel.core.control.refused import Refused
-from ginnel.shell.control.coordinator import Sink
+from ginnel.shell.control.coordinator_doors import Sink
 from ginnel.shell.control.fleet import RelayFleet
 from ginnel.shell.control.fleet_facts import Live, shown_counters
 from ginnel.shell.control.fleet_links import StreamLink

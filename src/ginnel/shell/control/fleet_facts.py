@@ -19,6 +19,7 @@ from ginnel.words import MachineKey, MachinePrivate, NodeKey, NodePrivate, WallT
 MAX_COUNTERS = 100  # of one relay that are shown
 TOLD: dict[str, RelayState] = {
     "Probing": "probing",
+    "Announced": "probing",
     "InMap": "in map",
     "Failing": "in map",
     "Out": "out",
@@ -53,6 +54,7 @@ class Live:
     connected: bool = False
     reported: bool = False
     restated: bool = False  # its record is newer than its entry in the map
+    announced: bool = True  # the map may name it as it was seen last
     outlook: Outlook | None = None
     looked: WallTime | None = None
 

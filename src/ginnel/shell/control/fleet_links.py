@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ginnel.core.control.frames import Frames
-from ginnel.shell.control.coordinator import Members, Sink
+from ginnel.shell.control.coordinator_doors import Members, Sink
 from ginnel.wire.mapstream import ZSTD
 from ginnel.wire.relaycontrol import MEMBERS_PER_MESSAGE, RelayOrder
 from ginnel.wire.tailcfg import encode

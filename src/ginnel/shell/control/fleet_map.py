@@ -5,7 +5,7 @@ Room: shell.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ginnel.core.control.derp_views import DerpViews, Edits
@@ -16,17 +16,19 @@ from ginnel.core.control.fleet_records import FleetRegion, RelayRecord
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.fleet_facts import FleetSettings
 from ginnel.wire.tailcfg import DERPMap
+from ginnel.words import NodeId
 
 
 @dataclass(slots=True)
 class FleetMap:
-    """`whole`: whether all relays of a region are of one mesh. `extras`: maps from elsewhere."""
+    """`whole`: whether all relays of a region are of one mesh. `extras`: maps from elsewhere. `away`: see rehome.py."""
 
     settings: FleetSettings
     coordinator: Coordinator
     core: Fleet
     whole: Callable[[int], bool]
     extras: Sequence[DERPMap] = ()
+    away: Mapping[NodeId, frozenset[int]] = field(default_factory=dict)
     views: DerpViews = field(init=False)
 
     def __post_init__(self) -> None:
@@ -45,7 +47,7 @@ class FleetMap:
         """Make it anew. True if anybody is given another one."""
         full = full_map(self.extras, self.settings.static, self._standings(), self._regions())
         spread = self._spread(full) if self.settings.spread else {}
-        before, self.views = self.views, DerpViews(full, self._edits(), self.settings.views, spread)
+        before, self.views = self.views, DerpViews(full, self._edits(), self.settings.views, spread, self.away)
         return self.views.made_of != before.made_of or not before.full.regions
 
     def is_own(self, relay: RelayRecord) -> bool:

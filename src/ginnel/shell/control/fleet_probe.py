@@ -6,10 +6,6 @@ Room: shell. Whether a relay is fit for the map is judged by `Outlook.verdict` a
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import secrets
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,25 +14,30 @@ from typing import Literal
 import msgspec
 
 from ginnel.core.control.derp_entry import NO_FAMILY
+from ginnel.core.firewall.evidence import Evidence
+from ginnel.core.firewall.verdict import classify
+from ginnel.core.node.captive import Sign
 from ginnel.core.node.names import verify_of
 from ginnel.core.relay.identity import as_address
-from ginnel.shell.node.dial import DialError, Streams, open_streams, resolve
-from ginnel.shell.node.latency import open_relay
-from ginnel.wire.derp import FrameReader, ServerInfo, ServerKey, frame, parse
-from ginnel.wire.derplogin import Introduction, open_server_info, seal_client_info, upgrade_request
-from ginnel.wire.generate204 import ANSWER_LIMIT, expected_response, head_is_there, parse_answer, request
+from ginnel.shell.node.dial import resolve
+from ginnel.shell.probe.opened import Door, Patience
+from ginnel.shell.probe.port80 import look_at_port80
+from ginnel.shell.probe.relay import Caller, look_at_relay
+from ginnel.shell.probe.stun import look_at_stun
+from ginnel.shell.probe.trouble import has_family
+from ginnel.shell.probe.trust import Authorities, Trust
+from ginnel.wire.derplogin import Introduction
 from ginnel.wire.read import WireError
-from ginnel.wire.stun import binding_request, parse_binding_success
 from ginnel.wire.tailcfg import DERPNode
 from ginnel.words import NodeKey, NodePrivate
 
 STEP_TIME = 3.0
-STUN_TIMES = (0.5, 1.0, 1.2)
-"""Seconds to wait for each of three requests: a datagram may get lost."""
+"""Seconds for each address and port."""
+
+PATIENCE = Patience(connect=2.5, step=2.5, login=2.0)
 
 Service = Literal["DERP", "STUN", "HTTP"]
 Result = Literal["good", "failed", "not tried"]
-NO_FAMILY_HERE = (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,42 +128,33 @@ class Prober:
     async def _derp(self, node: DERPNode, ip: str, key: NodeKey | None, seen: list[NodeKey], let_in: bool) -> Finding:
         port = node.derp_port or 443
 
+        trust = Trust.by(verify_of(node), node.host_name, Authorities())
+        hello = Introduction(version=2, can_ack_pings=True, is_prober=True, app_name="ginnel-fleet")
+
         async def log_in() -> str:
-            streams = await open_relay(node.host_name, [(ip, port)], verify_of(node), mark=0)
-            try:
-                shown, entered = await self._introduce(streams, node.host_name)
-            finally:
-                streams.writer.close()
-            if key is not None and shown != key:
-                raise WireError(f"another relay answers: its key is {shown.short()}, expected {key.short()}")
-            if let_in and not entered:
+            looked = await look_at_relay(
+                node.host_name, Door(ip, port, trust, patience=PATIENCE), Caller(self.own, hello)
+            )
+            _passed(looked.evidence)
+            if key is not None and looked.key is not None and looked.key != key:
+                raise WireError(f"another relay answers: its key is {looked.key.short()}, expected {key.short()}")
+            if let_in and not looked.entered:
                 raise WireError("it does not let this server's prober in, so it would let no member in")
-            seen.append(shown)
-            return "login" if entered else "shows its key"
+            if looked.key is not None:
+                seen.append(looked.key)
+            return "login" if looked.entered else "shows its key"
 
         return await _timed("DERP", ip, port, log_in)
 
-    async def _introduce(self, streams: Streams, host: str) -> tuple[NodeKey, bool]:
-        """The relay's key, and whether it let us in. Raises WireError and connection errors."""
-        streams.writer.write(upgrade_request(f"[{host}]" if ":" in host else host))
-        head = await streams.reader.readuntil(b"\r\n\r\n")
-        status = head.split(b"\r\n", 1)[0][:60]
-        if status.split(b" ", 2)[1:2] != [b"101"]:
-            raise WireError(f"expected an upgrade to DERP, got {status!r}")
-        reader, relay = FrameReader(), None
-        while data := await streams.reader.read(65536):
-            for kind, body in reader.feed(data):
-                message = parse(kind, body)
-                if isinstance(message, ServerKey):
-                    relay = message.key
-                    hello = Introduction(version=2, can_ack_pings=True, is_prober=True, app_name="ginnel-fleet")
-                    streams.writer.write(frame(seal_client_info(self.own, relay, hello, os.urandom(24))))
-                elif isinstance(message, ServerInfo) and relay is not None:
-                    open_server_info(self.own, relay, message)
-                    return relay, True
-        if relay is None:
-            raise WireError("the connection was closed before the relay showed its key")
-        return relay, False
+
+class _Failed(Exception):
+    """What the probe saw, in words."""
+
+
+def _passed(evidence: Evidence) -> None:
+    verdict = classify(evidence)
+    if not verdict.passed:
+        raise _Failed(verdict.text)
 
 
 async def addresses_of(node: DERPNode) -> list[str]:
@@ -180,6 +172,8 @@ async def addresses_of(node: DERPNode) -> list[str]:
 
 
 async def _timed(service: Service, ip: str, port: int, work: Callable[[], Awaitable[str]]) -> Finding:
+    if not has_family(ip):
+        return Finding(service, ip, port, "not tried", "this server has no such address family")
     began = time.monotonic()
     result: Result = "failed"
     try:
@@ -188,62 +182,26 @@ async def _timed(service: Service, ip: str, port: int, work: Callable[[], Awaita
         result = "good"
     except TimeoutError:
         detail = "no answer"
-    except (DialError, WireError, OSError, EOFError, asyncio.LimitOverrunError) as error:
-        number = error.errno if isinstance(error, OSError) else None
-        detail = os.strerror(number).lower() if number else str(error) or type(error).__name__
-        if not _has_family(ip):
-            result, detail = "not tried", "this server has no such address family"
+    except (_Failed, WireError) as error:
+        detail = str(error)
     return Finding(service, ip, port, result, detail, round(time.monotonic() - began, 4))
-
-
-def _has_family(ip: str) -> bool:
-    """Whether a packet could leave; a connected UDP socket sends none."""
-    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as trying:
-            trying.connect((ip, 9))
-    except OSError as error:
-        return error.errno not in NO_FAMILY_HERE
-    return True
 
 
 async def _stun(ip: str, port: int) -> Finding:
     async def ask() -> str:
-        loop = asyncio.get_running_loop()
-        family = socket.AF_INET6 if ":" in ip else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as asking:
-            asking.connect((ip, port))
-            for patience in STUN_TIMES:
-                transaction = os.urandom(12)
-                await loop.sock_sendall(asking, binding_request(transaction))
-                try:
-                    async with asyncio.timeout(patience):
-                        answer = parse_binding_success(await loop.sock_recv(asking, 2048))
-                except TimeoutError:
-                    continue
-                if answer.transaction_id != transaction:
-                    continue
-                return f"we are {answer.mapped}"
-        raise WireError("no answer; is UDP let through?")
+        looked = await look_at_stun(ip, port, mark=0)
+        _passed(looked.evidence)
+        return f"we are {looked.mapped}"
 
     return await _timed("STUN", ip, port, ask)
 
 
 async def _port80(ip: str, port: int) -> Finding:
     async def ask() -> str:
-        challenge = f"ts_{ip.replace(':', '.')}_{secrets.token_hex(4)}"
-        host = f"[{ip}]" if ":" in ip else ip
-        streams = await open_streams(host, port, mark=0, addresses=[(ip, port)])
-        came = bytearray()
-        try:
-            streams.writer.write(request(host, challenge))
-            while not head_is_there(came) and (data := await streams.reader.read(ANSWER_LIMIT)):
-                came += data
-        finally:
-            streams.writer.close()
-        answer = parse_answer(bytes(came))
-        if answer.status != 204 or answer.response != expected_response(challenge):
-            raise WireError(f"HTTP {answer.status}, expected 204 and the answer to the challenge")
+        looked = await look_at_port80("", ip, mark=0, port=port)
+        _passed(looked.evidence)
+        if looked.sign is not Sign.TRUE:
+            raise WireError(f"HTTP {looked.evidence.status} without the answer to the challenge")
         return "204"
 
     return await _timed("HTTP", ip, port, ask)

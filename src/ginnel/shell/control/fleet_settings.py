@@ -12,7 +12,8 @@ import msgspec
 from ginnel.core.control.derp_views import Edits, View
 from ginnel.core.control.derpmap import second_region
 from ginnel.core.control.fleet_states import FleetRules
-from ginnel.shell.control.config import RelaysConfig, RelayViewConfig, ServerConfig, static_regions
+from ginnel.shell.control.config import ServerConfig, static_regions
+from ginnel.shell.control.config_relays import RelaysConfig, RelayViewConfig
 from ginnel.shell.control.fleet_facts import FleetSettings
 from ginnel.wire.tailcfg import DERPRegion
 from ginnel.words import MachineKey, NodeKey

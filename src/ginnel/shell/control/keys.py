@@ -1,4 +1,4 @@
-"""The server's own key: made once, kept for ever.
+"""The server's own keys: made once, kept for ever.
 
 Room: shell. Clients hold on to the key they saw first, so it is never made anew because it could not be read (C23).
 """
@@ -7,9 +7,15 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+from ginnel.wire.allowlist import FeedPrivate
 from ginnel.words import BadKey, MachinePrivate
+
+Key = TypeVar("Key")
+DAMAGED = "it is damaged"
 
 
 class StateError(Exception):
@@ -33,21 +39,33 @@ def prepare_directory(path: Path) -> None:
 
 def load_or_make_key(path: Path) -> MachinePrivate:
     """Raises StateError when the file is there and cannot be used."""
+    text = _load_or_make(path, lambda: MachinePrivate(os.urandom(32)).secret_text(), "the server's key", "every node")
+    return _parsed(path, text, MachinePrivate.parse, "the server's key", "every node")
+
+
+def load_or_make_feed_key(path: Path) -> FeedPrivate:
+    """The same, of the key that signs the allowlist."""
+    what, who = "the allowlist's key", "whoever follows the allowlist"
+    text = _load_or_make(path, lambda: FeedPrivate(os.urandom(32)).secret_text(), what, who)
+    return _parsed(path, text, FeedPrivate.parse, what, who)
+
+
+def _load_or_make(path: Path, make: Callable[[], str], what: str, who: str) -> str:
     try:
         if not os.path.lexists(path):
-            _make(path)
+            _make(path, make())
     except OSError as error:
-        raise StateError(f"cannot write the server's key {path}: {error.strerror}") from None
-    return _read(path)
+        raise StateError(f"cannot write {what} {path}: {error.strerror}") from None
+    return _read(path, what, who)
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, text: str) -> None:
     """Under another name first: a start that is killed here leaves no half a key that the next one would refuse."""
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(MachinePrivate(os.urandom(32)).secret_text() + "\n")
+        file.write(text + "\n")
         file.flush()
         os.fsync(file.fileno())
     os.link(draft, path)  # never over a key that is there
@@ -55,18 +73,26 @@ def _make(path: Path) -> None:
     _sync(path.parent)
 
 
-def _read(path: Path) -> MachinePrivate:
+def _read(path: Path, what: str, who: str) -> str:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise StateError(f"the server's key {path} is not a file")
-            return MachinePrivate.parse(file.read(200).strip())
-    except (OSError, BadKey, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is damaged"
-        raise StateError(
-            f"cannot read the server's key {path}: {reason}; restore it from a backup, for every node knows this key"
-        ) from None
+                raise StateError(f"{what} {path} is not a file")
+            return file.read(200).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unusable(path, what, who, (error.strerror if isinstance(error, OSError) else "") or DAMAGED) from None
+
+
+def _parsed(path: Path, text: str, parse: Callable[[str], Key], what: str, who: str) -> Key:
+    try:
+        return parse(text)
+    except BadKey:
+        raise _unusable(path, what, who, DAMAGED) from None
+
+
+def _unusable(path: Path, what: str, who: str, reason: str) -> StateError:
+    return StateError(f"cannot read {what} {path}: {reason}; restore it from a backup, for {who} knows this key")
 
 
 def _sync(directory: Path) -> None:

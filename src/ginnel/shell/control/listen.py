@@ -5,9 +5,11 @@ Room: shell.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from starlette.types import ASGIApp
@@ -71,3 +73,16 @@ def take_lock(path: Path) -> int:
             f"another server uses {path.parent}; stop it, or choose another directory by --state"
         ) from None
     return descriptor
+
+
+async def unix_server(path: Path, protocol: Callable[[], asyncio.Protocol]) -> asyncio.Server:
+    """The directory is 0700, so nobody else can reach the socket between its making and the chmod.
+
+    Raises StartError."""
+    unlink_stale(path)
+    try:
+        server = await asyncio.get_running_loop().create_unix_server(protocol, str(path), backlog=1024)
+        os.chmod(path, 0o600)  # noqa: PTH101
+    except OSError as error:
+        raise StartError(f"cannot listen on {path}: {error.strerror}; choose a shorter --state") from None
+    return server

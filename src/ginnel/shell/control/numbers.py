@@ -6,17 +6,29 @@ Room: shell.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Protocol
+
+from starlette.applications import Starlette
 
 from ginnel.core.control.fleet_states import NAMES
+from ginnel.shell.control.beside import RelayBeside
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.fleet import RelayFleet
 from ginnel.shell.control.logsink import LogHost
 from ginnel.shell.metrics import exposition
+from ginnel.shell.metrics_door import listening, metrics_route
 from ginnel.shell.relaydns.service import RelayDns
 
 PREFIX = "ginnel_server"
+
+
+class Counted(Protocol):
+    """A part of the server with numbers of its own."""
+
+    def gauges(self) -> dict[str, float]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +37,7 @@ class ServerNumbers:
     fleet: RelayFleet
     relay_dns: Callable[[], RelayDns | None]
     log_host: LogHost | None
+    more: Sequence[Counted] = ()
 
     def text(self) -> Callable[[], bytes]:
         return exposition(PREFIX, self.counters, self.gauges)
@@ -51,6 +64,18 @@ class ServerNumbers:
             "relays.mesh_links": sum(live.mesh_links for live in lives),
             "relays.own_network_suspected": core.suspected,
         }
+        for part in self.more:
+            found |= part.gauges()
         if self.log_host is not None:
             found |= {"logs.bytes": self.log_host.used, "logs.full": bool(self.log_host.problem)}
         return found
+
+
+def serving(
+    numbers: ServerNumbers, relay: RelayBeside | None, host: str, port: int
+) -> AbstractAsyncContextManager[int]:
+    """Beside the relay's own, where there is one. Gives the port; entering raises OSError."""
+    besides = [numbers.text()]
+    if relay is not None:
+        return relay.numbers(host, port, besides)
+    return listening(Starlette(routes=[metrics_route(besides)]), host, port)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 ADMIN_SOCKET = "admin.sock"
 NOISE_KEY = "noise_private.key"
+ALLOWLIST = "allowlist.json"
+ALLOWLIST_KEY = "allowlist_private.key"
 DATABASE = "ginnel.db"
 LOCK = "lock"
 LOGS = "logs"

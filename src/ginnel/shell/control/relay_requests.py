@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ginnel.shell.control.coordinator import Sink
+from ginnel.shell.control.coordinator_doors import Sink
 from ginnel.shell.control.fleet_links import StreamLink
 from ginnel.shell.control.logins import Failure
 from ginnel.wire.relaycontrol import RelayHello, RelayReport, RelayWelcome

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import os
 import socket
 from collections.abc import Callable
@@ -19,14 +18,16 @@ from typing import Self
 from uvicorn.server import ServerState
 
 from ginnel.core.control.derp_views import DerpViews, Edits
-from ginnel.core.control.records import Audit, Row, User
-from ginnel.core.control.registry import Refused
 from ginnel.shell.control.admin import Admin, AdminProtocol, CreateKey, Joining, make_admin_app
 from ginnel.shell.control.admin_relays import Asked, RelayAdmin
+from ginnel.shell.control.allowlist import Allowlist
+from ginnel.shell.control.allowlist_start import start_allowlist
 from ginnel.shell.control.beside import RelayBeside, StartError, StartRelay
 from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint
 from ginnel.shell.control.connection import ControlConnection
-from ginnel.shell.control.coordinator import Coordinator, Settings
+from ginnel.shell.control.coordinator import Coordinator
+from ginnel.shell.control.coordinator_doors import Settings
+from ginnel.shell.control.first_steps import first_user, login_server, use_policy_file
 from ginnel.shell.control.fleet import RelayFleet
 from ginnel.shell.control.fleet_door import FleetDoor
 from ginnel.shell.control.fleet_extra import ExtraMaps
@@ -35,9 +36,10 @@ from ginnel.shell.control.fleet_links import FleetMembers
 from ginnel.shell.control.fleet_settings import fleet_settings
 from ginnel.shell.control.front import Doorkeeper, FrontProtocol
 from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
-from ginnel.shell.control.listen import take_lock, tcp_listener, unlink_stale, uvicorn_config
+from ginnel.shell.control.listen import take_lock, tcp_listener, unix_server, uvicorn_config
 from ginnel.shell.control.logsink import LOG_PATHS, LogHost
 from ginnel.shell.control.logsink_admin import log_verbs, start_log_host
+from ginnel.shell.control.partitions import PartitionDesk
 from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, LOGS, NOISE_KEY, SPLICE_SOCKET
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
@@ -47,10 +49,8 @@ from ginnel.shell.relaydns.config import checked as checked_relay_dns
 from ginnel.shell.relaydns.keyfile import RelayDnsError
 from ginnel.shell.relaydns.service import RelayDns
 from ginnel.wire.tailcfg import DERPMap
-from ginnel.words import ChallengeKey, MachinePrivate, WallTime
+from ginnel.words import ChallengeKey, MachinePrivate
 
-log = logging.getLogger("ginnel.control")
-FIRST_USER = "default"
 RELAY_TICK = 2.0
 
 
@@ -72,6 +72,8 @@ class ControlServer:
         self.admin: Admin
         self.fleet: RelayFleet
         self.extras: ExtraMaps
+        self.allowlist: Allowlist
+        self.partitions: PartitionDesk
         self.on_full_map: list[Callable[[DERPMap], None]] = []
         """Called with the full map, every node with all its addresses, at each change."""
         self._views = DerpViews(DERPMap(), Edits())
@@ -133,18 +135,28 @@ class ControlServer:
         relays = RelayAdmin(self.fleet, self.extras, Asked(config.url, key.public(), pin))
         joining = Joining(config.url, key.public(), pin)
         self.admin = Admin(self.coordinator, joining, relays, lambda: self.relay_dns)
-        await self._first_user()
-        await self.load_policy_file()
+        await self._prepare()
         await self._listen(key, splice)
-        await self._start_relay_dns()
-        self._runners.append(self._group.create_task(self.coordinator.run()))
-        self._runners.append(self._group.create_task(self.fleet.run()))
-        self._runners.append(self._group.create_task(self.extras.run()))
-        if self.log_host is not None:
-            self._runners.append(self._group.create_task(self.log_host.run()))
+        parts = (self.coordinator, self.fleet, self.extras, self.partitions, self.relay_dns, self.log_host)
+        for part in parts:
+            if part is not None:
+                self._runners.append(self._group.create_task(part.run()))
         if self._relay is not None:
             self._runners.append(self._group.create_task(self._keep_relay_fresh(self._relay)))
         await self._start_numbers()
+
+    async def _prepare(self) -> None:
+        """What has to be there before anybody is answered."""
+        try:
+            await first_user(self.coordinator)
+            await self.load_policy_file()
+            await self._start_relay_dns()
+            self.allowlist = start_allowlist(self.config, self._state, self.fleet, lambda: self.relay_dns)
+        except (StateError, StoreUnavailable) as error:
+            raise StartError(str(error)) from None
+        self.partitions = PartitionDesk(self.coordinator, self.fleet, self.config.relays.rehome)
+        self.partitions.start()
+        self.on_full_map += [self.allowlist.map_changed, self.partitions.map_changed]
 
     @property
     def derp_map(self) -> DERPMap:
@@ -181,20 +193,13 @@ class ControlServer:
     async def _start_numbers(self) -> None:
         if not self.config.metrics:
             return
-        from starlette.applications import Starlette  # noqa: PLC0415  (only where they are asked for)
-
-        from ginnel.shell.control.numbers import ServerNumbers  # noqa: PLC0415
-        from ginnel.shell.metrics_door import listening, metrics_route  # noqa: PLC0415
+        from ginnel.shell.control.numbers import ServerNumbers, serving  # noqa: PLC0415  (only where they are asked for)
 
         host, port = split_endpoint(self.config.metrics)
-        numbers = ServerNumbers(self.coordinator, self.fleet, lambda: self.relay_dns, self.log_host)
-        besides = [numbers.text()]
-        if self._relay is not None:
-            serving = self._relay.numbers(host, port, besides)
-        else:
-            serving = listening(Starlette(routes=[metrics_route(besides)]), host, port)
+        more = (self.allowlist, self.partitions)
+        numbers = ServerNumbers(self.coordinator, self.fleet, lambda: self.relay_dns, self.log_host, more)
         try:
-            self.metrics_port = await self._beside.enter_async_context(serving)
+            self.metrics_port = await self._beside.enter_async_context(serving(numbers, self._relay, host, port))
         except OSError as error:
             why = f"cannot listen on {self.config.metrics} for metrics: {error.strerror}; choose another"
             raise StartError(why) from None
@@ -211,38 +216,10 @@ class ControlServer:
             raise StartError(str(error)) from None
         self.relay_dns = started
         self.on_full_map.append(started.changed)
-        self._runners.append(self._group.create_task(started.run()))
-
-    async def _first_user(self) -> None:
-        registry = self.coordinator.registry
-        if registry.users or registry.nodes:
-            return
-
-        def decide(wall: WallTime) -> tuple[User, list[Row]]:
-            user, rows = registry.create_user(FIRST_USER, wall)
-            return user, [*rows, Audit(wall, "server", "user create", f"user {user.id}", user.name)]
-
-        try:
-            await self.coordinator.change(decide)
-        except StoreUnavailable as error:
-            raise StartError(str(error)) from None
 
     async def load_policy_file(self) -> bool:
         """Read the configured policy file. A bad one keeps the policy in force (C10); True when it is the file's."""
-        if not self.config.policy:
-            return False
-        path = Path(self.config.policy)
-        try:
-            text = await asyncio.to_thread(path.read_text)
-            current = self.coordinator.registry.policy
-            if current is None or current.text != text:
-                await self.coordinator.set_policy(text, f"file {path}")
-        except (OSError, UnicodeDecodeError, Refused, StoreUnavailable) as error:
-            log.error("the policy file %s is not used, the policy in force stays: %s", path, error)
-            if self.coordinator.registry.policy is None:
-                self.coordinator.deny_all()
-            return False
-        return True
+        return await use_policy_file(self.coordinator, self.config.policy)
 
     async def new_invite(self) -> str:
         """A one-shot invite for the first user, good for an hour."""
@@ -252,10 +229,7 @@ class ControlServer:
         return str(created["invite"])
 
     def login_server(self) -> str:
-        """What to tell an official client. It fetches the server's key by verified TLS or by plain HTTP, so with a
-        certificate of our own making it has to be HTTP; what follows is protected by Noise either way."""
-        url, pin = self.config.url, self.admin.joining.pin
-        return "http://" + url.removeprefix("https://").partition(":")[0] if pin is not None and "[" not in url else url
+        return login_server(self.config.url, self.admin.joining.pin)
 
     # --- listening -------------------------------------------------------------------------------------------
 
@@ -275,29 +249,25 @@ class ControlServer:
                 closed=closed,
             )
 
-        more = [self.log_host.route()] if self.log_host is not None else []
-        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits, more, told_of(self.config))
-        keeper = self._keeper = Doorkeeper(channel, uvicorn_config(app), kept=(LOG_PATHS,) if more else ())
+        logs = [self.log_host.route()] if self.log_host is not None else []
+        more, told = [self.allowlist.route(), *logs], told_of(self.config)
+        app = make_app(key.public(), lambda: self.derp_map, self.coordinator.admits, more, told)
+        keeper = self._keeper = Doorkeeper(channel, uvicorn_config(app), kept=(LOG_PATHS,) if logs else ())
         keeper.state.default_headers = [(b"connection", b"close")]
         loop = asyncio.get_running_loop()
         for endpoint in self.config.listen_plain:
             listener = tcp_listener(endpoint)
             self._servers.append(await loop.create_server(lambda: FrontProtocol(keeper), sock=listener, backlog=1024))
         if self._start_relay is not None:
-            await self._unix(splice, lambda: FrontProtocol(keeper, spliced=True))
-        admin_config = uvicorn_config(make_admin_app(self.admin, log_verbs(self.log_host)))
+            self._servers.append(await unix_server(splice, lambda: FrontProtocol(keeper, spliced=True)))
+        admin_config = uvicorn_config(
+            make_admin_app(
+                self.admin, {**log_verbs(self.log_host), **self.allowlist.verbs(), **self.partitions.verbs()}
+            )
+        )
         state = ServerState()
-        await self._unix(self._state / ADMIN_SOCKET, lambda: AdminProtocol(admin_config, state, {}))
-
-    async def _unix(self, path: Path, protocol: Callable[[], asyncio.Protocol]) -> None:
-        """The directory is 0700, so nobody else can reach the socket between its making and the chmod."""
-        unlink_stale(path)
-        try:
-            server = await asyncio.get_running_loop().create_unix_server(protocol, str(path), backlog=1024)
-            os.chmod(path, 0o600)  # noqa: PTH101
-        except OSError as error:
-            raise StartError(f"cannot listen on {path}: {error.strerror}; choose a shorter --state") from None
-        self._servers.append(server)
+        admin = await unix_server(self._state / ADMIN_SOCKET, lambda: AdminProtocol(admin_config, state, {}))
+        self._servers.append(admin)
 
     def plain_ports(self) -> list[int]:
         """Ports of `listen_plain`, for who asked for port 0."""

@@ -6,7 +6,6 @@ Room: shell. Read-only: nothing here changes state, and nothing but `/verify` re
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Sequence
 from string import Template
 
@@ -18,6 +17,7 @@ from starlette.routing import Route
 
 from ginnel.core.control import limits
 from ginnel.core.firewall.told import NOTHING_TOLD, Told
+from ginnel.shell.control.etag import tagged
 from ginnel.wire.tailcfg import DERPMap, ServerKeys, encode
 from ginnel.words import BadKey, MachineKey, NodeKey
 
@@ -68,12 +68,7 @@ def make_app(
 
     async def default_derp_map(request: Request) -> Response:
         body = msgspec.json.format(encode(derp_map()), indent=2) + b"\n"
-        tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-        known = [part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")]
-        headers = {"etag": tag, "cache-control": "no-cache", "access-control-allow-origin": "*", **told.headers()}
-        if tag in known or "*" in known:
-            return Response(status_code=304, headers=headers)
-        return Response(body, media_type="application/json", headers=headers)
+        return tagged(request, body, "application/json", told.headers())
 
     async def register(request: Request) -> Response:
         login = request.path_params["login"]

@@ -1,0 +1,113 @@
+"""Cisco IOS and IOS XE: extended access lists, out and back, for both families.
+
+Room: core. They keep no state, so each rule has its answer: TCP by `established`, UDP by its ports turned round. With a
+random source port the way back would be all of UDP: that is refused. IPv6 lists let neighbour discovery pass unless a
+deny of one's own comes first; `packet-too-big` they do not, and without it large packets vanish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ginnel.core.firewall.formats.check import CannotExpress
+from ginnel.core.firewall.formats.format import Format
+from ginnel.core.firewall.formats.notes import commented, reasons, words
+from ginnel.core.firewall.formats.targets import Family, Row, needs_of, rows
+from ginnel.core.firewall.needs import Need, Plan
+
+LIST = {4: "ip access-list extended", 6: "ipv6 access-list"}
+NEIGHBOURS = ("nd-na", "nd-ns")
+WHERE = (
+    "On the interface towards the machines (`in` is what they send, `out` what comes back):",
+    "  ip access-group GINNEL-OUT4 in / ip access-group GINNEL-BACK4 out",
+    "  ipv6 traffic-filter GINNEL-OUT6 in / ipv6 traffic-filter GINNEL-BACK6 out",
+    "A list ends in an implicit deny: append what else may pass before you apply it.",
+)
+
+
+def write(plan: Plan) -> str:
+    _refuse_wide_answers(plan)
+    lines = commented("!", [*FORMAT.notes(plan), *WHERE])
+    out, back = rows(plan, "out"), rows(plan, "in")
+    for family in (4, 6):
+        mine = [row for row in out if row.family == family]
+        theirs = [row for row in back if row.family == family]
+        if mine or theirs:
+            lines += _out(family, mine, theirs)
+            lines += _back(family, mine, theirs)
+    return "\n".join([*lines, ""])
+
+
+def _refuse_wide_answers(plan: Plan) -> None:
+    for need in needs_of(plan, "out"):
+        if need.transport == "udp" and not need.port and not need.source_port:
+            raise CannotExpress(
+                f"need {need.id} has no fixed port, and IOS access lists keep no state: its answers would be all of"
+                " UDP. Give the daemon a fixed --port, or use a firewall that keeps state"
+            )
+
+
+def _open(family: Family, name: str) -> list[str]:
+    return [f"no {LIST[family]} {name}{family}", f"{LIST[family]} {name}{family}"]
+
+
+def _out(family: Family, mine: list[Row], theirs: list[Row]) -> Iterator[str]:
+    yield from _open(family, "GINNEL-OUT")
+    for row in mine:
+        yield from commented("!", reasons(row.need))
+        yield _remark(row.need)
+        source = _eq(row.need.source_port)
+        for to in _to(row):
+            yield f" permit {row.need.transport} any{source} {to}{_eq(row.need.port)}"
+    for row in theirs:
+        yield from commented("!", reasons(row.need))
+        yield f" permit {row.need.transport} any{_eq(row.need.port)} any"
+    yield from _icmp(family)
+
+
+def _back(family: Family, mine: list[Row], theirs: list[Row]) -> Iterator[str]:
+    yield from _open(family, "GINNEL-BACK")
+    for row in mine:
+        yield _remark(row.need, "answers to ")
+        ending = " established" if row.need.transport == "tcp" else ""
+        for to in _to(row):
+            yield f" permit {row.need.transport} {to}{_eq(row.need.port)} any{_eq(row.need.source_port)}{ending}"
+    for row in theirs:
+        yield _remark(row.need)
+        yield f" permit {row.need.transport} any any{_eq(row.need.port)}"
+    yield from _icmp(family)
+
+
+def _icmp(family: Family) -> Iterator[str]:
+    yield " permit icmp any any packet-too-big"
+    if family == 6:
+        yield from (f" permit icmp any any {kind}" for kind in NEIGHBOURS)
+
+
+def _to(row: Row) -> list[str]:
+    return [f"host {address}" for address in row.to] or ["any"]
+
+
+def _eq(port: int | None) -> str:
+    return f" eq {port}" if port else ""
+
+
+def _remark(need: Need, lead: str = "") -> str:
+    return f" remark {words(f'{lead}ginnel {need.id}: {need.why}', 90)}"
+
+
+def remarks(plan: Plan) -> Iterator[str]:
+    yield "these lists keep no state: a zone-based firewall that inspects tcp and udp is narrower"
+    if any(not need.hosts and need.transport == "udp" and need.port for need in needs_of(plan, "out")):
+        yield "answers from any host's STUN port are let back in, since the lists cannot tell an answer from a stranger"
+
+
+FORMAT = Format(
+    name="cisco-ios",
+    about="access lists for IOS and IOS XE",
+    level="L3",
+    comment="!",
+    apply="paste in `configure terminal`; it replaces its own lists, so take them off the interface first",
+    body=write,
+    remarks=remarks,
+)

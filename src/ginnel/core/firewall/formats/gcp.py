@@ -1,0 +1,96 @@
+"""Google Cloud: VPC firewall rules, as bodies of `compute.firewalls.insert` and in Terraform.
+
+Room: core. Rules keep state, have no source port, and hold one family each. Everything may go out unless a rule denies
+it; ours come before denies of a priority above 900.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from ginnel.core.firewall.formats.cloud import Entry, entries, without_source_ports
+from ginnel.core.firewall.formats.format import Format
+from ginnel.core.firewall.formats.hcl import Raw, Value, block, variable
+from ginnel.core.firewall.formats.notes import commented, label, line, reasons
+from ginnel.core.firewall.needs import Plan
+
+PRIORITY = 900
+RANGES = 256  # to a rule
+NETWORK = "global/networks/default"
+
+
+def as_bodies(plan: Plan) -> str:
+    """A JSON list: the notes stand in the first rule's description, which is the only text that Google keeps."""
+    return json.dumps([_body(plan, entry) for entry in entries(plan, RANGES)], indent=2) + "\n"
+
+
+def _body(plan: Plan, entry: Entry) -> dict[str, object]:
+    until = f" Refresh by {plan.refresh_by}." if plan.refresh_by else ""
+    warning = f" Warning: {line(plan.warnings[0], 600)}" if plan.warnings else ""
+    source = line(plan.source, 200)
+    facts = f"{label(entry.need, 400).rstrip('.')}. Level {BODIES.level}, profile {plan.profile}, source {source}."
+    allowed: dict[str, object] = {"IPProtocol": entry.need.transport}
+    if entry.need.port:
+        allowed["ports"] = [entry.ports]
+    out = entry.need.direction == "out"
+    return {
+        "name": entry.name,
+        "description": f"{facts}{until}{warning}",
+        "network": NETWORK,
+        "direction": "EGRESS" if out else "INGRESS",
+        "priority": PRIORITY,
+        "destinationRanges" if out else "sourceRanges": list(entry.cidrs),
+        "allowed": [allowed],
+    }
+
+
+def as_terraform(plan: Plan) -> str:
+    lines = commented("#", TERRAFORM.notes(plan))
+    lines += variable("ginnel_network", "The VPC network of the machines", "default")
+    for entry in entries(plan, RANGES):
+        lines += commented("#", reasons(entry.need) if entry.first else ())
+        lines += _resource(entry)
+    return "\n".join([*lines, ""])
+
+
+def _resource(entry: Entry) -> Iterator[str]:
+    out = entry.need.direction == "out"
+    attributes: list[tuple[str, Value]] = [
+        ("name", entry.name),
+        ("description", label(entry.need, 400)),
+        ("network", Raw("var.ginnel_network")),
+        ("direction", "EGRESS" if out else "INGRESS"),
+        ("priority", PRIORITY),
+        ("destination_ranges" if out else "source_ranges", entry.cidrs),
+    ]
+    allow: list[tuple[str, Value]] = [("protocol", entry.need.transport)]
+    if entry.need.port:
+        allow.append(("ports", [entry.ports]))
+    head = f'resource "google_compute_firewall" "{entry.name.replace("-", "_")}"'
+    yield from block(head, attributes, block("allow", allow))
+
+
+def remarks(plan: Plan) -> Iterator[str]:
+    yield f"priority {PRIORITY}: your own deny rules need a higher number to come after"
+    yield from without_source_ports(plan)
+
+
+BODIES = Format(
+    name="gcp-json",
+    about="VPC firewall rules as bodies of the Compute API",
+    level="L3",
+    comment="",
+    apply="POST each element to compute/v1/projects/PROJECT/global/firewalls (jq -c '.[]' FILE gives them one a line)",
+    body=as_bodies,
+    remarks=remarks,
+)
+TERRAFORM = Format(
+    name="gcp-terraform",
+    about="VPC firewall rules for Terraform",
+    level="L3",
+    comment="#",
+    apply="terraform plan, then terraform apply",
+    body=as_terraform,
+    remarks=remarks,
+)

@@ -1,0 +1,48 @@
+"""What checks say of each other: how far away a host is, and whether a name that seems to lie does any harm.
+
+Room: core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ginnel.core.firewall.evidence import Ending, Step
+from ginnel.core.firewall.report import Check, Result
+from ginnel.core.firewall.verdict import classify
+
+
+def joined(checks: Iterable[Check]) -> list[Check]:
+    """The same checks, with what only all together show."""
+    every = list(checks)
+    trips = _round_trips(every)
+    reached = {(check.target, check.target.host) for check in every if check.address and check.result is Result.PASSED}
+    kept = [check for check in every if not (_is_dead_end(check) and (check.target, check.target.host) in reached)]
+    return [_with_trip(check, trips) for check in kept]
+
+
+def _round_trips(checks: Sequence[Check]) -> dict[str, float]:
+    """By address: the least that STUN took, seconds."""
+    trips: dict[str, float] = {}
+    for check in checks:
+        verdict = check.verdict
+        if verdict is not None and verdict.evidence.step is Step.STUN and verdict.evidence.done:
+            trips[check.address] = min(verdict.evidence.seconds, trips.get(check.address, float("inf")))
+    return trips
+
+
+def _with_trip(check: Check, trips: dict[str, float]) -> Check:
+    verdict = check.verdict
+    if verdict is None or check.address not in trips:
+        return check
+    evidence = verdict.evidence
+    if evidence.step not in (Step.CONNECT, Step.PORT80) or evidence.ending is not Ending.REFUSED:
+        return check
+    return replace(check, verdict=classify(replace(evidence, round_trip=trips[check.address])))
+
+
+def _is_dead_end(check: Check) -> bool:
+    """A name that leads to this machine itself, of which nobody knows better: right on the machine that bears it."""
+    verdict = check.verdict
+    return not check.address and verdict is not None and not verdict.passed and not verdict.evidence.expected

@@ -1,0 +1,149 @@
+"""Which addresses must be in the set, which may still be, and which may go: the books of `firewall sync`.
+
+Room: core. An address is vouched for by the list or by answers of DNS, maybe by several. Whoever stops naming it still
+stands by it for its time, and then until one more good answer without it. It may go when nobody vouches for it and
+nobody stands by it: so no single answer takes an address away, and none that failed does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ginnel.core.firewall.sync_words import Question, SavedLeaving
+from ginnel.words import Instant, IpAddress
+
+THE_LIST = Question("", 0)
+"""Who has to confirm that a name's addresses go when the name itself went, or that nobody names a stranger."""
+
+
+@dataclass(slots=True)
+class Leaving:
+    """`until`: who vouched for it stands by it. `confirmed`: afterwards a good answer came without it."""
+
+    until: Instant
+    why: str
+    stranger: bool = False
+    confirmed: bool = False
+
+
+class Vouched:
+    """`answers`: the last good one to each question. `leaving`: by address, and by who stands by it."""
+
+    def __init__(self) -> None:
+        self.answers: dict[Question, frozenset[IpAddress]] = {}
+        self.leaving: dict[IpAddress, dict[Question, Leaving]] = {}
+        self._counts: Counter[IpAddress] = Counter()
+        self._why: dict[IpAddress, Question] = {}
+
+    @property
+    def must(self) -> Iterable[IpAddress]:
+        """What the set has to hold."""
+        return self._counts.keys()
+
+    def __len__(self) -> int:
+        """How many addresses the set has to hold."""
+        return len(self._counts)
+
+    def why(self, address: IpAddress) -> str:
+        """Why it is in the set."""
+        if address not in self._counts:
+            return f"{self.why_not(address)}; it stays for now"
+        question = self._why[address]
+        if address not in self.answers.get(question, ()):  # that one has let go since, another holds it
+            question = next(question for question, held in self.answers.items() if address in held)
+            self._why[address] = question
+        return f"listed for {question.name}" if question.family == 0 else f"an answer for {question}"
+
+    def why_not(self, address: IpAddress) -> str:
+        """Why it leaves: by whom it was named last."""
+        return max(self.leaving[address].values(), key=lambda leaving: leaving.until).why
+
+    # --- answers -------------------------------------------------------------------------------------------------
+
+    def answer(self, question: Question, addresses: frozenset[IpAddress]) -> frozenset[IpAddress]:
+        """A good answer takes the place of the last one. Gives what it names no longer."""
+        before = self.answers.get(question, frozenset())
+        self.answers[question] = addresses
+        for address in addresses - before:
+            self._counts[address] += 1
+            self._why.setdefault(address, question)
+            self._drop(address, question)
+        return self._release(before - addresses)
+
+    def forget(self, question: Question) -> frozenset[IpAddress]:
+        """The question is asked no more. Gives what it named."""
+        return self._release(self.answers.pop(question, frozenset()))
+
+    def _release(self, addresses: frozenset[IpAddress]) -> frozenset[IpAddress]:
+        for address in addresses:
+            self._counts[address] -= 1
+            if not self._counts[address]:
+                del self._counts[address]
+                del self._why[address]
+        return addresses
+
+    # --- leaving -------------------------------------------------------------------------------------------------
+
+    def leave(self, gone: Iterable[IpAddress], question: Question, until: Instant, why: str) -> None:
+        """`question` has to confirm that it names them no longer."""
+        for address in gone:
+            self.leaving.setdefault(address, {})[question] = Leaving(until, why)
+
+    def strangers(self, found: Iterable[IpAddress], until: Instant) -> None:
+        """What stands in the set and nobody ever named."""
+        for address in found:
+            if address not in self._counts and address not in self.leaving:
+                self.leaving[address] = {THE_LIST: Leaving(until, "nobody names it", stranger=True)}
+
+    def confirm(self, question: Question, now: Instant) -> None:
+        """A good answer came, and what it did not name it did not name."""
+        for address in [address for address, by in self.leaving.items() if question in by]:
+            leaving = self.leaving[address][question]
+            if leaving.until <= now and address in self._counts:
+                self._drop(address, question)  # others vouch for it, and will stand by it
+            elif leaving.until <= now:
+                leaving.confirmed = True
+
+    def hand_over(self, question: Question, until: Instant) -> None:
+        """The question is asked no more: the list has to confirm what it left behind."""
+        for address in [address for address, by in self.leaving.items() if question in by]:
+            leaving = self.leaving[address].pop(question)
+            self.leaving[address][THE_LIST] = Leaving(max(leaving.until, until), leaving.why)
+
+    def _drop(self, address: IpAddress, question: Question) -> None:
+        by = self.leaving.get(address, {})
+        by.pop(question, None)
+        if not by or any(leaving.stranger for leaving in by.values()):
+            self.leaving.pop(address, None)
+
+    def left(self) -> Iterator[tuple[IpAddress, dict[Question, Leaving]]]:
+        """What nobody vouches for, with who stands by it."""
+        return ((address, by) for address, by in self.leaving.items() if address not in self._counts)
+
+    def staying(self, now: Instant) -> Iterator[IpAddress]:
+        """What left and is put back all the same where it is missing: its time is not over."""
+        for address, by in self.left():
+            if any(leaving.until > now and not leaving.stranger for leaving in by.values()):
+                yield address
+
+    def may_go(self, *, strangers: bool) -> Iterator[IpAddress]:
+        for address, by in self.left():
+            if all(leaving.confirmed and (strangers or not leaving.stranger) for leaving in by.values()):
+                yield address
+
+    # --- over restarts -------------------------------------------------------------------------------------------
+
+    def saved(self, now: Instant) -> tuple[SavedLeaving, ...]:
+        return tuple(
+            SavedLeaving(address, max(0.0, leaving.until - now), question, leaving.why, leaving.stranger)
+            for address, by in self.leaving.items()
+            for question, leaving in by.items()
+        )
+
+    def restore(self, leaving: Iterable[SavedLeaving], elapsed: float, most: float, now: Instant) -> None:
+        """`most`: what a clock that was set back, or a damaged file, can make of the time."""
+        for one in leaving:
+            until = Instant(now + min(max(0.0, one.left - elapsed), most))
+            self.leaving.setdefault(one.address, {})[one.question] = Leaving(until, one.why, one.stranger)

@@ -1,0 +1,59 @@
+"""How the certificate of a host is judged: by its name and the system's authorities, by a pin, or not at all.
+
+Room: shell. `verify` is what `core/node/names.py` makes of a DERP map: `name:<host>`, `sha256-raw:<hex>`, `insecure`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from dataclasses import dataclass
+from functools import cached_property
+from hmac import compare_digest
+
+from ginnel.shell.node.dial import unverified
+from ginnel.wire.derpmap import PIN
+
+NAME = "name:"
+INSECURE = "insecure"
+
+
+class Authorities:
+    """The system's, read once: that takes 20 ms."""
+
+    @cached_property
+    def context(self) -> ssl.SSLContext:
+        return ssl.create_default_context()
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """host: what was asked for. name: what TLS is asked for. pin: "" where an authority, or nobody, vouches."""
+
+    host: str
+    name: str
+    context: ssl.SSLContext
+    pin: str = ""
+
+    @classmethod
+    def by(cls, verify: str, host: str, authorities: Authorities) -> Trust:
+        if verify.startswith(NAME):
+            name = verify.removeprefix(NAME)
+            return cls(name, name, authorities.context)
+        return cls(host, host, unverified(), verify if verify.startswith(PIN) else "")
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the map itself says which certificate it is, or that any will do."""
+        return self.context.verify_mode is ssl.CERT_NONE
+
+    def check(self, der: bytes) -> None:
+        """Raises ssl.SSLCertVerificationError."""
+        if self.pin and not compare_digest(PIN + hashlib.sha256(der).hexdigest(), self.pin.lower()):
+            error = ssl.SSLCertVerificationError("not the certificate that the DERP map pins")
+            error.verify_message = "not the certificate that the DERP map pins"
+            raise error
+
+    def blind(self) -> Trust:
+        """The same without a judgement: to look at what would not be trusted."""
+        return Trust(self.host, self.name, unverified())

@@ -1,0 +1,163 @@
+"""`ginnel firewall rules` as it is typed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ginnel.cli.commands import ginnel
+from ginnel.core.firewall.formats.table import FORMATS
+from ginnel.shell.firewall import facts
+from ginnel.shell.relaydns import resolve
+from ginnel.wire.tailcfg import encode
+from tests.core.firewall.maps import mesh
+
+SERVER = ("--server", "https://vpn.example.com")
+
+
+@pytest.fixture(autouse=True)
+def no_own_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documentation's addresses may be those of the machine that tests run on."""
+    monkeypatch.setattr(facts, "own_addresses", frozenset)
+
+
+@pytest.fixture
+def relays(tmp_path: Path) -> tuple[str, ...]:
+    (tmp_path / "map.json").write_bytes(encode(mesh(2)))
+    return ("--derp-map", str(tmp_path / "map.json"), *SERVER)
+
+
+def run(*words: str, **options: Any) -> Result:
+    return CliRunner().invoke(ginnel, ["firewall", "rules", *words], **options)
+
+
+def refused(*words: str) -> str:
+    result = run(*words)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, **names: str) -> None:
+    def system(host: str, family: socket.AddressFamily) -> list[str]:
+        if family == socket.AF_INET and host.partition(".")[0] in names:
+            return [names[host.partition(".")[0]]]
+        raise socket.gaierror(socket.EAI_NONAME, "no such record")
+
+    monkeypatch.setattr(resolve, "_system", system)
+
+
+def test_every_format_is_listed_with_its_level() -> None:
+    lines = run("--list").stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [[form.name, form.level] for form in FORMATS.values()]
+    listed = json.loads(run("--list", "--json").stdout)
+    assert [row["name"] for row in listed] == list(FORMATS)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_printed_from_a_map(
+    name: str, relays: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, vpn="203.0.113.7", derp1a="203.0.113.8", derp1b="203.0.113.9")
+    for profile in ("recommended", "pinned"):
+        result = run("--format", name, "--profile", profile, "--resolve", *relays)
+        if name.startswith("paloalto") and profile == "recommended":
+            assert "give --profile pinned" in result.stderr
+        else:
+            assert result.exit_code == 0, result.stderr
+            assert result.stdout
+
+
+def test_the_recommended_profile_allows_443_to_anywhere_and_pinned_warns_with_a_date(
+    relays: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, vpn="203.0.113.7")
+    plain = run("--format", "nftables", *relays).stdout
+    assert "\ttcp dport 443 accept" in plain
+    assert "warning" not in plain
+    pinned = run("--format", "nftables", "--profile", "pinned", "--resolve", *relays).stdout
+    assert "\ttcp dport 443 accept" not in pinned
+    assert "# warning: Pinned destinations break the mesh some day" in pinned
+    assert "# refresh by: 20" in pinned
+    assert "203.0.113.7" in pinned
+
+
+def test_formats_without_room_for_a_comment_say_the_warning_on_stderr(relays: tuple[str, ...]) -> None:
+    result = run("--format", "paloalto-edl-domain", "--profile", "pinned", *relays)
+    assert "Pinned destinations break" not in result.stdout
+    assert "warning: Pinned destinations break" in result.stderr
+
+
+def test_a_pinned_name_without_addresses_is_refused_where_only_addresses_do(relays: tuple[str, ...]) -> None:
+    told = refused("--format", "iptables", "--profile", "pinned", *relays)
+    assert "vpn.example.com" in told
+    assert "--resolve" in told
+
+
+def test_a_lookup_that_fails_writes_no_rules_without_that_name(
+    relays: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch)
+    told = refused("--format", "iptables", "--profile", "pinned", "--resolve", *relays)
+    assert "vpn.example.com" in told
+    answering(monkeypatch, vpn="203.0.113.7")
+    result = run("--format", "iptables", "--profile", "pinned", "--resolve", *relays)
+    assert result.exit_code == 0
+    assert "the addresses of the map are taken" in result.stderr
+
+
+def test_the_tunnels_port_is_followed(relays: tuple[str, ...]) -> None:
+    text = run("--format", "iptables", "--port", "5000", *relays).stdout
+    assert "--sport 5000" in text
+    assert "41641" not in text
+    assert "--sport" not in run("--format", "iptables", "--port", "0", *relays).stdout
+
+
+def test_inbound_is_the_documented_command(relays: tuple[str, ...]) -> None:
+    lines = run("--format", "ufw", "--inbound", *relays).stdout.splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["ufw allow 41641/udp"]
+
+
+def test_a_rule_can_be_left_out_and_a_wrong_name_is_said(relays: tuple[str, ...]) -> None:
+    text = run(
+        "--format", "iptables", "--without", "stun", "--without", "tunnel-in", "--without", "portal", *relays
+    ).stdout
+    assert "--dport 3478" not in text
+    assert "--dport 41641" not in text
+    assert "--dport 443" in text
+    assert "there is no such rule, only https" in refused("--format", "ufw", "--without", "ssh", *relays)
+
+
+def test_a_file_is_written_whole_and_an_old_one_stays_when_that_fails(relays: tuple[str, ...], tmp_path: Path) -> None:
+    file = tmp_path / "rules.cmd"
+    result = run("--format", "netsh", "--output", str(file), *relays)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert file.read_bytes().startswith(b"@echo off\r\nrem ginnel")
+    assert stat.S_ISREG(file.lstat().st_mode)
+    assert [path.name for path in tmp_path.iterdir() if "new" in path.name] == []
+    assert "could not be written" in refused("--format", "netsh", "--output", str(tmp_path / "no" / "x"), *relays)
+    refused("--format", "cisco-ios", "--port", "0", "--output", str(file), *relays)
+    assert file.read_bytes().startswith(b"@echo off\r\n")
+
+
+def test_a_format_that_is_not_there_is_said_with_those_that_are(relays: tuple[str, ...]) -> None:
+    assert "there is no format ipfw: give --format with one of nftables" in refused("--format", "ipfw", *relays)
+    assert "no format was named" in refused(*relays)
+
+
+def test_json_and_another_format_exclude_each_other(relays: tuple[str, ...]) -> None:
+    assert "give one of them" in refused("--json", "--format", "ufw", *relays)
+
+
+def test_json_alone_is_the_format(relays: tuple[str, ...]) -> None:
+    document = json.loads(run("--json", *relays).stdout)
+    assert document["profile"] == "recommended"
+    assert [rule["id"] for rule in document["rules"]] == ["https", "tunnel", "stun", "tunnel-in"]

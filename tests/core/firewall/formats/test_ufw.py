@@ -1,0 +1,49 @@
+"""ufw: the commands are run by a ufw that denies both ways, with an /etc/ufw of its own, and then tried."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ginnel.core.firewall.formats.table import FORMATS
+from ginnel.core.firewall.needs import Plan
+from tests.core.firewall.formats.plans import ANY_PORT, ONLY_IPV4, PINNED, RECOMMENDED
+from tests.core.firewall.formats.world import World, what_gets_in, what_passes
+
+UFW = FORMATS["ufw"]
+OWN_ETC = """
+cp -a /etc/ufw "$1/ufw" && cp /etc/default/ufw "$1/default"
+mount --bind "$1/ufw" /etc/ufw && mount --bind "$1/default" /etc/default/ufw
+ufw default deny outgoing && ufw default deny incoming && ufw --force enable
+sh -e "$1/rules.sh"
+ufw status
+"""
+
+
+def run(world: World, directory: Path, plan: Plan) -> str:
+    (directory / "rules.sh").write_text(UFW.render(plan))
+    return world.script(OWN_ETC, str(directory))
+
+
+@pytest.mark.root
+def test_what_the_plan_names_passes_beside_a_default_deny_and_nothing_else(two_hosts: World, tmp_path: Path) -> None:
+    run(two_hosts, tmp_path, RECOMMENDED)
+    for family in (4, 6):
+        what_passes(two_hosts, family)
+        what_gets_in(two_hosts, family)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("plan", [PINNED, ANY_PORT, ONLY_IPV4], ids=["pinned", "any port", "only IPv4"])
+def test_every_plan_is_taken(two_hosts: World, tmp_path: Path, plan: Plan) -> None:
+    few = replace(plan, needs=tuple(replace(need, hosts=need.hosts[-1:]) for need in plan.needs))
+    listed = run(two_hosts, tmp_path, few)
+    assert "3478/udp" in listed
+    assert "ginnel tunnel" in listed
+
+
+def test_the_way_in_is_the_command_of_the_documents() -> None:
+    commands = [line for line in UFW.inbound(RECOMMENDED).splitlines() if not line.startswith("#")]
+    assert commands == ["ufw allow 41641/udp"]
