@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,8 +16,10 @@ from click.testing import CliRunner
 
 from ginnel.cli.relay import relay
 from ginnel.cli.relay_fleet import _troubles
+from ginnel.wire.relay_token import RelayToken, encode_relay_token
+from ginnel.words import MachineKey, WallTime
 from tests.shell.control.control_client import PATIENCE, Client, auth_key
-from tests.shell.control.fleet_world import eventually, fleet_server, nodes_of, token_for
+from tests.shell.control.fleet_world import eventually, fleet_server, free_port, nodes_of, token_for
 from tests.shell.derp_client import login
 
 SOURCE = str(Path(__file__).parents[2] / "src")
@@ -73,6 +76,15 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
                 await eventually(lambda: server.fleet.book.relays[2].state == "leaving", "its wish")
                 process.send_signal(signal.SIGTERM)
                 assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
+
+
+async def test_a_relay_whose_server_was_never_there_says_that_it_has_not_joined(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    token = RelayToken(url, MachineKey(bytes(range(32))), WallTime(time.time() + 3600), "grelay-a-b", None)
+    async with started(tmp_path, "--join", encode_relay_token(token)) as process:
+        assert process.stderr is not None
+        said = (await asyncio.wait_for(process.stderr.readline(), PATIENCE)).decode()
+    assert said.startswith("ginnel relay: away: the server cannot be reached, this relay has not joined and goes on")
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "500"])

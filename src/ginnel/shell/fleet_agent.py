@@ -19,6 +19,7 @@ from ginnel.shell.fleet_state import (
     Home,
     forget_leaving,
     note_leaving,
+    read_home,
     read_members,
     was_leaving,
     write_members,
@@ -138,7 +139,8 @@ class FleetAgent:
                 raise NotOfTheFleet("the server took this relay out of its fleet; join anew with another token")
             stood = asyncio.get_running_loop().time() - began > LONGEST_BACKOFF
             backoff = FIRST_BACKOFF if stood else min(backoff * 2, LONGEST_BACKOFF)
-            kept = "it has not joined, and is tried again" if self._token else "members stay as they are"
+            never = read_home(self._settings.state) is None
+            kept = "this relay has not joined and goes on trying" if never else "members stay as they are"
             self._once_said("away", f"the server cannot be reached, {kept}: {why}")
             await asyncio.sleep(backoff * (0.5 + random.random()))  # noqa: S311
 

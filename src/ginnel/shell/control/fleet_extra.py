@@ -83,9 +83,7 @@ class ExtraMaps:
                 _take(extra, body)
                 if _is_url(extra.source):
                     await asyncio.to_thread(self._keep, extra.source, body)
-            extra.etag = (
-                etag  # of a map that is used: what is not, is asked for again, else its fault would be forgotten
-            )
+            extra.etag = etag  # of a map that is used: else a 304 would make its fault forgotten
         except (OSError, ExtraError, WebError, TimeoutError) as error:
             why = str(error) or type(error).__name__
             if why != extra.error:
