@@ -42,12 +42,20 @@ async def started(state: Path, *arguments: str) -> AsyncIterator[asyncio.subproc
         await process.communicate()
 
 
+async def told(process: asyncio.subprocess.Process, wanted: str) -> None:
+    """What it says next, among other things."""
+    assert process.stderr is not None
+    async with asyncio.timeout(PATIENCE):
+        while (line := (await process.stderr.readline()).decode()) != wanted:
+            assert line, f"it ended before it said {wanted!r}"
+
+
 async def test_a_relay_that_is_told_to_stop_is_left_by_its_clients_first(tmp_path: Path) -> None:
     async with fleet_server(tmp_path / "server") as server, Client(server) as node:
         token = await token_for(server)
         await node.register(await auth_key(server))
         async with started(tmp_path / "relay", "--join", token, "--drain-time", str(PATIENCE)) as process:
-            await eventually(lambda: nodes_of(server, 901), "the relay in the map")
+            await told(process, "ginnel relay: in map\n")
             record, [entry] = server.fleet.book.relays[2], nodes_of(server, 901)
             assert record.key is not None
             async with login(entry.derp_port, record.key.raw, private=node.key.raw):
@@ -68,7 +76,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         token = await token_for(server)
         await node.register(await auth_key(server))
         async with started(tmp_path / "relay", "--join", token, "--drain-time", "3600") as process:
-            await eventually(lambda: nodes_of(server, 901), "the relay in the map")
+            await told(process, "ginnel relay: in map\n")
             record, [entry] = server.fleet.book.relays[2], nodes_of(server, 901)
             assert record.key is not None
             async with login(entry.derp_port, record.key.raw, private=node.key.raw):
