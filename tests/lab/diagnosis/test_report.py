@@ -33,6 +33,13 @@ def test_faults_and_healthy_networks_are_counted_apart():
     assert found.false_alarms == ["w (alice: doctor bob)"]
 
 
+def test_what_harms_nobody_is_a_false_alarm_when_it_is_called_faulty():
+    harmless = replace(RIGHT, informational=True, right_verdict=False)
+    found = totals([case("port80", harmless)])
+    assert (found.false_alarms, found.false_healthy) == (["port80 (alice: doctor)"], [])
+    assert not found.good
+
+
 def test_it_is_good_only_without_a_fault_called_healthy_a_false_alarm_or_a_fault_that_was_not_there():
     assert totals([case("a", RIGHT), case("h", FINE, healthy=True)]).good
     assert not totals(ALL).good

@@ -100,7 +100,11 @@ def totals(cases: list[Case]) -> Totals:
             name(case, one) for case, one in of_faults if one.verdict == "healthy" and not one.right_verdict
         ],
         healthy_diagnoses=len(of_healthy),
-        false_alarms=[name(case, one) for case, one in of_healthy if not one.right_verdict],
+        false_alarms=[
+            name(case, one)
+            for case, one in (*of_healthy, *of_faults)
+            if (case.healthy or one.informational) and not one.right_verdict
+        ],
     )
 
 
