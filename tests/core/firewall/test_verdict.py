@@ -1,3 +1,4 @@
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -119,3 +120,11 @@ def test_any_evidence_has_a_verdict_and_only_a_probe_that_is_done_passes(evidenc
     verdict = classify(evidence)
     assert verdict.text
     assert not verdict.passed or evidence.done
+
+
+def test_a_server_without_its_chain_is_not_called_intercepted_for_certain() -> None:
+    """As some server with a public certificate that forgot the intermediate one: its own file is to be mended."""
+    seen = Evidence(Step.TLS, Ending.CERTIFICATE, leaf=OWN, problem="unable to get local issuer certificate")
+    assert "or the server itself leaves its chain out" in classify(seen).text
+    known = replace(seen, leaf=ZSCALER)
+    assert "itself" not in classify(known).text

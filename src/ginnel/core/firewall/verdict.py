@@ -174,9 +174,15 @@ def _certificate(evidence: Evidence) -> Judged:
     if inspector := inspector_of(leaf):
         return Blocking.TLS_INTERCEPTION, _intercepted(inspector)
     if leaf.covers and not leaf.self_signed and not _only_dates(evidence):
-        return Blocking.TLS_INTERCEPTION, _intercepted(leaf.issuer)
+        return Blocking.TLS_INTERCEPTION, _intercepted(leaf.issuer) + _or_no_chain(evidence)
     issued = "self-signed" if leaf.self_signed else f'issued by "{leaf.issuer}"'
     return Blocking.WRONG_CERTIFICATE, f'a certificate of "{leaf.subject}", {issued}: {evidence.problem}'
+
+
+def _or_no_chain(evidence: Evidence) -> str:
+    """A server that forgets its intermediate certificate, or has an authority of its own, looks the same from here."""
+    doubt = not evidence.pinned and "local issuer" in evidence.problem
+    return ", whom this machine does not know; or the server itself leaves its chain out" if doubt else ""
 
 
 def _only_dates(evidence: Evidence) -> bool:
