@@ -256,6 +256,7 @@ class HealthCode(StrEnum):
     DERP_PROBLEM = "derp-problem"
     BAD_MAP = "bad-map"
     CAPTIVE_PORTAL = "captive-portal-detected"
+    HOST_FIREWALL = "host-firewall"
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,7 @@ class NodeBackend:
             "Drops": dict(engine.mesh.drops),
             "Port": engine.configured,
             "Ports": list(engine.ports),
-            "Health": dict(engine.health),
+            "Health": engine.health | self._node.firewall.health,
             "Paths": status_json.paths(engine.mesh.status(engine.now())),
         }
 

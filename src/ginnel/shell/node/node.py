@@ -104,6 +104,7 @@ class MeshNode(NodeCore):
     def health(self) -> list[str]:
         lines = list(self.engine.health.values()) if self.engine is not None else []
         lines += self._host.problems
+        lines += self.firewall.health.values()
         if self.expired:
             lines.append("this machine's key has expired: run `ginnel up --force-reauth`")
         if self.client is not None and self.client.session.problem:

@@ -27,6 +27,7 @@ from ginnel.shell.node.control_client import ControlClient
 from ginnel.shell.node.engine import Engine, PumpLike, StartError
 from ginnel.shell.node.held_map import HeldMap, everything
 from ginnel.shell.node.home_router import HomeRouter
+from ginnel.shell.node.host_firewall import HostFirewall
 from ginnel.shell.node.host_network import HostNetwork
 from ginnel.shell.node.hostinfo import own_report
 from ginnel.shell.node.keeper import Keeper
@@ -72,6 +73,7 @@ class NodeCore:
         self._report: ReportToControl | None = None
         self.expired = False
         self._broken = ""
+        self.firewall = HostFirewall(lambda: self.engine, self._host, self._notify)
         self._in_poll = False
         self.watchers: set[asyncio.Event] = set()
         self._tasks: asyncio.TaskGroup | None = None
@@ -102,6 +104,7 @@ class NodeCore:
                 self._start_engine()
                 tasks.create_task(self._watch_links())
                 tasks.create_task(self._watch_sleeps())
+                start(tasks, self.firewall.watch())
                 if self.state.prefs.want_running and self.state.node is not None:
                     self._start_control(lambda session: session.start())
         finally:

@@ -1,0 +1,176 @@
+"""`ginnel firewall lint`: whether the mesh's needs pass a rule set, said offline.
+
+Room: cli.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ginnel.cli.local import fail, plain
+from ginnel.core.firewall.lint.read import FORMATS
+
+if TYPE_CHECKING:
+    from ginnel.core.firewall.lint.judge import Finding
+    from ginnel.core.firewall.lint.model import RuleSet
+    from ginnel.core.firewall.needs import Need
+
+VENDORS = ("fortigate",)
+LOCAL_PORT = 41641
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--format", "form", type=click.Choice(("auto", *FORMATS)), default="auto", help="What the files are.  [auto]"
+)
+@click.option("--port", metavar="PORT", type=click.IntRange(0, 65535), default=LOCAL_PORT, help="The tunnel's; 0: any.")
+@click.option("--interface", metavar="NAME", default="", help="By which this host reaches the internet.")
+@click.option("--derp-map", metavar="FILE|URL", default="", help="Judge each relay of this map too.")
+@click.option(
+    "--add-region",
+    "regions",
+    metavar="NAME=ADDRESS,...",
+    multiple=True,
+    help="Judge the relays of a region that is still to come.",
+)
+@click.option("--vendor", type=click.Choice(VENDORS), help="What is known of this maker's firewalls.")
+@click.option("--json", "as_json", is_flag=True, help="Instead of text.")
+def lint(
+    *,
+    files: tuple[str, ...],
+    form: str,
+    port: int,
+    interface: str,
+    derp_map: str,
+    regions: tuple[str, ...],
+    vendor: str | None,
+    as_json: bool,
+) -> None:
+    """Judge a rule set offline: does the mesh pass? FILE is the output of `nft -j list ruleset`, `iptables-save`,
+    `ip6tables-save`, `ufw status verbose`, or a cloud's security group; - is standard input."""
+    from ginnel.core.firewall.lint.judge import Answer
+    from ginnel.core.firewall.lint.judge import lint as judged
+    from ginnel.core.firewall.lint.trips import Where
+    from ginnel.core.firewall.lint.vendors import warnings
+
+    rules = _read(files, form)
+    where = Where(interface)
+    now = judged(rules, [*_needs(port), *_map_needs(derp_map)], where)
+    later = judged(rules, [need for text in regions for need in _region(text)], where)
+    notes = [*rules.notes, *(warnings(vendor) if vendor else ())]
+    if as_json:
+        told = {"now": [_json(f) for f in now], "later": [_json(f) for f in later], "notes": notes}
+        print(json.dumps(told, indent=2))
+    else:
+        _print(now, later, notes)
+    if any(f.answer is Answer.BLOCKED and not f.need.optional for f in (*now, *later)):
+        sys.exit(1)
+
+
+def _read(files: tuple[str, ...], form: str) -> RuleSet:
+    from ginnel.core.firewall.lint.model import MAX_BYTES, LintError
+    from ginnel.core.firewall.lint.read import read
+
+    got: RuleSet | None = None
+    for name in files:
+        try:
+            with click.open_file(name, "rb") as file:
+                rules = read(file.read(MAX_BYTES + 1), form)
+            got = rules if got is None else got.joined(rules)
+        except OSError as error:
+            fail(f"cannot read {name}: {error.strerror}; give the name of a file")
+        except LintError as error:
+            fail(f"{name}: {error}")
+    assert got is not None
+    return got
+
+
+def _needs(port: int) -> list[Need]:
+    from ginnel.core.firewall.needs import Need
+
+    return [
+        Need("https", "out", "tcp", None, 443),
+        Need("tunnel", "out", "udp", port or None, None),
+        Need("stun", "out", "udp", None, 3478),
+        Need("portal", "out", "tcp", None, 80, optional=True),
+        *([Need("tunnel-in", "in", "udp", None, port, optional=True)] if port else []),
+    ]
+
+
+def _map_needs(place: str) -> list[Need]:
+    if not place:
+        return []
+    import asyncio
+
+    from ginnel.core.firewall.hosts import relays_of
+    from ginnel.core.firewall.lint.regions import needs_of_hosts
+    from ginnel.shell.relay_map import MapError, Place, read_map
+
+    try:
+        found = asyncio.run(read_map(Place(place, "")))
+    except MapError as error:
+        fail(str(error))
+    return needs_of_hosts(relays_of(found.derp_map).hosts)
+
+
+def _region(text: str) -> list[Need]:
+    from ginnel.core.firewall.lint.regions import needs_of_region
+
+    name, _, addresses = text.partition("=")
+    try:
+        found = tuple(ip_address(part) for part in addresses.split(","))
+    except ValueError:
+        fail(f"--add-region {text}: expected NAME=ADDRESS,ADDRESS, such as syd=192.0.2.7,2001:db8::7")
+    return needs_of_region(name, found)
+
+
+def _print(now: tuple[Finding, ...], later: tuple[Finding, ...], notes: list[str]) -> None:
+    for finding in now:
+        _print_finding(finding)
+    if later:
+        print("\nwith the regions to come:")
+    for finding in later:
+        _print_finding(finding)
+    if notes:
+        print()
+    for note in notes:
+        print(f"note: {plain(note)}")
+
+
+def _print_finding(finding: Finding) -> None:
+    print(f"{finding.answer:8} {finding.need.id}, IPv{finding.family}: {plain(_what(finding.need, finding.family))}")
+    for quote in finding.quotes:
+        which = f"{quote.answer}: " if quote.answer != finding.answer or quote.packets else ""
+        about = f" ({quote.packets})" if quote.packets else ""
+        print(plain(f"           {which}{': '.join(part for part in (quote.where, quote.text) if part)}{about}"))
+    for note in finding.notes:
+        print(plain(f"           {note}"))
+
+
+def _what(need: Need, family: int) -> str:
+    if need.direction == "in":
+        return f"in {need.transport} from anywhere to port {need.port}"
+    source = f" from port {need.source_port}" if need.source_port else ""
+    hosts = (
+        ", ".join(dict.fromkeys(str(a) for host in need.hosts for a in host.addresses if a.version == family)) or "*"
+    )
+    return f"out {need.transport}{source} to {hosts}:{need.port or '*'}"
+
+
+def _json(finding: Finding) -> dict[str, Any]:
+    return {
+        "need": finding.need.id,
+        "family": finding.family,
+        "answer": finding.answer,
+        "rule": _what(finding.need, finding.family),
+        "deciding": [
+            {"answer": q.answer, "where": q.where, "text": q.text, "packets": q.packets} for q in finding.quotes
+        ],
+        "notes": list(finding.notes),
+    }

@@ -1,0 +1,100 @@
+"""What `firewall open` has changed, on disk: 0600, made before the first change, gone when all is taken back.
+
+Room: shell. One file for each port. Whoever reads it to take something back holds its lock meanwhile, so that the guard
+and `close` do not do it twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from ginnel.core.firewall.changes import Record
+
+MAX_SIZE = 1 << 16
+NAME = re.compile(r"firewall-open-(\d{1,5})\.json")
+
+
+class RecordError(Exception):
+    """One line."""
+
+
+def path_of(state: Path, port: int) -> Path:
+    return state / f"firewall-open-{port}.json"
+
+
+def recorded_ports(state: Path) -> list[int]:
+    try:
+        found = (NAME.fullmatch(entry.name) for entry in state.iterdir())
+        return sorted(int(name[1]) for name in found if name)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RecordError(f"cannot read {state}: {error.strerror}") from None
+
+
+def create(state: Path, record: Record) -> Path:
+    """Raises RecordError, also where there is one."""
+    path = path_of(state, record.port)
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise RecordError(f"{path} is there already: run `ginnel firewall close` first") from None
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror}; give another directory with --state") from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(record))
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def read(path: Path) -> Record | None:
+    """None: there is none. Raises RecordError."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}; repeat the command with sudo") from None
+    try:
+        if len(data) > MAX_SIZE:
+            raise ValueError
+        return msgspec.json.decode(data, type=Record)
+    except ValueError:  # msgspec's errors are such
+        raise RecordError(f"{path} is damaged: look at the firewall's rules by hand, then delete the file") from None
+
+
+@contextmanager
+def held(path: Path) -> Iterator[Record | None]:
+    """The record, its lock held; None where it has gone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}; repeat the command with sudo") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield read(path)
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, record: Record) -> None:
+    """With the lock held."""
+    beside = path.with_suffix(".new")
+    with suppress(FileNotFoundError):
+        beside.unlink()
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(record))
+    beside.rename(path)

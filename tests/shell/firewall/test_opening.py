@@ -1,0 +1,256 @@
+"""`firewall open` and `close` with the real programs, in a namespace of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ginnel.lab.processes import until
+from ginnel.shell.firewall.opening import OpenError, Wish, close_port, open_port
+from tests.shell.firewall.hosts import Host, host, program
+
+pytestmark = pytest.mark.root
+
+ACCEPT = "udp dport 41641 accept"
+DEFAULT_DENY = """
+table inet filter {
+    chain input {
+        type filter hook input priority 0; policy drop;
+        ct state vmap { established : accept, related : accept, invalid : drop }
+        iif lo accept
+        ip saddr 192.0.2.0/24 drop
+        jump services
+    }
+    chain services {
+        tcp dport 22 accept
+        reject
+    }
+}
+table ip other {
+    chain second { type filter hook input priority 10; policy drop; tcp dport 22 accept; }
+}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Host]:
+    with host(tmp_path) as made:
+        yield made
+
+
+def load(here: Host, rules: str, directory: Path) -> str:
+    """What nft lists of it, handles too."""
+    file = directory / "rules.nft"
+    file.write_text(rules.replace("; }", "\n}").replace("; tcp", "\ntcp"))
+    here.run("nft", "-f", str(file))
+    return here.run("nft", "list", "ruleset")
+
+
+def test_close_leaves_nft_as_open_has_found_it(here: Host, tmp_path: Path) -> None:
+    before = load(here, DEFAULT_DENY, tmp_path)
+    here.open()
+    assert here.run("nft", "list", "ruleset").count(ACCEPT) == 2, "both tables must let it pass"
+    here.close()
+    assert here.run("nft", "list", "ruleset") == before
+
+
+def test_the_accept_stands_right_before_what_stops_the_packets(here: Host, tmp_path: Path) -> None:
+    load(here, DEFAULT_DENY, tmp_path)
+    here.open()
+    services = here.run("nft", "list", "chain", "inet", "filter", "services")
+    assert services.index("dport 22") < services.index(ACCEPT) < services.index("reject")
+    lines = here.ginnel("firewall", "open", "--dry-run", "--state", str(here.state))
+    assert "open already" in lines
+
+
+def test_a_second_open_changes_nothing_and_a_second_close_neither(here: Host, tmp_path: Path) -> None:
+    load(here, DEFAULT_DENY, tmp_path)
+    here.open()
+    opened = here.run("nft", "-a", "list", "ruleset")
+    assert "already" in here.open()
+    assert here.run("nft", "-a", "list", "ruleset") == opened
+    here.close()
+    assert "nothing to take back" in here.close()
+
+
+def test_a_rule_that_was_there_before_is_left_by_close(here: Host, tmp_path: Path) -> None:
+    before = load(here, DEFAULT_DENY.replace("tcp dport 22 accept", ACCEPT), tmp_path)
+    assert "already" in here.open()
+    here.close()
+    assert here.run("nft", "list", "ruleset") == before
+
+
+def test_close_without_open_says_so(here: Host) -> None:
+    assert here.close() == "nothing to take back\n"
+
+
+def test_a_reloaded_firewall_is_opened_again(here: Host, tmp_path: Path) -> None:
+    load(here, DEFAULT_DENY, tmp_path)
+    here.open()
+    here.run("nft", "flush", "ruleset")
+    before = load(here, DEFAULT_DENY, tmp_path)
+    here.open()
+    assert here.run("nft", "list", "ruleset").count(ACCEPT) == 2
+    here.close()
+    assert here.run("nft", "list", "ruleset") == before
+
+
+def test_the_record_is_for_root_alone(here: Host, tmp_path: Path) -> None:
+    load(here, DEFAULT_DENY, tmp_path)
+    here.open()
+    (record,) = here.state.iterdir()
+    assert stat.S_IMODE(record.stat().st_mode) == 0o600
+    assert stat.S_IMODE(here.state.stat().st_mode) == 0o700
+    assert json.loads(record.read_text())["port"] == 41641
+
+
+def test_a_damaged_record_is_refused_and_nothing_is_run(here: Host, tmp_path: Path) -> None:
+    before = load(here, DEFAULT_DENY, tmp_path)
+    here.state.mkdir()
+    (here.state / "firewall-open-41641.json").write_text('{"port": 41641, "changes": [{"type": "shell"}]}')
+    assert "damaged" in here.close(fails=True)
+    assert here.run("nft", "list", "ruleset") == before
+
+
+def test_a_host_without_rules_is_open_already(here: Host) -> None:
+    assert "already" in here.open()
+    assert not here.state.exists()
+
+
+def test_rules_that_are_not_understood_are_not_touched(here: Host, tmp_path: Path) -> None:
+    load(here, DEFAULT_DENY.replace("tcp dport 22 accept", "meta random & 1 == 0 accept"), tmp_path)
+    before = here.run("nft", "list", "ruleset")
+    assert "not clear" in here.open(fails=True)
+    assert here.run("nft", "list", "ruleset") == before
+
+
+@pytest.mark.parametrize("kind", ["iptables", "iptables-legacy"])
+def test_close_leaves_iptables_as_open_has_found_it(here: Host, kind: str) -> None:
+    programs = (kind, kind.replace("ip", "ip6", 1))
+    for name in programs:
+        here.run(name, "-P", "INPUT", "DROP")
+        here.run(name, "-A", "INPUT", "-p", "tcp", "--dport", "22", "-j", "ACCEPT")
+        here.run(name, "-A", "INPUT", "-j", "REJECT")
+    before = [here.run(name, "-S") for name in programs]
+    here.open()
+    for name in programs:
+        rules = here.run(name, "-S", "INPUT").splitlines()
+        assert [n for n, rule in enumerate(rules) if "41641" in rule] == [2], rules
+    here.close()
+    assert [here.run(name, "-S") for name in programs] == before
+
+
+def test_half_a_change_is_taken_back(here: Host, tmp_path: Path) -> None:
+    before = iptables_that_drop(here)
+    said = here.run(
+        "env", wrapper(tmp_path, "echo no room >&2; exit 4"), *program(), *OPEN, str(here.state), fails=True
+    )
+    assert "no room; nothing was changed" in said
+    assert [here.run(name, "-S") for name in IPTABLES] == before
+    assert not list(here.state.iterdir())
+
+
+def test_a_command_that_is_killed_between_two_changes_leaves_nothing(here: Host, tmp_path: Path) -> None:
+    before = iptables_that_drop(here)
+    opening = here.start("env", wrapper(tmp_path, "kill -9 $PPID; exit 4"), *program(), *OPEN, str(here.state))
+    opening.communicate(timeout=60)
+    assert opening.returncode == -9
+    until(lambda: not list(here.state.iterdir()) or None, 20, "the guard to take the first change back")
+    assert [here.run(name, "-S") for name in IPTABLES] == before
+
+
+IPTABLES = ("iptables", "ip6tables")
+OPEN = ("firewall", "open", "--socket", "/nowhere", "--state")
+
+
+def iptables_that_drop(here: Host) -> list[str]:
+    for name in IPTABLES:
+        here.run(name, "-P", "INPUT", "DROP")
+    return [here.run(name, "-S") for name in IPTABLES]
+
+
+def wrapper(directory: Path, instead: str) -> str:
+    """PATH=... with an ip6tables that does this instead of inserting a rule; iptables has made its change by then."""
+    made = directory / "bin"
+    made.mkdir()
+    script = made / "ip6tables"
+    script.write_text(f'#!/bin/sh\ncase "$*" in *" -I "*) {instead};; esac\nexec {shutil.which("ip6tables")} "$@"\n')
+    script.chmod(0o755)
+    return f"PATH={made}:{os.environ['PATH']}:/usr/sbin"
+
+
+def test_only_root_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(OpenError, match="sudo"):
+        open_port(Wish(41641, None, tmp_path / "state", "", ""))
+    with pytest.raises(OpenError, match="sudo"):
+        close_port(tmp_path / "state", 41641)
+    assert not (tmp_path / "state").exists()
+
+
+def test_ufw_gets_the_documented_command_and_gives_the_rule_back(here: Host) -> None:
+    here.with_ufw()
+    here.run("ufw", "--force", "enable")
+    before = here.run("ufw", "status", "verbose")
+    assert here.open("--backend", "ufw", "--dry-run") == "sudo ufw allow 41641/udp\n"
+    assert "ufw allow 41641/udp" in here.open()
+    assert "41641/udp" in here.run("ufw", "status")
+    assert "already" in here.open("--backend", "ufw")
+    here.close()
+    assert here.run("ufw", "status", "verbose") == before
+
+
+def test_a_rule_of_the_administrator_stays_in_ufw(here: Host) -> None:
+    here.with_ufw()
+    here.run("ufw", "--force", "enable")
+    here.run("ufw", "allow", "41641/udp")
+    assert "already" in here.open("--backend", "ufw")
+    here.close()
+    assert "41641/udp" in here.run("ufw", "status")
+
+
+@pytest.mark.parametrize("backend", [[], ["--backend", "ufw"]])
+def test_a_port_that_ufw_denies_on_purpose_is_left_so(here: Host, backend: list[str]) -> None:
+    """ufw would put our rule in the place of that one, and `close` could not bring it back."""
+    here.with_ufw()
+    here.run("ufw", "deny", "41641/udp")
+    here.run("ufw", "--force", "enable")
+    assert "take back `ufw deny 41641/udp` first" in here.open(*backend, fails=True)
+    assert "ufw deny 41641/udp" in here.run("ufw", "show", "added")
+
+
+def test_a_broader_refusal_in_ufw_that_stands_above_is_said(here: Host) -> None:
+    here.with_ufw()
+    here.run("ufw", "deny", "proto", "udp", "from", "any")
+    here.run("ufw", "--force", "enable")
+    assert "STILL blocked" in here.open()
+    here.close()
+
+
+def test_a_firewall_that_is_named_but_does_not_decide_is_said(here: Host, tmp_path: Path) -> None:
+    load(here, DEFAULT_DENY, tmp_path)
+    assert "is not what stops the port but nftables" in here.open("--backend", "iptables", fails=True)
+
+
+def test_ufw_that_is_off_is_said_to_be(here: Host) -> None:
+    here.with_ufw()
+    assert "not active" in here.open("--backend", "ufw")
+    assert "ufw allow 41641/udp" in here.run("ufw", "show", "added")
+    here.close()
+    assert "41641" not in here.run("ufw", "show", "added")
+
+
+def test_where_ufw_and_another_table_both_refuse_both_are_opened(here: Host, tmp_path: Path) -> None:
+    here.with_ufw()
+    here.run("ufw", "--force", "enable")
+    mine = "chain c { type filter hook input priority 5; policy drop; tcp dport 1 accept; }"
+    load(here, f"table inet mine {{\n{mine}\n}}\n", tmp_path)
+    lines = here.open("--dry-run")
+    assert "sudo ufw allow 41641/udp" in lines
+    assert "inet mine c" in lines
