@@ -80,7 +80,7 @@ async def _download(place: Place) -> tuple[bytes, Mapping[str, str]]:
         if page.status != 200:
             raise WebError(f"expected 200, got HTTP {page.status}; where a server publishes none, give --derp-map FILE")
     except (WebError, TimeoutError) as error:
-        said = f"{error or 'no answer'}{untrusted(error, place.pin)}"
+        said = f"{str(error) or f'no answer within {MAP_TIME:.0f} s'}{untrusted(error, place.pin)}"
         raise MapError(f"cannot fetch the DERP map from {place.name}: {said}") from None
     return page.body, page.headers
 

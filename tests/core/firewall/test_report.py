@@ -60,7 +60,7 @@ def test_a_tunnel_that_nobody_could_try_is_not_called_blocked() -> None:
     lines = list(report_lines(report))
     assert not report.passed
     assert [line.split()[:2] for line in lines if "UDP from port" in line] == [["not", "tried"]]
-    assert "  tunnel   relay anywhere at 192.0.2.1:41641: the port is taken" in lines
+    assert "  tunnel   UDP to 192.0.2.1: the port is taken" in lines
 
 
 def test_what_was_looked_at_in_part_is_not_called_all() -> None:

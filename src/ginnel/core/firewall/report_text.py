@@ -103,10 +103,15 @@ def _failed_lines(need: NeedFound) -> Iterator[str]:
 def check_line(check: Check) -> str:
     target = check.target
     where = f"[{check.address}]" if ":" in check.address else check.address
+    if target.need == "tunnel":  # its port is the one that it comes from
+        return f"UDP to {where or 'anywhere'}: {_kind(check)}{check.text}"
     at = f" at {where}:{target.port}" if check.address else ""
     region = f" (region {target.region})" if target.region else ""
-    kind = f"{check.blocking}: " if check.blocking is not None else ""
-    return f"{target.label}{region}{at}: {kind}{check.text}"
+    return f"{target.label}{region}{at}: {_kind(check)}{check.text}"
+
+
+def _kind(check: Check) -> str:
+    return f"{check.blocking}: " if check.blocking is not None else ""
 
 
 def verdict_line(report: Report) -> str:
