@@ -76,6 +76,16 @@ def test_a_members_file_that_is_none_stops_the_start(tmp_path: Path) -> None:
         (["--acme-url", "https://a/"], "add --acme"),
         (["--acme", "--cert", "a", "--key", "b"], "leave out --cert and --key"),
         (["--acme"], "--acme needs a name that the authority can reach, not 127.0.0.1: give --domain NAME"),
+        (
+            ["--hostname", "a.example", "--acme", "--acme-url", "example.org"],
+            "expected the ACME authority's directory as https://host/path, got 'example.org'",
+        ),
+        (
+            ["--hostname", "a.example", "--acme", "--acme-ca", "/nowhere"],
+            "cannot use /nowhere to check the ACME authority: No such file or directory; give its certificates in PEM",
+        ),
+        (["--ipv4", "2001:db8::1"], "--ipv4 takes an IPv4 address, or none where there is none, not '2001:db8::1'"),
+        (["--ipv6", "fe80::1%eth0"], "--ipv6 takes an IPv6 address"),
         (["--verify-fail-open"], "need --verify-url URL"),
         (["--verify-url", "relay.example"], "expected --verify-url as https://host/path, got 'relay.example'"),
         (["--metrics", "here:9"], "expected --metrics as PORT or IP:PORT, got 'here:9'"),

@@ -222,7 +222,9 @@ def test_an_authority_out_of_reach_or_not_trusted_is_said(authority: Authority, 
     nowhere = AcmeSettings(f"https://127.0.0.1:{free_port()}/dir")
     with pytest.raises(RelayError, match=r"^cannot reach https://127\.0\.0\.1:\d+/dir: .*refused"):
         acme_order.obtain(nowhere, NAME, acme_order.new_key(), serve(), ("http-01",))
-    with pytest.raises(RelayError, match=r"^cannot reach .*CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(RelayError, match=r"^the file acme/account\.key of --state holds no key: restore it"):
+        acme_order.obtain(nowhere, NAME, b"garbage", serve(), ("http-01",))
+    with pytest.raises(RelayError, match=r"^cannot reach .*CERTIFICATE_VERIFY_FAILED.*; have --acme-ca"):
         acme_order.obtain(AcmeSettings(authority.settings.url), NAME, acme_order.new_key(), serve(), ("http-01",))
 
 

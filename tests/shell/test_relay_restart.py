@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ginnel.shell import systemd
+from ginnel.shell.control.config import read_config
 from ginnel.shell.relay import EmbeddedRelay
 from tests.shell.control.control_client import until
 from tests.shell.derp_client import LIMIT, UPGRADE, connect, login, tls_context
@@ -160,16 +161,14 @@ def test_nobody_hears_and_nothing_fails(monkeypatch: pytest.MonkeyPatch, tmp_pat
         systemd.notify("READY=1")
 
 
-def test_the_units_name_what_the_command_knows() -> None:
-    units = ROOT / "packaging/systemd"
-    service = RawConfigParser(strict=False)
-    service.optionxform = str  # type: ignore[assignment,method-assign]
-    service.read(units / "ginnel-relay.service")
-    command = service["Service"]["ExecStart"].split()
-    assert command[1:3] == ["relay", "run"]
-    assert service["Service"]["Type"] == "notify"
+@pytest.mark.parametrize("what", ["relay", "server"])
+def test_the_units_name_what_the_command_knows(what: str) -> None:
+    service = unit(f"ginnel-{what}.service")["Service"]
+    command = service["ExecStart"].split()
+    assert command[1:3] == [what, "run"]
+    assert service["Type"] == "notify"
     told = subprocess.run(
-        [sys.executable, "-c", "from ginnel.cli.main import main; main()", "relay", "run", "--help"],
+        [sys.executable, "-c", "from ginnel.cli.main import main; main()", what, "run", "--help"],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         text=True,
@@ -177,3 +176,29 @@ def test_the_units_name_what_the_command_knows() -> None:
     ).stdout
     for option in [word for word in command if word.startswith("--")]:
         assert option in told
+
+
+def test_the_server_s_unit_is_hardened_as_the_relay_s_but_for_what_it_needs() -> None:
+    relay, server = (dict(unit(f"ginnel-{what}.service")["Service"]) for what in ("relay", "server"))
+    assert server["AmbientCapabilities"] == server["CapabilityBoundingSet"] == "CAP_NET_BIND_SERVICE"  # port 53
+    assert "PrivateUsers" not in server  # root is known to the admin socket by its number
+    assert "--quiet" in server["ExecStart"]  # an invite does not belong in the journal
+    hardening = relay.keys() - {"PrivateUsers", "AmbientCapabilities", "CapabilityBoundingSet"}
+    same = {name for name in hardening if server.get(name) == relay[name]}
+    assert hardening - same == {"EnvironmentFile", "ExecStart", "StateDirectory", "TimeoutStopSec"}
+
+
+def test_the_socket_units_have_the_ports_that_are_listened_on_by_default() -> None:
+    relay, server = (dict(unit(f"ginnel-{what}.socket")["Socket"]) for what in ("relay", "server"))
+    assert relay == server
+    config = read_config(None, {})
+    ports = {text.rpartition(":")[2] for text in (*config.listen, *config.listen_http, *config.stun_listen)}
+    text = (ROOT / "packaging/systemd/ginnel-server.socket").read_text()
+    assert {line.partition("=")[2] for line in text.splitlines() if line.startswith("Listen")} == ports
+
+
+def unit(name: str) -> RawConfigParser:
+    found = RawConfigParser(strict=False)
+    found.optionxform = str  # type: ignore[assignment,method-assign]
+    assert found.read(ROOT / "packaging/systemd" / name)
+    return found

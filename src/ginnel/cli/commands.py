@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "path": ("ginnel.cli.path:path", "Show or limit the ways to peers: auto, direct or relay"),
     "ip": ("ginnel.cli.node:ip", "Show mesh addresses"),
     "netcheck": ("ginnel.cli.netcheck:netcheck", "Say what this network lets through"),
+    "doctor": ("ginnel.cli.doctor:doctor", "Say why this machine or the way to a peer is not well, and the fix"),
     "version": ("ginnel.cli.node:version", "Show the version"),
     "whois": ("ginnel.cli.node:whois", "Show the machine and user behind a mesh address"),
     "debug": ("ginnel.cli.debug:debug", "Look inside: DERP map, relays, the control connection"),

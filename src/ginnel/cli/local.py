@@ -98,6 +98,10 @@ class Local:
                 told = True
             time.sleep(0.02)
 
+    def why_silent(self) -> str:
+        """ "" where a daemon listens, else why not."""
+        return "" if self.listens() else f"ginneld does not run: nothing answers on {self._path}"
+
     def listens(self) -> bool:
         """Whether a daemon is there now."""
         with socket(AF_UNIX, SOCK_STREAM) as probe:

@@ -30,13 +30,23 @@ def resolve(api: Local, peer: str) -> str:
 
 def find(got: dict[str, Any], peer: str) -> dict[str, Any]:
     """The machine with this address, DNS name or host name; ends the command where there is none."""
+    machine = known(got, peer)
+    return (
+        machine
+        if machine is not None
+        else fail(f"no machine of the mesh is called {peer!r}: `ginnel status` lists them")
+    )
+
+
+def known(got: dict[str, Any], peer: str) -> dict[str, Any] | None:
+    """The same; None where there is none."""
     wanted = peer.rstrip(".").lower()
     machines: list[dict[str, Any]] = [got["Self"], *(got.get("Peer") or {}).values()]
     for names in (_addresses, _dns_names, _host_names):
         for machine in machines:
             if wanted in names(machine) and machine.get("TailscaleIPs"):
                 return machine
-    return fail(f"no machine of the mesh is called {peer!r}: `ginnel status` lists them")
+    return None
 
 
 def _addresses(machine: dict[str, Any]) -> list[str]:

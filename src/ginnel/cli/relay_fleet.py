@@ -6,6 +6,7 @@ Room: cli.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,19 @@ import click
 from ginnel.cli.admin import ask, common, seconds, show, table
 
 WATCH_EVERY = 1.0
+
+
+class _Number(click.FloatRange):
+    """In a range that has ends: what is no number lies in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number.", param, ctx)
+        return number
+
+
+LATITUDE, LONGITUDE, SCORE = _Number(-90, 90), _Number(-180, 180), _Number(0, 1000)
 
 
 def add_verbs(group: click.Group) -> None:
@@ -35,8 +49,8 @@ def token() -> None:
 @click.option("--region", type=int, required=True, help="Region number; 900 to 999 are left to private relays.")
 @click.option("--code", default="", help="Short code of a new region, such as fra.")
 @click.option("--name", default="", help="Its name, such as Frankfurt.")
-@click.option("--lat", type=float, default=0.0, help="Latitude.")
-@click.option("--lon", type=float, default=0.0, help="Longitude.")
+@click.option("--lat", type=LATITUDE, default=0.0, help="Latitude.")
+@click.option("--lon", type=LONGITUDE, default=0.0, help="Longitude.")
 @click.option("-e", "--expiration", default="1h", show_default=True, help="How long the token is good for.")
 @common
 def token_create(  # noqa: PLR0917
@@ -99,8 +113,19 @@ def relay_list(state: str | None, as_json: bool, output: str | None) -> None:
     """Show the relays of the fleet."""
     listed = ask(state, "relay.list", {})
     show(listed, as_json, output, _relays_table)
-    for line in ask(state, "relay.status", {})["health"]:
+    for line in _troubles(ask(state, "relay.status", {})):
         print(f"ginnel relay: {line}", file=sys.stderr)
+
+
+def _troubles(status: dict[str, Any]) -> list[str]:
+    """Of the fleet as a whole."""
+    maps = [f"the DERP map {extra['source']} cannot be read, {_kept(extra)}: {extra['error']}"
+            for extra in status["extra_maps"] if extra["error"]]  # fmt: skip
+    return [*status["health"], *maps]
+
+
+def _kept(extra: dict[str, Any]) -> str:
+    return f"its last {extra['regions']} regions stay" if extra["regions"] else "it adds no region"
 
 
 @click.command("add")
@@ -213,9 +238,9 @@ def _probe_table(looks: list[dict[str, Any]]) -> None:
 @click.argument("number", type=int)
 @click.option("--code", help="Its short code.")
 @click.option("--name", help="Its name.")
-@click.option("--lat", type=float, help="Latitude.")
-@click.option("--lon", type=float, help="Longitude.")
-@click.option("--score", type=float, help="Factor on clients' latency: below 1 favours it; 0 takes it back.")
+@click.option("--lat", type=LATITUDE, help="Latitude.")
+@click.option("--lon", type=LONGITUDE, help="Longitude.")
+@click.option("--score", type=SCORE, help="Factor on clients' latency: below 1 favours it; 0 takes it back.")
 @click.option("--avoid/--no-avoid", default=None, help="Whether clients should rather choose another home.")
 @click.option("--no-home/--home", default=None, help="Whether no client may choose it as home.")
 @click.option("--hide/--show", default=None, help="Whether it is left out of the map.")

@@ -6,6 +6,7 @@ Room: cli.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,8 @@ class Options:
             raise click.UsageError("the server of the fleet says who the members are: leave out --members")
         if self.members_only and self.members is None and not joins:
             raise click.UsageError("--members-only needs the list: --members FILE")
+        _check_address("--ipv4", self.ipv4, IPv4Address)
+        _check_address("--ipv6", self.ipv6, IPv6Address)
         settings = RelaySettings(
             state=Path(self.state),
             hostname=self.hostname,
@@ -104,6 +107,16 @@ class Options:
                 raise click.UsageError("--verify-ca and --verify-fail-open need --verify-url URL")
             return None
         return VerifySettings(self.verify_url, self.verify_fail_open, float(self.verify_remember), self.verify_ca)
+
+
+def _check_address(option: str, text: str, family: type[IPv4Address] | type[IPv6Address]) -> None:
+    """As they may stand in a DERP map: `none` turns the family off."""
+    try:
+        good = text in ("", "none") or "%" not in str(family(text))
+    except ValueError:
+        good = False
+    if not good:
+        raise click.UsageError(f"{option} takes an IPv{option[-1]} address, or none where there is none, not {text!r}")
 
 
 def _addresses(texts: tuple[str, ...]) -> tuple[str, ...]:

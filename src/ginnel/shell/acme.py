@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import secrets
+import ssl
 import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -36,6 +38,7 @@ class AcmeKeeper:
         """Raises RelayError."""
         if as_address(name) is not None or "." not in name:
             raise RelayError(f"--acme needs a name that the authority can reach, not {name}: give --domain NAME")
+        check_authority(settings)
         self._settings, self._name, self._state, self._relay = settings, name.lower().rstrip("."), state, relay
         self._directory = acme_file(state, name).parent
         failures, failed_at = _read_failures(self._directory / FAILURES)
@@ -109,6 +112,25 @@ class AcmeKeeper:
             replace_file(self._directory / FAILURES, msgspec.json.encode(kept))
         except RelayError as error:
             log.warning("%s", error)
+
+
+def check_authority(settings: AcmeSettings) -> None:
+    """What can be known to be wrong before the authority is asked. Raises RelayError."""
+    try:
+        parts = urlsplit(settings.url)
+        right = parts.scheme in ("https", "http") and bool(parts.hostname) and (parts.port or 443) > 0
+    except ValueError:
+        right = False
+    if not right:
+        raise RelayError(f"expected the ACME authority's directory as https://host/path, got {settings.url!r}")
+    if settings.ca is not None:
+        try:
+            ssl.create_default_context(cafile=str(settings.ca))
+        except (OSError, ssl.SSLError) as error:
+            why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            raise RelayError(
+                f"cannot use {settings.ca} to check the ACME authority: {why}; give its certificates in PEM"
+            ) from None
 
 
 def _read_failures(path: Path) -> tuple[int, WallTime]:

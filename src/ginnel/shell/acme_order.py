@@ -6,6 +6,7 @@ Room: shell. It waits, so it runs in a thread; and the library is slow to import
 from __future__ import annotations
 
 import hashlib
+import ssl
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,8 +14,10 @@ import requests
 from acme import challenges, errors, messages
 from acme.client import ClientNetwork, ClientV2
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -64,20 +67,28 @@ def obtain(settings: AcmeSettings, name: str, account_key: bytes, relay: Relay, 
     """A fresh key and the chain for it, PEM, in this order. `kinds`: of proof, in the order of trying. Raises
     RelayError."""
     try:
-        client, key = _log_in(settings, account_key)
+        client, key = _log_in(settings, _private(account_key))
         return _first_that_works(client, key, name, relay, kinds)
     except messages.Error as error:
         raise RelayError(f"{settings.url} refuses: {_one_line(error.detail or error.code or error.typ)}") from None
     except errors.TimeoutError:
         raise RelayError(f"{settings.url} did not decide in time") from None
     except requests.exceptions.RequestException as error:
-        raise RelayError(f"cannot reach {settings.url}: {_one_line(_innermost(error))}") from None
+        why = _innermost(error)
+        told = "; have --acme-ca, or `ca` of [acme], vouch for it" if isinstance(why, ssl.SSLError) else ""
+        raise RelayError(f"cannot reach {settings.url}: {_one_line(why)}{told}") from None
     except (errors.Error, JoseError, ValueError, KeyError) as error:
         raise RelayError(f"{settings.url} speaks no ACME that we know: {_one_line(error)}") from None
 
 
-def _log_in(settings: AcmeSettings, account_key: bytes) -> tuple[ClientV2, JWK]:
-    private = load_pem_private_key(account_key, None)
+def _private(account_key: bytes) -> PrivateKeyTypes:
+    try:
+        return load_pem_private_key(account_key, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise RelayError("the file acme/account.key of --state holds no key: restore it, or remove it") from None
+
+
+def _log_in(settings: AcmeSettings, private: PrivateKeyTypes) -> tuple[ClientV2, JWK]:
     key = JWKEC(key=ComparableECKey(private))  # type: ignore[arg-type]
     net = ClientNetwork(key, alg=ES256, user_agent="ginnel", timeout=REQUEST_TIMEOUT)
     if settings.ca is not None:

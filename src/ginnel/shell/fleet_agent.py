@@ -19,6 +19,7 @@ from ginnel.shell.fleet_state import (
     Home,
     forget_leaving,
     note_leaving,
+    read_home,
     read_members,
     was_leaving,
     write_members,
@@ -138,7 +139,9 @@ class FleetAgent:
                 raise NotOfTheFleet("the server took this relay out of its fleet; join anew with another token")
             stood = asyncio.get_running_loop().time() - began > LONGEST_BACKOFF
             backoff = FIRST_BACKOFF if stood else min(backoff * 2, LONGEST_BACKOFF)
-            self._once_said("away", f"the server cannot be reached, members stay as they are: {why}")
+            never = read_home(self._settings.state) is None
+            kept = "this relay has not joined and goes on trying" if never else "members stay as they are"
+            self._once_said("away", f"the server cannot be reached, {kept}: {why}")
             await asyncio.sleep(backoff * (0.5 + random.random()))  # noqa: S311
 
     async def _once(self) -> str:
@@ -229,11 +232,19 @@ class FleetAgent:
             drain=(wish := self._wish),
         )
         answer = await self._ask(connection, "report", report)
+        if answer.error and report.node is not None:
+            self._not_taken(entry, answer)
+            return
+        self._entry = entry
         if wish is not None:
             self._wished(wish, answer)
-        elif answer.error and report.node is not None:
-            self._say(f"the server does not take the new entry: {answer.error}")
-        self._entry = entry
+
+    def _not_taken(self, entry: DERPNode, answer: RelayWelcome) -> None:
+        """The new entry, and with it whatever else was in the report."""
+        self._once_said("the server does not take the new entry", answer.error)
+        if answer.fatal:  # saying it again is of no use, but a wish still is
+            self._entry = entry
+            self._wake.set()
 
     def _wished(self, drain: bool, answer: RelayWelcome) -> None:
         self._wish, self._granted = None, not answer.error

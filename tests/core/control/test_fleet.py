@@ -17,6 +17,7 @@ from ginnel.core.control.fleet_states import (
     Probe,
     Probing,
     Suspicion,
+    kept,
 )
 from ginnel.words import Instant
 
@@ -132,8 +133,8 @@ def test_the_last_relay_is_never_taken_out() -> None:
 
 def test_a_restart_leaves_everybody_where_they_were() -> None:
     world = World()
-    for relay, kept in ((1, "in"), (2, "out"), (3, "drained")):
-        world.fleet.restored(relay, kept, Instant(world.now), Instant(world.now))  # type: ignore[arg-type]
+    for relay, was in ((1, "in"), (2, "out"), (3, "drained")):
+        world.fleet.restored(relay, was, Instant(world.now), Instant(world.now))  # type: ignore[arg-type]
     assert [world.fleet.in_map(relay) for relay in (1, 2, 3)] == [True, False, False]
     world.run(60.0)
     assert [world.fleet.in_map(relay) for relay in (1, 2, 3)] == [True, True, False]
@@ -152,6 +153,42 @@ def test_a_drain_ends_when_nobody_is_left_or_at_its_deadline() -> None:
     assert world.fleet.in_map(2)
     world.run(2.0)
     assert world.fleet.state(2) == Drained()
+
+
+def test_a_relay_takes_back_its_own_wish_to_be_drained_and_no_admins_word() -> None:
+    until = Instant(1600.0)
+    for own_first, empty in ((True, True), (True, False), (False, True), (False, False)):
+        world = World().join(1, 2)
+        world.do([*world.fleet.drain(1, until, own=own_first)])
+        if empty:
+            world.do([*world.fleet.emptied(1)])
+        world.do([*world.fleet.drain(1, until, own=not own_first)])
+        world.do([*world.fleet.undrain(1, Instant(world.now), own=True)])
+        assert world.fleet.state(1) == (Drained() if empty else Draining(until))
+        assert kept(world.said[-1].state) == ("drained" if empty else "draining")
+        world.do([*world.fleet.undrain(1, Instant(world.now))])
+        assert world.fleet.state(1) == InMap()
+
+
+def test_whose_wish_a_drain_was_is_known_after_a_restart() -> None:
+    world = World().join(1, 2)
+    for was, back in (("leaving", True), ("left", True), ("draining", False), ("drained", False)):
+        world.fleet.restored(1, was, Instant(world.now), Instant(1600.0))
+        assert kept(world.fleet.state(1)) == was
+        world.do([*world.fleet.undrain(1, Instant(world.now), own=True)])
+        assert (world.fleet.state(1) == InMap()) is back
+
+
+def test_another_deadline_of_a_drain_is_told() -> None:
+    world = World().join(1, 2)
+    world.do([*world.fleet.drain(1, Instant(1600.0))])
+    assert world.fleet.drain(1, Instant(4000.0)) == [Moved(1, Draining(Instant(4000.0)))]
+
+
+def test_a_relay_that_was_removed_meanwhile_is_neither_drained_nor_a_fault() -> None:
+    fleet = World().fleet
+    assert fleet.drain(7, Instant(0.0)) == fleet.undrain(7, Instant(0.0)) == []
+    assert (fleet.state(7), fleet.why(7), fleet.in_map(7)) == (Probing(), "", False)
 
 
 def test_a_drained_relay_is_looked_at_before_it_is_used_again() -> None:

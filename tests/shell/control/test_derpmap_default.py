@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ginnel.core.firewall.told import Told
+from ginnel.shell.control.config import read_config, static_regions
 from ginnel.wire.derpmap import problems
 from ginnel.wire.tailcfg import DERPMap, decode
 from tests.shell.control.control_client import PATIENCE
@@ -85,3 +86,12 @@ async def test_without_names_nothing_is_told(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{server.plain_ports()[0]}/derpmap/default"
         headers = await output("curl", "--noproxy", "*", "-sSf", "-D", "-", "-o", "/dev/null", url)
     assert b"ginnel-" not in headers
+
+
+def test_a_configured_region_s_relays_have_letters_beyond_z() -> None:
+    nodes = [{"host": f"{number}.example.com"} for number in range(28)]
+    regions = {"910": {"code": "far", "name": "Far", "nodes": nodes}}
+    region = static_regions(read_config(None, {"regions": regions}))[910]
+    names = [node.name for node in region.nodes or ()]
+    assert names[25:] == ["910z", "910aa", "910ab"]
+    assert len(set(names)) == 28

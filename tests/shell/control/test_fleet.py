@@ -3,17 +3,21 @@
 import asyncio
 import json
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ginnel.core.control.refused import Refused
 from ginnel.shell.control.relay_arguments import DrainRelay, MaybeName, Nothing, RelayName, RemoveRelay, TokenName
 from ginnel.shell.control.run import ControlServer
+from ginnel.shell.control.store import StoreUnavailable
 from ginnel.shell.fleet_agent import NotOfTheFleet
+from ginnel.shell.fleet_state import was_leaving
 from ginnel.wire.mapstream import MapDecoder
-from ginnel.wire.relaycontrol import RelayHello
+from ginnel.wire.relaycontrol import RelayHello, RelayReport
 from ginnel.wire.tailcfg import DERPNode, encode
 from ginnel.words import NodePrivate
 from tests.shell.control.control_client import PATIENCE, Client, auth_key
@@ -179,7 +183,9 @@ async def test_a_machine_that_is_no_relay_gets_no_orders(tmp_path: Path) -> None
         assert "token" in json.loads(body)["Error"]
 
 
-async def test_relays_of_one_region_are_given_one_mesh_key_and_another_when_one_is_removed(tmp_path: Path) -> None:
+async def test_relays_of_one_region_are_given_one_mesh_key_and_another_when_one_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with fleet_server(tmp_path / "server") as server:
         from ginnel.wire.relay_token import parse_relay_token
 
@@ -199,7 +205,9 @@ async def test_relays_of_one_region_are_given_one_mesh_key_and_another_when_one_
         peers = [order["Mesh"] for order in orders[0] if "Mesh" in order][-1]
         assert [peer["Host"] for peer in peers] == ["127.0.0.3"]
         assert server.fleet.book.regions[901].mesh_key.hex() == first
-        await server.admin.relays.remove(RemoveRelay("901b"), "test")
+        with monkeypatch.context() as failing:
+            failing.setattr(server.coordinator.store, "commit", only_one(server.coordinator.store.commit))
+            await server.admin.relays.remove(RemoveRelay("901b"), "test")
         await eventually(lambda: mesh_keys(orders[0])[-1] != first, "another key")
         assert server.fleet.book.regions[901].mesh_key.hex() != first
         assert first not in repr(server.fleet.book.regions[901])
@@ -207,6 +215,19 @@ async def test_relays_of_one_region_are_given_one_mesh_key_and_another_when_one_
             await client.hang_up()
         while FOLLOWING:
             FOLLOWING.pop().cancel()
+
+
+def only_one(commit: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+    """The database fails behind the next change."""
+    left = [True]
+
+    async def once(rows: Any) -> None:
+        if not left:
+            raise StoreUnavailable("the disk is full")
+        left.clear()
+        await commit(rows)
+
+    return once
 
 
 def mesh_keys(orders: list[dict[str, Any]]) -> list[str]:
@@ -265,6 +286,61 @@ async def test_a_relay_that_is_stopped_is_drained_first_and_used_again_when_it_i
             assert (await relays(server))["901a"]["state"] == "drained"
         async with joined(tmp_path / "relay", token):
             await eventually(lambda: nodes_of(server, 901), "the relay in the map again")
+
+
+async def test_an_admins_drain_outlives_the_relays_wish_its_restart_and_the_servers(tmp_path: Path) -> None:
+    port = free_port()
+    async with fleet_server(tmp_path / "server", port=port) as server:
+        token = await token_for(server)
+        async with joined(tmp_path / "relay", token) as relay:
+            await eventually(lambda: relay.agent._orders.state == "in map", "the relay knows")
+            await asyncio.wait_for(relay.agent.leave(PATIENCE), PATIENCE)
+            await eventually(lambda: server.fleet.book.relays[2].state == "left", "kept as its own wish")
+        assert was_leaving(tmp_path / "relay")
+        await server.admin.relays.drain(DrainRelay("901a"), "test")
+        await eventually(lambda: server.fleet.book.relays[2].state == "drained", "kept as the admin's word")
+    async with fleet_server(tmp_path / "server", port=port) as server, joined(tmp_path / "relay", token) as relay:
+        await eventually(lambda: not was_leaving(tmp_path / "relay"), "its wish is taken back")
+        assert (await relays(server))["901a"]["state"] == "drained"
+        await server.admin.relays.undrain(RelayName("901a"), "test")
+        await eventually(lambda: nodes_of(server, 901), "the relay in the map again")
+
+
+async def test_a_wish_that_comes_with_a_new_entry_is_granted_and_keeps_its_deadline(tmp_path: Path) -> None:
+    async with fleet_server(tmp_path / "server") as server, Client(server) as node:
+        token = await token_for(server)
+        await node.register(await auth_key(server))
+        async with joined(tmp_path / "relay", token) as relay:
+            await eventually(lambda: nodes_of(server, 901), "the relay in the map")
+            await eventually(lambda: str(node.key.public()) in relay.members, "the member at the relay")
+            (_, port) = relay.relay.native.addresses()["tls"][0]
+            async with login(port, relay.relay.key.raw, private=node.key.raw):
+                machine, entry = relay.agent._settings.machine.public(), relay.agent._own_entry()
+                changed = msgspec.structs.replace(entry, can_port80=True)
+                answer = await server.coordinator.relays.report(machine, RelayReport(changed, clients=1, drain=True))
+                assert not answer.error
+                await eventually(lambda: not server.fleet.live[2].restated, "seen as it is now")
+                await server.fleet.change(lambda _: (None, []))
+                record = server.fleet.book.relays[2]
+                assert (record.state, record.node.can_port80) == ("leaving", True)
+                assert (record.drain_until or 0) > server.coordinator.wall() + 60
+
+
+async def test_who_drains_lets_clients_in_again_when_the_others_of_its_region_are_gone(tmp_path: Path) -> None:
+    async with fleet_server(tmp_path / "server") as server, Client(server) as node:
+        joining = [await token_for(server) for _ in range(2)]
+        await node.register(await auth_key(server))
+        async with joined(tmp_path / "a", joining[0]) as a, joined(tmp_path / "b", joining[1]) as b:
+            await eventually(lambda: len(nodes_of(server, 901)) == 2, "both in the map")
+            await eventually(lambda: server.fleet.meshes.whole(901), "their mesh")
+            await eventually(lambda: str(node.key.public()) in b.members, "the member at the relay")
+            (_, port) = b.relay.native.addresses()["tls"][0]
+            async with login(port, b.relay.key.raw, private=node.key.raw):
+                name = next(line for line in b.said if line.startswith("901"))
+                await server.admin.relays.drain(DrainRelay(name), "test")
+                await eventually(lambda: b.agent._orders._refusing, "it lets nobody in")
+                await a.stop()
+                await eventually(lambda: not b.agent._orders._refusing, "it lets them in again")
 
 
 def is_no_home(server: ControlServer, number: int) -> bool:

@@ -28,6 +28,7 @@ from ginnel.core.control.fleet_states import (
     Probing,
     State,
     Suspicion,
+    kept,
 )
 from ginnel.words import Instant
 
@@ -61,10 +62,13 @@ class Fleet:
     # --- views -----------------------------------------------------------------------------------------------
 
     def state(self, relay: int) -> State:
-        return self._relays[relay].state
+        """One whose row was written a moment ago, and that is yet to be told of, is as one that just joined."""
+        tracked = self._relays.get(relay)
+        return tracked.state if tracked is not None else Probing()
 
     def why(self, relay: int) -> str:
-        return self._relays[relay].why
+        tracked = self._relays.get(relay)
+        return tracked.why if tracked is not None else ""
 
     def in_map(self, relay: int) -> bool:
         tracked = self._relays.get(relay)
@@ -81,7 +85,7 @@ class Fleet:
         self._relays[relay] = _Tracked(Probing(), now)
         return [Moved(relay, Probing()), *self.tick(now)]
 
-    def restored(self, relay: int, kept: Kept, now: Instant, until: Instant, *, watched: bool = True) -> None:
+    def restored(self, relay: int, was: Kept, now: Instant, until: Instant, *, watched: bool = True) -> None:
         """A relay that was there before a restart, in the map if it was: a start is no reason to move anybody.
         `watched`: whether it is probed."""
         states: dict[Kept, State] = {
@@ -90,9 +94,11 @@ class Fleet:
             "out": Out(),
             "draining": Draining(until),
             "drained": Drained(),
+            "leaving": Draining(until, own=True),
+            "left": Drained(own=True),
         }
-        state = states[kept]
-        due = None if kept == "drained" or not watched else self._spread(now, self.rules.interval / 2)
+        state = states[was]
+        due = None if isinstance(state, Drained) or not watched else self._spread(now, self.rules.interval / 2)
         self._relays[relay] = _Tracked(state, due, watched=watched)
 
     def removed(self, relay: int) -> None:
@@ -111,19 +117,31 @@ class Fleet:
 
     # --- drain -----------------------------------------------------------------------------------------------
 
-    def drain(self, relay: int, until: Instant) -> list[Action]:
-        """Out of use by `until`, sooner when its clients have left (`emptied`)."""
-        tracked = self._relays[relay]
+    def drain(self, relay: int, until: Instant, *, own: bool = False) -> list[Action]:
+        """Out of use by `until`, sooner when its clients have left (`emptied`). `own`: the relay wishes it itself; an
+        admin's word counts more, whichever came first."""
+        tracked = self._relays.get(relay)
+        if tracked is None:
+            return []
         match tracked.state:
+            case Draining(own=False) | Drained(own=False) if own:
+                return []
             case InMap() | Failing() | Draining():
-                return self._move(relay, tracked, Draining(until), "")
+                return self._move(relay, tracked, Draining(until, own=own), "")
+            case Drained():
+                return self._move(relay, tracked, Drained(own), tracked.why)
             case Probing() | Announced() | Out():
-                return self._finish_drain(relay, tracked, "it was not in the map")
+                return self._finish_drain(relay, tracked, "it was not in the map", own=own)
         return []
 
-    def undrain(self, relay: int, now: Instant) -> list[Action]:
-        tracked = self._relays[relay]
+    def undrain(self, relay: int, now: Instant, *, own: bool = False) -> list[Action]:
+        """`own`: the relay takes back its own wish, and no more than that."""
+        tracked = self._relays.get(relay)
+        if tracked is None:
+            return []
         match tracked.state:
+            case Draining(own=False) | Drained(own=False) if own:
+                return []
             case Draining():
                 tracked.due = now if tracked.watched else None
                 return [*self._move(relay, tracked, InMap(), ""), *self.tick(now)]
@@ -139,11 +157,11 @@ class Fleet:
         tracked = self._relays.get(relay)
         if tracked is None or not isinstance(tracked.state, Draining):
             return []
-        return self._finish_drain(relay, tracked, "no client is left")
+        return self._finish_drain(relay, tracked, "no client is left", own=tracked.state.own)
 
-    def _finish_drain(self, relay: int, tracked: _Tracked, why: str) -> list[Action]:
+    def _finish_drain(self, relay: int, tracked: _Tracked, why: str, *, own: bool) -> list[Action]:
         tracked.due = None
-        return self._move(relay, tracked, Drained(), why)
+        return self._move(relay, tracked, Drained(own), why)
 
     # --- probes ----------------------------------------------------------------------------------------------
 
@@ -190,11 +208,11 @@ class Fleet:
             case Out():
                 tracked.due = self._spread(now, rules.interval)
                 return self._move(relay, tracked, Out(), why)
-            case Draining(until, failures):
+            case Draining(until, failures, own):
                 count = 0 if good else failures + 1
                 if count >= rules.failures and not self._own_network_suspected(now - rules.interval):
-                    return self._finish_drain(relay, tracked, why)
-                tracked.state = Draining(until, count)
+                    return self._finish_drain(relay, tracked, why, own=own)
+                tracked.state = Draining(until, count, own)
         return []
 
     def _enter(self, relay: int, tracked: _Tracked, now: Instant, ready: Instant) -> list[Action]:
@@ -211,7 +229,7 @@ class Fleet:
         return self._move(relay, tracked, Out(), why)
 
     def _move(self, relay: int, tracked: _Tracked, state: State, why: str) -> list[Action]:
-        told = (type(state), why) != (type(tracked.state), tracked.why)
+        told = (_shown(state), why) != (_shown(tracked.state), tracked.why)
         tracked.state, tracked.why = state, why
         return [Moved(relay, state, why)] if told else []
 
@@ -259,7 +277,7 @@ class Fleet:
         actions: list[Action] = []
         for relay, tracked in self._relays.items():
             if isinstance(tracked.state, Draining) and now >= tracked.state.until:
-                actions += self._finish_drain(relay, tracked, "the deadline has come")
+                actions += self._finish_drain(relay, tracked, "the deadline has come", own=tracked.state.own)
             elif tracked.due is not None and now >= tracked.due and not tracked.busy:
                 tracked.busy = True
                 actions.append(Probe(relay))
@@ -271,3 +289,8 @@ class Fleet:
     def _spread(self, now: Instant, seconds: float) -> Instant:
         """A fifth more or less, so that the probes of many relays do not go out together."""
         return Instant(now + seconds * (0.8 + 0.4 * self.entropy(1)[0] / 255))
+
+
+def _shown(state: State) -> tuple[object, ...]:
+    """What of a state is told and kept: not how often it was looked at."""
+    return type(state), kept(state), state.until if isinstance(state, Draining) else None

@@ -29,6 +29,8 @@ from ginnel.words import MachineKey, NodeKey, WallTime
 
 TOKEN_ENTROPY = 26
 LETTERS = string.ascii_lowercase
+OTHERS_KEY = "another relay of the fleet has this key: each needs a --state directory of its own"
+ANOTHER = "make another on the server with `ginnel relay token create`"
 
 
 class FleetBook:
@@ -97,6 +99,7 @@ class FleetBook:
         if not code:
             raise Refused(f"region {wanted.id} is new: say its --code, such as fra")
         _check_code(code)
+        check_place(wanted.latitude, wanted.longitude)
         base = old if old is not None else FleetRegion(wanted.id)
         merged = replace(
             base,
@@ -125,13 +128,13 @@ class FleetBook:
         """Raises Refused."""
         token = next((t for t in self.tokens.values() if hmac.compare_digest(t.digest, _digest(text))), None)
         if token is None:
-            raise Refused("the token is not known here; make one with `ginnel relay token create`")
+            raise Refused(f"the token is not known here; {ANOTHER}")
         if token.revoked is not None:
-            raise Refused("the token was revoked")
+            raise Refused(f"the token was revoked; {ANOTHER}")
         if token.used is not None:
-            raise Refused("the token was used already, each is good for one relay")
+            raise Refused(f"the token was used already, each is good for one relay; {ANOTHER}")
         if token.expiry <= now:
-            raise Refused("the token has expired")
+            raise Refused(f"the token has expired; {ANOTHER}")
         return token
 
     def revoke_token(self, text: str, now: WallTime) -> list[FleetRow]:
@@ -159,6 +162,8 @@ class FleetBook:
 
     def restated(self, known: RelayRecord, hello: RelayHello) -> tuple[RelayRecord, list[FleetRow]]:
         """A relay of ours says anew what it is."""
+        if any(relay.key == hello.key and relay.id != known.id for relay in self.relays.values()):
+            raise Refused(OTHERS_KEY)
         checked = checked_entry(hello.node, known.region, known.name)
         record = replace(known, key=hello.key, node=checked, mesh=hello.mesh)
         return record, [record] if record != known else []
@@ -181,7 +186,7 @@ class FleetBook:
         if len(self.relays) >= limits.MAX_RELAYS:
             raise Refused(f"the fleet has {limits.MAX_RELAYS} relays, which is as many as it may have")
         if key is not None and any(relay.key == key for relay in self.relays.values()):
-            raise Refused("another relay of the fleet has this key: each needs a --state directory of its own")
+            raise Refused(OTHERS_KEY)
         used = {relay.name for relay in self.in_region(region)} | set(taken)
         letter = next((letter for letter in LETTERS if f"{region}{letter}" not in used), None)
         if letter is None:
@@ -193,6 +198,13 @@ class FleetBook:
 def _check_code(code: str) -> None:
     if not 1 <= len(code) <= 16 or not all(c.isascii() and (c.isalnum() or c == "-") for c in code):
         raise Refused(f"region code {code[:32]!r} is not allowed: 1 to 16 letters, digits and hyphens, such as fra")
+
+
+def check_place(latitude: float, longitude: float) -> None:
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+        raise Refused(
+            "a region's latitude is -90 to 90 and its longitude -180 to 180, in degrees, such as 50.1 and 8.7"
+        )
 
 
 def _clean(name: str) -> str:

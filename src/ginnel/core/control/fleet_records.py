@@ -11,8 +11,8 @@ from typing import Literal
 from ginnel.wire.tailcfg import DERPNode
 from ginnel.words import MachineKey, NodeKey, WallTime
 
-Kept = Literal["joined", "in", "out", "draining", "drained"]
-"""What a restart has to know of a relay's state."""
+Kept = Literal["joined", "in", "out", "draining", "drained", "leaving", "left"]
+"""What a restart has to know of a relay's state. The last two: draining and drained by the relay's own wish."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,15 +68,18 @@ class Out:
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """In the map, but not for long."""
+    """In the map, but not for long. `own`: it was the relay's own wish, which it may take back; never an admin's."""
 
     until: Instant
     failures: int = 0
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    pass
+    """`own`: as above."""
+
+    own: bool = False
 
 
 State = Probing | Announced | InMap | Failing | Out | Draining | Drained
@@ -98,6 +101,16 @@ KEPT: dict[type, Kept] = {
     Draining: "draining",
     Drained: "drained",
 }
+
+
+def kept(state: State) -> Kept:
+    """What a restart has to know of it."""
+    match state:
+        case Draining(own=True):
+            return "leaving"
+        case Drained(own=True):
+            return "left"
+    return KEPT[type(state)]
 
 
 # --- actions -----------------------------------------------------------------------------------------------------

@@ -103,6 +103,11 @@ class Registry:
         node = self.nodes[node_id] if node_id is not None else None
         return node if node is not None and node.machine == machine else None
 
+    def node_with(self, key: NodeKey) -> Node | None:
+        """Whoever has this key now; that says nothing of who asks."""
+        node_id = self._by_key.get(key)
+        return self.nodes[node_id] if node_id is not None else None
+
     def key_is_live(self, key: NodeKey, now: WallTime) -> bool:
         """Whether a relay may let this key in."""
         node_id = self._by_key.get(key)

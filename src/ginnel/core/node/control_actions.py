@@ -11,6 +11,7 @@ from typing import Any
 
 from ginnel.core.node.login import LoginAction
 from ginnel.wire.tailcfg import MapRequest, MapResponse
+from ginnel.words import NodeKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +69,18 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Testify:
+    """`POST path` with `c2n.pair_answer` of what this node knows of the way to a peer, which asks by the server."""
+
+    path: str
+    asker: NodeKey
+
+
+@dataclass(frozen=True, slots=True)
 class KeyExpired:
     """The self node's key is no longer good (True), or good again."""
 
     expired: bool
 
 
-ControlAction = LoginAction | OpenMap | CloseMap | SendLite | Merge | Probe | Reply | KeyExpired
+ControlAction = LoginAction | OpenMap | CloseMap | SendLite | Merge | Probe | Reply | Testify | KeyExpired

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ginnel.core.node.backoff import Backoff
-from ginnel.core.node.c2n import answer_c2n
+from ginnel.core.node.c2n import answer_c2n, asker_of
 from ginnel.core.node.control_actions import (
     CloseMap,
     ControlAction,
@@ -24,6 +24,7 @@ from ginnel.core.node.control_actions import (
     Reply,
     Report,
     SendLite,
+    Testify,
 )
 from ginnel.core.node.login import CAPABILITY_VERSION, KeepKey, Login, LoginAction, may_open
 from ginnel.wire.tailcfg import MapRequest, MapResponse, PingRequest, RegisterResponse
@@ -228,7 +229,11 @@ class ControlSession:
         self._pinged = ping.url
         if ping.types == "c2n":
             path = urlsplit(ping.url).path or "/"
-            return [Reply(path, answer_c2n(ping.payload or b""))] if path.isascii() else []
+            payload = ping.payload or b""
+            if not path.isascii():
+                return []
+            asker = asker_of(payload)
+            return [Testify(path, asker) if asker is not None else Reply(path, answer_c2n(payload))]
         if ping.types or not may_open(ping.url, plain=self._plain):
             return []
         return [Probe(ping.url, ping.url_is_noise)]

@@ -88,6 +88,7 @@ class Discovery:
                     actions += self._invite(peer, now)
                 case Steer():
                     self._steered.note(peer.key, each.endpoint)
+                    peer.path.history.steered(each.endpoint, each.region, now)
                     actions.append(each)
         return actions
 
@@ -117,6 +118,8 @@ class Discovery:
             return []
         tx_id = self.session.new_tx_id()
         self.open_pings.add(tx_id, SentPing(peer.key, to, now, purpose, request, socket, size))
+        if isinstance(to, Endpoint):
+            peer.path.history.asked(guessed(to, socket), now, told=purpose is not Purpose.HEARTBEAT)
         padding = min(max(0, size - PING_SIZE), MAX_PING_SIZE)
         return self._send(peer.disco, peer.key, to, Ping(tx_id, self.own_key, padding), socket, ttl=ttl)
 
@@ -160,6 +163,7 @@ class Discovery:
                 continue
             packet = self.session.seal(peer.disco, CallMeMaybe(self.endpoints[:CALL_ME_MAYBE_ENDPOINTS]))
             if packet is not None:
+                peer.path.history.called(now)
                 actions.append(SendRelay(peer.path.region, key, packet))
         return actions
 
@@ -215,6 +219,7 @@ class Discovery:
         by = arrival.by
         if not isinstance(by, Endpoint) or not (is_candidate(by) or by.ip.is_loopback or by.ip.is_link_local):
             return []
+        peer.path.history.heard(guessed(by, arrival.socket), now)
         return self.perform(peer, peer.path.pinged(by, now, socket=arrival.socket), now)
 
     def _on_relayed_ping(self, opened: Opened, ping: Ping, by: RegionId, sender: NodeKey, now: Instant) -> list[Action]:
@@ -243,6 +248,8 @@ class Discovery:
         if isinstance(asked.to, Endpoint):
             wire_mtu = wire_size(asked.to, asked.size) if asked.size else 0
             proven = Proven(asked.to, latency, wire_mtu, asked.socket)
+            told = asked.purpose is not Purpose.HEARTBEAT
+            peer.path.history.answered(guessed(asked.to, asked.socket), latency, now, told=told)
             actions += self.perform(peer, peer.path.ponged(proven, now), now)
         if asked.purpose is Purpose.CLI and self._questions.pop(asked.request, None) is not None:
             actions.append(_answer(asked, latency))
@@ -254,6 +261,7 @@ class Discovery:
             return self._drop("disco.call_me_maybe_not_by_relay")
         if peer.disco != opened.sender:
             return self._drop("disco.wrong_node_key")
+        peer.path.history.was_called(now)
         return self.perform(peer, peer.path.called(message.endpoints, now), now)
 
     def _on_punch(self, opened: Opened, message: Punch, arrival: Arrival, now: Instant) -> list[Action]:
@@ -298,6 +306,11 @@ class Discovery:
     def _drop(self, reason: str) -> list[Action]:
         self._drops[reason] += 1
         return []
+
+
+def guessed(endpoint: Endpoint, socket: int) -> Endpoint:
+    """What side sockets try is told together, by address: there may be a thousand ports."""
+    return Endpoint(endpoint.ip, 0) if socket else endpoint
 
 
 def _answer(asked: SentPing, latency: float) -> PingAnswered:

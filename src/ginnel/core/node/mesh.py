@@ -12,7 +12,9 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
-from ginnel.core.node import peer_views
+import msgspec
+
+from ginnel.core.node import peer_views, testimony
 from ginnel.core.node.actions import Action, HealthCode, PingFailed
 from ginnel.core.node.constants import PING_TIMEOUT, UDP_REBIND_GAP
 from ginnel.core.node.discovery import Arrival
@@ -26,6 +28,7 @@ from ginnel.core.node.path_policy import PathPolicies, PathPolicy
 from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.punch_rules import probing_allowed
 from ginnel.core.node.status import MeshStatus, PeerStatus, mesh_status, peer_status
+from ginnel.wire.doctor import Testimony
 from ginnel.words import Endpoint, Instant, IpAddress, NodeKey, NodePrivate, RegionId
 
 NO_WAY = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL)
@@ -338,3 +341,16 @@ class Mesh(MeshParts):
         """One peer's view; None: not in the map."""
         peer = self._peers.get(key)
         return peer_status(peer, self._relays, now) if peer is not None else None
+
+    def testimony(self, key: NodeKey | None, now: Instant) -> Testimony | None:
+        """What this end knows of its network and of the way to one peer, for `ginnel doctor`; None: not in the map."""
+        known = testimony.of_network(self._own, self._relays, self._peers, now)
+        known = msgspec.structs.replace(known, guessing=self._puncher.allowed and not self._puncher.metered)
+        if key is None:
+            return known
+        peer = self._peers.get(key)
+        if peer is None:
+            return None
+        told = testimony.of_pair(known, peer, self._own, self._netmap, now)
+        own, theirs, ended = self._puncher.seen(key)
+        return msgspec.structs.replace(told, nat=own.name.lower(), peer_nat=theirs.name.lower(), search_ended=ended)

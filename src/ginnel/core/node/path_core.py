@@ -24,6 +24,7 @@ from ginnel.core.node.constants import (
 )
 from ginnel.core.node.data_watch import DataWatch
 from ginnel.core.node.path_actions import NEVER, LookAround, PathAction, Purpose
+from ginnel.core.node.path_history import PathHistory
 from ginnel.core.node.path_policy import PathPolicy
 from ginnel.core.node.path_state import Direct, Relayed, Timer
 from ginnel.core.node.probe_budget import ProbeBudget
@@ -54,6 +55,7 @@ class PathCore:
         self.path: Relayed | Direct = Relayed()
         self.last_sent = NEVER
         self.last_received = NEVER
+        self.history = PathHistory()
         self.searching_since: Instant | None = None
         """Since when a direct path has been wanted and not found. None: there is one, or nobody wants it. Whoever knows
         other ways than asking the candidates may begin some seconds later; what it finds goes into `ponged`."""

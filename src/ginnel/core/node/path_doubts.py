@@ -98,5 +98,6 @@ class PathDoubts(PathCore):
         """The way answers pings and yet does not carry what it should: it is not used for a while."""
         if isinstance(self.path, Direct):
             self.shunned.add(self.path.proven.endpoint, fault, now)
+            self.history.convicted(self.path.proven.endpoint, fault, now)
             self.candidates.forget_history_of(self.path.proven.endpoint)
         return self._lose(now)

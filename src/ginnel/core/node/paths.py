@@ -177,6 +177,7 @@ class PathChooser(PathDoubts):
 
     def refused(self, endpoint: Endpoint, now: Instant) -> list[PathAction]:
         """A firewall of this machine refused a packet to there: perhaps that one, perhaps all."""
+        self.history.refused(endpoint, now)
         return self._distrust(now) if endpoint == self.endpoint and self.trusted(now) else []
 
     def too_large(self, endpoint: Endpoint, now: Instant) -> list[PathAction]:

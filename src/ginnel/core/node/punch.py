@@ -123,6 +123,7 @@ class Puncher:
             record.way = peer.path.endpoint
             if session.counted:
                 record.searches.pop()
+        record.nats, record.ended = session.nats(), ""
         record.failures, record.not_before, record.found = 0, Instant(now + AFTER_SUCCESS), session.shooting
         self._kept.keep(session.sockets, session.peer, now)
         return []
@@ -175,6 +176,7 @@ class Puncher:
 
     def _ended(self, session: Session, why: End, now: Instant) -> list[PunchAction]:
         record = self._record(session.peer)
+        record.nats, record.ended = session.nats(), why.name.lower().replace("_", " ")
         closed = self._drop(session.peer)
         if not session.begins:  # the peer decides whether there is another attempt; we don't begin one meanwhile
             if why is not End.NO_ANSWER:
@@ -256,6 +258,13 @@ class Puncher:
             if answered is not None:
                 return self._after(session, answered, now)
         return None
+
+    def seen(self, peer: NodeKey) -> tuple[NatKind, NatKind, str]:
+        """Our NAT and the peer's as a session saw them, and why the last one found nothing ("": none ended so)."""
+        if (session := self._sessions.get(peer)) is not None:
+            return *session.nats(), ""
+        record = self._records.get(peer)
+        return (*record.nats, record.ended) if record is not None else (NatKind.UNKNOWN, NatKind.UNKNOWN, "")
 
     def holds(self, socket: int) -> bool:
         """Whether it is open. What came to one just before it was closed leads to no path by it."""

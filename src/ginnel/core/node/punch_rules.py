@@ -12,6 +12,7 @@ from ginnel.core.node import peer_views
 from ginnel.core.node.addresses import is_candidate, is_private
 from ginnel.core.node.path_actions import NEVER
 from ginnel.core.node.peers import Peer
+from ginnel.wire.punch import NatKind
 from ginnel.wire.tailcfg import Node
 from ginnel.words import Endpoint, Instant
 
@@ -25,12 +26,15 @@ ORDINARY_FIRST = 5.0  # after a way's sentence: it is tried again, with the rela
 @dataclass(slots=True)
 class Record:
     """What was tried with one peer. `way`: where a session found it, while that is trusted. `shunned_until`: such
-    ways failed so lately, so many `convictions` in a row, that no further one is looked for."""
+    ways failed so lately, so many `convictions` in a row, that no further one is looked for. `nats`: ours and the
+    peer's, as the last session saw them; `ended`: why that found nothing. Both for people alone."""
 
     not_before: Instant = NEVER
     failures: int = 0
     attempt: int = 0
     found: bool = False
+    nats: tuple[NatKind, NatKind] = (NatKind.UNKNOWN, NatKind.UNKNOWN)
+    ended: str = ""
     way: Endpoint | None = None
     convictions: int = 0
     shunned_until: Instant = NEVER

@@ -228,6 +228,7 @@ class Session:
 
     def _refused(self, message: Punch) -> list[PunchAction]:
         known = self.own is not None and message.nat is not NatKind.UNKNOWN
+        self.theirs = nat_of(message) if known else self.theirs
         hopeless = known and technique(self._own().kind, message.nat) is None
         return self._end(End.HOPELESS if hopeless else End.REFUSED)
 
@@ -353,6 +354,11 @@ class Session:
     def _known(self) -> Nat:
         assert self.theirs is not None
         return self.theirs
+
+    def nats(self) -> tuple[NatKind, NatKind]:
+        """Ours and the peer's, as far as they are known."""
+        own, theirs = self.own, self.theirs
+        return own.kind if own else NatKind.UNKNOWN, theirs.kind if theirs else NatKind.UNKNOWN
 
     def _kinds(self) -> tuple[NatKind, NatKind]:
         return self._own().kind, self._known().kind

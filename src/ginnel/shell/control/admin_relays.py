@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ginnel.core.control.derp_views import View
-from ginnel.core.control.fleet_book import TOKEN_ENTROPY
+from ginnel.core.control.fleet_book import TOKEN_ENTROPY, check_place
 from ginnel.core.control.fleet_records import DropRelay, FleetRegion, RelayRecord, RelayTokenRecord
 from ginnel.core.control.fleet_states import NAMES, Announced, Draining
 from ginnel.core.control.records import Audit, Row
@@ -136,11 +136,12 @@ class RelayAdmin:
             rows: list[Row] = [DropRelay(r.id) for r in relays if r.id in self.fleet.book.relays]
             return None, [
                 *rows,
+                *self.fleet.meshes.keys_known_to(relays, wall),
                 *(Audit(wall, actor, "relay remove", f"relay {r.name}", r.node.host_name) for r in relays),
             ]
 
         await self._change(decide)
-        await self.fleet.removed(relays)
+        self.fleet.removed(relays)
         return [{"name": relay.name} for relay in relays]
 
     async def drain(self, arguments: DrainRelay, actor: str) -> Any:
@@ -193,6 +194,7 @@ class RelayAdmin:
                 rows = self.fleet.book.region_for(wanted, self.fleet.map.known_region(arguments.region))
                 base = next((row for row in rows if isinstance(row, FleetRegion)), base)
             changed = replace(base, **said)
+            check_place(changed.latitude, changed.longitude)
             detail = ", ".join(f"{k} {v}" for k, v in [*named.items(), *said.items()])
             return changed, [changed, Audit(wall, actor, "relay region", f"region {arguments.region}", detail[:200])]
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from ginnel.core.relaydns.zone import letters
 from ginnel.shell.control.config_relays import ConfigError, RelayConfig, RelaysConfig, Table, check_relays
 from ginnel.shell.control.place import default_state
 from ginnel.shell.relaydns.config import RelayDnsConfig
@@ -227,7 +228,7 @@ def static_regions(config: ServerConfig) -> dict[int, DERPRegion]:
 
 def _region_node(region: int, index: int, node: RegionNodeConfig) -> DERPNode:
     return DERPNode(
-        name=f"{region}{chr(ord('a') + index)}",
+        name=f"{region}{letters(index)}",
         region_id=region,
         host_name=node.host,
         cert_name=node.cert_name,

@@ -19,12 +19,14 @@ from ginnel.core.control import limits
 from ginnel.core.control.login import Caller
 from ginnel.core.control.mapper import Stream
 from ginnel.core.control.records import Node
+from ginnel.shell.control import pair_desk
 from ginnel.shell.control.channel_connection import TEXT, ChannelConnection, Incoming
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.fleet_links import StreamLink
 from ginnel.shell.control.logins import Failure
 from ginnel.shell.control.relay_requests import PREFIX, RelayDoor
 from ginnel.shell.control.strangers import Strangers
+from ginnel.wire.doctor import PairQuestion
 from ginnel.wire.read import WireError
 from ginnel.wire.relaycontrol import RelayHello, RelayReport, RelayWelcome
 from ginnel.wire.tailcfg import MapRequest, RegisterRequest, RegisterResponse, decode, decode_request, encode
@@ -81,6 +83,10 @@ class ControlConnection(ChannelConnection):
                 self._map(number, decode_request(MapRequest, body))
             elif path.startswith(PREFIX) and incoming.request.method == "POST" and self._coordinator.relays is not None:
                 self._relay(number, path.removeprefix(PREFIX), body, self._coordinator.relays)
+            elif path == pair_desk.PATH and incoming.request.method == "POST":
+                self._tasks[number] = self._spawn(self._ask_about_pair(number, decode_request(PairQuestion, body)))
+            elif path.startswith(pair_desk.ANSWER_PATH) and incoming.request.method == "POST":
+                self._take_answer(number, path.removeprefix(pair_desk.ANSWER_PATH), body)
             elif path == "/machine/whoami":
                 self._respond(number, 200, TEXT, self._who_asks())
             elif path.startswith("/machine/"):
@@ -108,6 +114,20 @@ class ControlConnection(ChannelConnection):
             self._fail(number, answer)
         else:
             self._respond(number, 200, JSON, encode(answer))
+
+    async def _ask_about_pair(self, number: int, question: PairQuestion) -> None:
+        answer = await self._coordinator.pairs.ask(self._channel.machine, question)
+        self._tasks.pop(number, None)
+        if isinstance(answer, Failure):
+            self._fail(number, answer)
+        else:
+            self._respond(number, 200, JSON, answer)
+
+    def _take_answer(self, number: int, token: str, body: bytes) -> None:
+        if self._coordinator.pairs.answered(self._channel.machine, token, body):
+            self._respond(number, 200, (), b"")
+        else:
+            self._fail(number, Failure(404, "nobody asked"))
 
     def _map(self, number: int, request: MapRequest) -> None:
         node = self._coordinator.node_for_map(request, self._channel.machine)

@@ -39,6 +39,7 @@ from ginnel.core.control.records import Audit, Node, PolicyText, Row, Status, Us
 from ginnel.core.control.registry import Effects, Refused, Registry
 from ginnel.shell.control.coordinator_doors import Members, Settings, Sink
 from ginnel.shell.control.logins import Failure, Logins
+from ginnel.shell.control.pair_desk import PairDesk
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.turns import Turns
 from ginnel.wire.mapstream import ZSTD
@@ -70,6 +71,7 @@ class Coordinator:
         self.relays: RelayDoor | None = None
         self.turns = Turns()
         self.logins = Logins(self.desk, self.turns, self._commit, lambda: (self.now(), self.wall()))
+        self.pairs = PairDesk(self.registry, self.mapper, self.send_to, self.now)
         self._sinks: dict[Stream, Sink] = {}
         self._unwritten: set[NodeId] = set()
         self._restated: set[NodeId] = set()  # who said something since their host names were looked at
@@ -244,6 +246,14 @@ class Coordinator:
     def snapshot(self, node: Node, compress: str) -> bytes:
         """One whole map, framed, for who asks once."""
         return Frames([self.mapper.snapshot(node.id, self.wall())]).bytes_for(compress)
+
+    def send_to(self, node_id: NodeId, message: bytes) -> bool:
+        """One more object for the node's map stream, JSON that is encoded; False: it has none."""
+        stream = self.mapper.streams.get(node_id)
+        if stream is None:
+            return False
+        self._perform([Send(stream, Frames([message]).bytes_for(stream.compress))])
+        return True
 
     def _perform(self, actions: Iterable[Action]) -> None:
         for action in actions:

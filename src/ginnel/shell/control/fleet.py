@@ -17,7 +17,7 @@ from ginnel.core.control.derp_views import DerpViews
 from ginnel.core.control.fleet import Fleet
 from ginnel.core.control.fleet_book import FleetBook
 from ginnel.core.control.fleet_records import Kept, RelayRecord
-from ginnel.core.control.fleet_states import KEPT, NAMES, Action, Draining, Moved, Probe, State, Suspicion
+from ginnel.core.control.fleet_states import KEPT, NAMES, Action, Draining, Moved, Probe, State, Suspicion, kept
 from ginnel.core.control.records import Audit, Row
 from ginnel.shell.control.coordinator import Coordinator
 from ginnel.shell.control.fleet_facts import TOLD, FleetSettings, Live
@@ -110,8 +110,8 @@ class RelayFleet:
         self.live[relay.id] = Live()
         self.perform(self.core.joined(relay.id, self.now()))
 
-    async def removed(self, relays: Sequence[RelayRecord]) -> None:
-        """Their rows are gone: they are told, and leave the map and the mesh, whose key they know."""
+    def removed(self, relays: Sequence[RelayRecord]) -> None:
+        """Their rows are gone: they are told, and leave the map and the mesh, whose key is another by now."""
         for relay in relays:
             self.core.removed(relay.id)
             self.live.pop(relay.id, None)
@@ -122,8 +122,6 @@ class RelayFleet:
                 gone = RelayOrder(begin=True, complete=True, mesh_key=NO_MESH, mesh=[], state="removed")
                 link.send(gone)
                 link.end()
-        for region in {relay.region for relay in relays}:
-            await self.meshes.removed_from(region)
         self.refresh()
 
     # --- running ---------------------------------------------------------------------------------------------
@@ -210,11 +208,19 @@ class RelayFleet:
         shown = relay.shown
         if KEPT[type(state)] == "in" and live.outlook is not None and live.outlook.good and live.announced:
             shown = live.outlook.entry(relay.node)
-        until = None
-        if isinstance(state, Draining):
-            until = WallTime(self.coordinator.wall() + state.until - self.coordinator.now())
-        self.later(self.keep(relay_id, KEPT[type(state)], shown, until, why))
+        self.later(self.keep(relay_id, *self._standing(state, shown), why))
+        self._tell_the_draining(relay)
         self.tell_state(relay, state, why)
+
+    def restate(self, relay_id: int, shown: DERPNode) -> None:
+        """Its entry in the map is another from now on, and nothing else."""
+        self.later(self.keep(relay_id, *self._standing(self.core.state(relay_id), shown), "it said so"))
+
+    def _standing(self, state: State, shown: DERPNode | None) -> tuple[Kept, DERPNode | None, WallTime | None]:
+        """What is kept. Of the core's state as it is: the record's may be about to follow it."""
+        if not isinstance(state, Draining):
+            return kept(state), shown, None
+        return kept(state), shown, WallTime(self.coordinator.wall() + state.until - self.coordinator.now())
 
     async def keep(self, relay_id: int, kept: Kept, shown: DERPNode | None, until: WallTime | None, why: str) -> None:
         """Written before the map follows, unless the database fails: then the map follows all the same."""
@@ -224,7 +230,7 @@ class RelayFleet:
             if relay is None:
                 return None, []
             record = replace(relay, state=kept, shown=shown, drain_until=until)
-            if (record.state, record.shown, bool(until)) == (relay.state, relay.shown, bool(relay.drain_until)):
+            if (record.state, record.shown) == (relay.state, relay.shown) and _same(until, relay.drain_until):
                 return None, []
             rows: list[Row] = [record]
             if record.state != relay.state:
@@ -243,6 +249,12 @@ class RelayFleet:
         name = type(state).__name__
         refuse = name == "Drained" or (name == "Draining" and others and self.meshes.whole(relay.region))
         self._tell(relay, RelayOrder(state=TOLD[name], why=why[:500], refuse_logins=refuse))
+
+    def _tell_the_draining(self, moved: RelayRecord) -> None:
+        """Whether those of its region that drain have to let clients in again depends on it."""
+        for relay in self.book.in_region(moved.region):
+            if relay.id != moved.id and self.core.draining(relay.id):
+                self.tell_state(relay, self.core.state(relay.id), self.core.why(relay.id))
 
     def _tell(self, relay: RelayRecord, order: RelayOrder) -> None:
         link = self.own.link if self.map.is_own(relay) else self.members.links.get(relay.id)
@@ -263,3 +275,8 @@ class RelayFleet:
         self.meshes.settle()
         if news:
             self._changed(self.map.full, self.map.views)
+
+
+def _same(one: WallTime | None, other: WallTime | None) -> bool:
+    """Of deadlines, which are counted anew from the clock each time."""
+    return one is other or (one is not None and other is not None and abs(one - other) < 1.0)

@@ -76,7 +76,7 @@ class FleetDoor:
                 derp_port=record.node.derp_port,
                 stun_port=record.node.stun_port,
             )
-            self._fleet.later(self._fleet.keep(record.id, record.state, shown, record.drain_until, "it said so"))
+            self._fleet.restate(record.id, shown)
         self._fleet.perform(self._fleet.core.hint(record.id, self._fleet.coordinator.now()))
 
     async def report(self, machine: MachineKey, report: RelayReport) -> RelayWelcome:
@@ -87,21 +87,23 @@ class FleetDoor:
         live.clients, live.mesh_links, live.reported = report.clients, report.mesh_links, True
         live.counters = shown_counters(report.counters or {})
         if report.node is not None and relay.key is not None:
-            return await self.register(machine, RelayHello(relay.key, report.node, mesh=relay.mesh))
+            welcome = await self.register(machine, RelayHello(relay.key, report.node, mesh=relay.mesh))
+            if welcome.error or relay.id not in self._fleet.live:
+                return welcome
         error = self._wish(relay, report.drain) if report.drain is not None else ""
         if report.clients == 0 and self._fleet.core.draining(relay.id):
             self._fleet.perform(self._fleet.core.emptied(relay.id))
         return RelayWelcome(relay.name, relay.region, error=error)
 
     def _wish(self, relay: RelayRecord, drain: bool) -> str:
-        """Of the relay's own operator. Returns why not."""
+        """Of the relay's own operator; what an admin drained it does not take back. Returns why not."""
         now = self._fleet.coordinator.now()
         if not drain:
-            self._fleet.perform(self._fleet.core.undrain(relay.id, now))
+            self._fleet.perform(self._fleet.core.undrain(relay.id, now, own=True))
         elif self._fleet.map.leaves_none([relay]):
             return "no other relay that can be a home would be left: clients stay until it is gone"
         else:
-            self._fleet.perform(self._fleet.core.drain(relay.id, Instant(now + limits.DRAIN_TIME)))
+            self._fleet.perform(self._fleet.core.drain(relay.id, Instant(now + limits.DRAIN_TIME), own=True))
         return ""
 
     def open(self, machine: MachineKey, sink: Sink) -> StreamLink | Failure:

@@ -78,11 +78,12 @@ class ExtraMaps:
         """Once. An error keeps the last good map (an error is never an empty map)."""
         before = extra.last
         try:
-            body = await _fetch(extra) if _is_url(extra.source) else await asyncio.to_thread(_read, extra.source)
+            body, etag = await _fetch(extra) if _is_url(extra.source) else (await _read(extra.source), "")
             if body is not None and body != extra.body:
                 _take(extra, body)
                 if _is_url(extra.source):
                     await asyncio.to_thread(self._keep, extra.source, body)
+            extra.etag = etag  # of a map that is used: else a 304 would make its fault forgotten
         except (OSError, ExtraError, WebError, TimeoutError) as error:
             why = str(error) or type(error).__name__
             if why != extra.error:
@@ -109,25 +110,27 @@ def _is_url(source: str) -> bool:
     return source.startswith(("http://", "https://"))
 
 
-def _read(source: str) -> bytes:
-    with Path(source).open("rb") as file:
-        body = file.read(MAX_MAP + 1)
+async def _read(source: str) -> bytes:
+    def read() -> bytes:
+        with Path(source).open("rb") as file:
+            return file.read(MAX_MAP + 1)
+
+    body = await asyncio.to_thread(read)
     if len(body) > MAX_MAP:
         raise ExtraError(f"it is larger than {MAX_MAP} bytes")
     return body
 
 
-async def _fetch(extra: Extra) -> bytes | None:
-    """None: it is the same as before. Raises ExtraError, WebError."""
+async def _fetch(extra: Extra) -> tuple[bytes | None, str]:
+    """The body and its ETag. None: it is the same as before. Raises ExtraError, WebError."""
     headers = [("If-None-Match", extra.etag)] if extra.etag and extra.last is not None else []
     async with asyncio.timeout(FETCH_TIME):
         page = await fetch("GET", extra.source, mark=0, headers=headers, limit=MAX_MAP)
     if page.status == http.HTTPStatus.NOT_MODIFIED:
-        return None
+        return None, extra.etag
     if page.status != http.HTTPStatus.OK:
         raise ExtraError(f"HTTP {page.status}")
-    extra.etag = page.headers.get("etag", "")
-    return page.body
+    return page.body, page.headers.get("etag", "")
 
 
 def _take(extra: Extra, body: bytes) -> None:

@@ -61,8 +61,7 @@ class Looks:
         ready = self._ready(live, relay.id, outlook, now)
         if outlook.good and live.announced and live.restated and fleet.core.in_map(relay.id):
             live.restated = False
-            entry = outlook.entry(fleet.book.relays[relay.id].node)
-            fleet.later(fleet.keep(relay.id, fleet.book.relays[relay.id].state, entry, None, "it said so"))
+            fleet.restate(relay.id, outlook.entry(fleet.book.relays[relay.id].node))
         fleet.perform(fleet.core.probed(relay.id, outlook.good, outlook.why, now, ready))
 
     def _ready(self, live: Live, relay_id: int, outlook: Outlook, now: Instant) -> Instant:

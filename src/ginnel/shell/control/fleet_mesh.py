@@ -6,7 +6,7 @@ Room: shell.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -50,7 +50,7 @@ class Meshes:
             if len(self._members(region)) > 1 and not self._key(region):
                 if region not in self._keying:
                     self._keying.add(region)
-                    self.later(self.rotate(region))
+                    self.later(self.begin(region))
                 continue
             for relay in self.book.in_region(region):
                 if self._told.get(relay.id) != self._order(relay):
@@ -64,24 +64,27 @@ class Meshes:
     def forget(self, relay: int) -> None:
         self._told.pop(relay, None)
 
-    async def removed_from(self, region: int) -> None:
-        """Who was removed knows the key."""
-        if self._key(region):
-            await self.rotate(region)
+    def keys_known_to(self, removed: Sequence[RelayRecord], wall: WallTime) -> list[Row]:
+        """Other keys instead, written together with the removal: no failure in between leaves the old one in use."""
+        regions = {relay.region for relay in removed}
+        return [row for region in sorted(regions) if self._key(region) for row in self._rekeyed(region, wall)]
 
-    async def rotate(self, region: int) -> None:
-        """A new key for a region, or the first."""
+    async def begin(self, region: int) -> None:
+        """The first key of a region."""
 
         def decide(wall: WallTime) -> tuple[None, list[Row]]:
-            said = self.book.regions.get(region) or FleetRegion(region)
-            audit = Audit(wall, "server", "relay mesh key", f"region {region}", "a new key")
-            return None, [replace(said, mesh_key=secrets.token_bytes(KEY_SIZE)), audit]
+            return None, self._rekeyed(region, wall) if not self._key(region) else []
 
         try:
             await self.coordinator.change(decide)
         finally:
             self._keying.discard(region)
         self.refresh()
+
+    def _rekeyed(self, region: int, wall: WallTime) -> list[Row]:
+        said = self.book.regions.get(region) or FleetRegion(region)
+        audit = Audit(wall, "server", "relay mesh key", f"region {region}", "a new key")
+        return [replace(said, mesh_key=secrets.token_bytes(KEY_SIZE)), audit]
 
     def _key(self, region: int) -> bytes:
         said = self.book.regions.get(region)

@@ -20,11 +20,13 @@ from ginnel.core.node.netcheck_report import Report
 from ginnel.core.node.netcheck_text import report_json, report_line, report_text
 from ginnel.core.node.portmap.text import lines, view
 from ginnel.shell.node import status_json
+from ginnel.shell.node.doctor_desk import DoctorDesk
 from ginnel.shell.node.engine import EngineClosed
 from ginnel.shell.node.hostinfo import host_name
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.node import MeshNode
+from ginnel.shell.node.peer_api import regions_in
 from ginnel.shell.node.state import Prefs
 from ginnel.wire.tailcfg import DERPMap, Node, encode
 from ginnel.words import Instant, NodeKey
@@ -37,6 +39,7 @@ class NodeBackend:
 
     def __init__(self, node: MeshNode) -> None:
         self._node = node
+        self._desk = DoctorDesk(node)
 
     def set_prefs(self, prefs: Prefs) -> None:
         self._node.set_prefs(prefs)
@@ -178,6 +181,14 @@ class NodeBackend:
             "EverAccepted": self._node.state.node is not None,
             "Health": self._node.health(),
         }
+
+    async def doctor(self, peer: str, regions: str) -> dict[str, Any]:
+        """What this end knows of the way to a peer ("": of its network alone), and the other end's word, which looks at
+        these regions anew (`1,7`)."""
+        node = self._find(peer) if peer else None
+        if peer and (node is None or node is self._node.netmap.self_node):
+            raise Refusal(404, f"no peer of the mesh has the address {peer[:80]}: `ginnel status` lists them")
+        return await self._desk.answer(node, regions_in(f"?region={regions}".encode()))
 
     def inside(self) -> dict[str, Any]:
         engine = self._node.engine

@@ -8,10 +8,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any
 
-from ginnel.core.node.control_actions import CloseMap, ControlAction, Merge, OpenMap, Probe, Reply, Report, SendLite
+from ginnel.core.node.c2n import pair_answer
+from ginnel.core.node.control_actions import (
+    CloseMap,
+    ControlAction,
+    Merge,
+    OpenMap,
+    Probe,
+    Reply,
+    Report,
+    SendLite,
+    Testify,
+)
 from ginnel.core.node.control_session import ControlSession
 from ginnel.core.node.login import CAPABILITY_VERSION, Accepted, SendRegister
 from ginnel.shell.node.contained import FAULT, start
@@ -21,7 +32,7 @@ from ginnel.shell.node.dial import unverified
 from ginnel.shell.node.web import WebError, fetch
 from ginnel.wire.read import WireError
 from ginnel.wire.tailcfg import MapResponse, RegisterResponse, ServerKeys, decode, encode
-from ginnel.words import Instant, MachineKey, MachinePrivate, WallTime
+from ginnel.words import Instant, MachineKey, MachinePrivate, NodeKey, WallTime
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +75,9 @@ class ControlClient:
         self._tasks: asyncio.TaskGroup | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._registering: asyncio.Task[None] | None = None
+        self.last_address = ""
+        """Where the server answered last."""
+        self.testify: Callable[[NodeKey, tuple[int, ...]], Awaitable[bytes | None]] = _nothing_to_say
 
     # --- running -----------------------------------------------------------------------------------------------
 
@@ -151,6 +165,8 @@ class ControlClient:
                 self._spawn(self._probe(action))
             case Reply():
                 self._spawn(self._reply(action))
+            case Testify(path, asker):
+                self._spawn(self._testify(path, asker))
             case _:
                 self._tell(action)
 
@@ -240,6 +256,13 @@ class ControlClient:
         except (ControlError, WrongServer, TimeoutError) as error:
             log.info("the server's request cannot be answered: %s", error)
 
+    async def _testify(self, path: str, asker: NodeKey) -> None:
+        await self._reply(Reply(path, pair_answer(await self.testify(asker, ()))))
+
+    async def ask(self, path: str, body: bytes) -> tuple[int, bytes]:
+        """A question of ours to the server: status and body. Raises ControlError, WrongServer. Time it out."""
+        return await self._post(path, body)
+
     # --- the connection ----------------------------------------------------------------------------------------
 
     async def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
@@ -258,6 +281,7 @@ class ControlClient:
                 self._server_key = None  # the server may have been set up anew: the next attempt asks for its key
                 raise
             self._server_key = key
+            self.last_address = self._connection.remote_address
             return self._connection
 
     async def _fetch_key(self) -> MachineKey:
@@ -283,6 +307,10 @@ class ControlClient:
     def _trust(self) -> Any:
         """With the invite's key in hand TLS need not be trusted; without it, the system's roots decide."""
         return unverified() if self._pinned is not None else None
+
+
+async def _nothing_to_say(_: NodeKey, _regions: tuple[int, ...]) -> bytes | None:
+    return None
 
 
 def _path(url: str) -> str:

@@ -59,6 +59,12 @@ class ControlConnection:
         self.closed = False
 
     @property
+    def remote_address(self) -> str:
+        """The server's, as text."""
+        name: Sequence[Any] = self._streams.writer.get_extra_info("peername") or ("",)
+        return str(name[0]).partition("%")[0]
+
+    @property
     def local_address(self) -> str:
         """Ours, as text."""
         name: Sequence[Any] = self._streams.writer.get_extra_info("sockname") or ("",)

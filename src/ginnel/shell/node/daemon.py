@@ -16,11 +16,13 @@ from pathlib import Path
 from ginnel.shell.node import local_socket
 from ginnel.shell.node.backend import NodeBackend
 from ginnel.shell.node.contained import start
+from ginnel.shell.node.doctor_desk import DoctorDesk
 from ginnel.shell.node.engine import StartError
 from ginnel.shell.node.local_api import LocalApi
 from ginnel.shell.node.local_socket import SocketTaken
 from ginnel.shell.node.log_upload import LogUpload, private_id
 from ginnel.shell.node.node import MeshNode
+from ginnel.shell.node.peer_api import PeerApi
 from ginnel.shell.node.state import StateError, StateFile
 from ginnel.shell.node.tunnel import open_pump
 
@@ -69,6 +71,8 @@ async def serve(options: Options) -> None:
             port_mapping=options.port_mapping,
             logs=logs,
         )
+        desk = DoctorDesk(node)
+        node.peer_api = PeerApi(tun=options.tun, asker=desk.asker, testify=desk.testify, changed=node.tell_server)
         try:
             _open(node, file)
             await _serve(node, bound, logs)

@@ -45,6 +45,11 @@ class HomeRouter:
         self._allowed = allowed
         self._gateway: Gateway | None = None
 
+    @property
+    def gateway(self) -> Gateway | None:
+        """As last read."""
+        return self._gateway
+
     def read(self) -> bool:
         """Look at the way out; whether it is another one."""
         try:

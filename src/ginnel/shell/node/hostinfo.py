@@ -44,7 +44,7 @@ def hostinfo(prefs: Prefs, net_info: NetInfo | None = None) -> dict[str, Any]:
 
 
 def own_report(prefs: Prefs, known: ReportToControl | None, logs: dict[str, Any]) -> Report:
-    """With what the mesh core has found out, once it has. `logs`: members that say where this machine's log is."""
+    """With what the mesh core has found out, once it has. `logs`: more members."""
     if known is None:
         return Report(hostinfo(prefs) | logs)
     endpoints = tuple(str(endpoint) for endpoint in known.endpoints)

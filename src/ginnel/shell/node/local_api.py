@@ -52,6 +52,7 @@ class Backend(Protocol):
     def watch(self) -> AsyncIterator[dict[str, Any]]: ...
     async def port_mapping(self) -> dict[str, Any]: ...
     def inside(self) -> dict[str, Any]: ...
+    async def doctor(self, peer: str, regions: str) -> dict[str, Any]: ...
 
 
 Handler = Callable[["LocalApi", Request], Awaitable[Answer]]
@@ -167,6 +168,9 @@ class LocalApi:
     async def _port_mapping(self, _: Request) -> Answer:
         return _json(await self._backend.port_mapping())
 
+    async def _doctor(self, request: Request) -> Answer:
+        return _json(await self._backend.doctor(request.query.get("peer", ""), request.query.get("region", "")))
+
     async def _inside(self, _: Request) -> Answer:
         return _json(self._backend.inside())
 
@@ -183,6 +187,7 @@ ROUTES: dict[str, dict[str, tuple[Rights, Handler]]] = {
     "netcheck": {"POST": (Rights.READ, LocalApi._netcheck)},
     "watch-ipn-bus": {"GET": (Rights.READ, LocalApi._watch)},
     "debug-portmap": {"POST": (Rights.READ, LocalApi._port_mapping)},
+    "doctor": {"GET": (Rights.READ, LocalApi._doctor)},
     "debug-inside": {"GET": (Rights.READ, LocalApi._inside)},
 }
 

@@ -101,6 +101,11 @@ class MeshNode(NodeCore):
         ready = self.engine is not None and self.engine.home and self._host.routed.addresses
         return "Running" if ready else "Starting"
 
+    @property
+    def broken(self) -> str:
+        """Why there is no tunnel; "" while there is one."""
+        return self._broken
+
     def health(self) -> list[str]:
         lines = list(self.engine.health.values()) if self.engine is not None else []
         lines += self._host.problems

@@ -31,8 +31,10 @@ from ginnel.shell.node.host_firewall import HostFirewall
 from ginnel.shell.node.host_network import HostNetwork
 from ginnel.shell.node.hostinfo import own_report
 from ginnel.shell.node.keeper import Keeper
+from ginnel.shell.node.links import Links
 from ginnel.shell.node.log_upload import LogUpload
 from ginnel.shell.node.metered import is_metered
+from ginnel.shell.node.peer_api import PeerApi
 from ginnel.shell.node.router import Router
 from ginnel.shell.node.sleeps import sleeps
 from ginnel.shell.node.state import State, StateFile, server_pins
@@ -62,6 +64,7 @@ class NodeCore:
         self._keeper = Keeper(state, file)
         self._port = port
         self._open_pump = open_pump
+        self.tun = tun
         self._host = HostNetwork(tun, router or Router(tun), self._notify)
         self.home_router = HomeRouter(tun, state, allowed=port_mapping, tell=self._take_port_mapped, spawn=self._spawn)
         self._disco = DiscoPrivate(os.urandom(32))
@@ -77,10 +80,17 @@ class NodeCore:
         self._in_poll = False
         self.watchers: set[asyncio.Event] = set()
         self._tasks: asyncio.TaskGroup | None = None
+        self.peer_api: PeerApi | None = None
+        """Set before `run`, where peers may ask this node something."""
 
     @property
     def state(self) -> State:
         return self._keeper.state
+
+    @property
+    def links(self) -> Links:
+        """This machine's addresses and default routes."""
+        return self._host.links
 
     @property
     def netmap(self) -> NetMap:
@@ -104,6 +114,8 @@ class NodeCore:
                 self._start_engine()
                 tasks.create_task(self._watch_links())
                 tasks.create_task(self._watch_sleeps())
+                if self.peer_api is not None:
+                    start(tasks, self.peer_api.run())
                 start(tasks, self.firewall.watch())
                 if self.state.prefs.want_running and self.state.node is not None:
                     self._start_control(lambda session: session.start())
@@ -191,6 +203,8 @@ class NodeCore:
             tell=self._take_control,
             changed=self._control_moved,
         )
+        if self.peer_api is not None:
+            self.client.testify = self.peer_api.testify
         self._control = self._spawn(self.client.run(begin))
 
     def _stop_control(self) -> None:
@@ -257,12 +271,19 @@ class NodeCore:
         self._report = report
         self._tell_server()
 
+    def tell_server(self) -> None:
+        """Something that is advertised may be another now."""
+        self._tell_server()
+
     def _tell_server(self) -> None:
         if self.client is not None:
             self.client.report(self._report_now())
 
     def _report_now(self) -> Report:
-        return own_report(self.state.prefs, self._report, self._logs.hostinfo() if self._logs is not None else {})
+        more = self._logs.hostinfo() if self._logs is not None else {}
+        if self.peer_api is not None:
+            more = more | self.peer_api.hostinfo()
+        return own_report(self.state.prefs, self._report, more)
 
     def _log_pins(self) -> frozenset[str]:
         return server_pins(self.state.prefs, self.netmap.derp_map)
@@ -321,5 +342,7 @@ class NodeCore:
 
     def _notify(self) -> None:
         self._follow_router()
+        if self.peer_api is not None:
+            self.peer_api.follow(self.engine, self._host.routed.addresses)
         for moved in self.watchers:
             moved.set()

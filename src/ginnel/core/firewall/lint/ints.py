@@ -62,6 +62,14 @@ def _near(few: Ints, many: Ints) -> Ints:
 
 def minus(one: Ints, other: Ints) -> Ints:
     """What of one is not in other."""
+    if not one or not other:
+        return one
+    first = max(0, bisect_left(one, (other[0][0],)) - 1)
+    last = bisect_left(one, (other[-1][1] + 1,))
+    return one[:first] + _minus(one[first:last], other) + one[last:]  # most cuts touch a few of many
+
+
+def _minus(one: Ints, other: Ints) -> Ints:
     got = []
     rest = iter(_near(one, other))
     cut = next(rest, None)

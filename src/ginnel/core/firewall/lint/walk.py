@@ -182,7 +182,7 @@ class Walk:
         """The rest; what is in the case is added to inside."""
         rest: list[Box] = []
         for box in boxes:
-            self._spend(1 + sum(len(values) for values in case.values()) // 16)
+            self._spend(1 + sum(len(v) // 16 + len(box.get(f, ())) // 1024 for f, v in case.items()))
             hit, miss = split(box, case)
             rest += miss
             if hit is not None:

@@ -1,0 +1,101 @@
+"""Why two machines are relayed, or do not meet at all: the evidence of both ends, joined.
+
+Room: core. Pure. Each rule finds one cause, or nothing; what ails this machine alone is host.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ginnel.core.doctor.causes import Cause, Finding, Fix
+from ginnel.core.doctor.evidence import Pair
+from ginnel.core.doctor.pair_views import is_direct, meets
+from ginnel.core.doctor.relayed import closed, hairpin, nats, silence, udp
+from ginnel.core.doctor.unreachable import no_relay
+
+
+def pair_findings(pair: Pair) -> list[Finding]:
+    """In no order; `ranked` has that."""
+    rules: list[Callable[[Pair], Iterable[Finding]]] = [_peer, _policy, _sizes]
+    if not meets(pair):
+        rules += [no_relay]
+    if not is_direct(pair):
+        rules += [_path_policy, _shunned]
+        if meets(pair):
+            rules += [udp, nats, closed, silence, hairpin]
+    return [finding for rule in rules for finding in rule(pair)]
+
+
+def _peer(pair: Pair) -> Iterable[Finding]:
+    peer = pair.peer
+    if peer.expired:
+        lines = (f"the key of {peer.name} has expired: nobody talks to it until somebody logs in there again",)
+        yield Finding(Cause.PEER_KEY_EXPIRED, 0.97, lines, Fix(peer.name, "sudo ginnel up --force-reauth"))
+    elif peer.online is False and not meets(pair):
+        lines = (f"{peer.name} is not connected to the server: it is switched off, asleep or without a network",)
+        yield Finding(Cause.PEER_OFFLINE, 0.93, lines, Fix(peer.name, "ginnel doctor"))
+
+
+def _policy(pair: Pair) -> Iterable[Finding]:
+    if pair.theirs is not None and pair.theirs.lets_in is False:
+        lines = (f"the packet filter of {pair.peer.name} has no rule that lets {pair.host.name} in",)
+        fix = Fix("the server", "ginnel policy get", f"let {pair.host.name} reach {pair.peer.name}, if that is wanted")
+        yield Finding(Cause.POLICY_DENIES, 0.9, lines, fix)
+
+
+def _path_policy(pair: Pair) -> Iterable[Finding]:
+    for side, other, policy in (
+        (pair.host.name, pair.peer.name, pair.own.policy),
+        (pair.peer.name, pair.host.name, pair.theirs.policy if pair.theirs is not None else "auto"),
+    ):
+        lines = (f"`ginnel path` on {side} says `{policy}` for {other}",)
+        fix = Fix(side, f"sudo ginnel path {other} auto")
+        if policy == "relay":
+            yield Finding(Cause.PATH_POLICY_RELAY, 0.97, lines, fix)
+        elif policy == "direct":
+            yield Finding(
+                Cause.PATH_POLICY_DIRECT,
+                0.95 if side == pair.host.name else 0.7,
+                (*lines, "no direct path was found, and relays are forbidden"),
+                fix,
+            )
+
+
+def _sizes(pair: Pair) -> Iterable[Finding]:
+    yield from _convicted(pair, "loses large packets", Cause.MTU_HOLE, "a link on the way loses large packets")
+
+
+def _shunned(pair: Pair) -> Iterable[Finding]:
+    yield from _convicted(
+        pair,
+        "carries no data",
+        Cause.WIREGUARD_FILTERED,
+        "something on the way lets pings pass and takes WireGuard away",
+    )
+
+
+def _convicted(pair: Pair, fault: str, cause: Cause, means: str) -> Iterable[Finding]:
+    for name, known in ((pair.host.name, pair.own), (pair.peer.name, pair.theirs)):
+        told = [way.endpoint for way in (known.ways if known is not None else ()) if way.shunned == fault]
+        told += [step.endpoint for step in (known.story if known is not None else ()) if step.why == fault]
+        if told:
+            lines = (f"{name} gave up the direct way by {told[0]}: it {fault}", means)
+            also = "find the link with the small MTU and mend it, or let ICMP `fragmentation needed` pass"
+            fix = Fix(pair.host.name, "ip link", also) if cause is Cause.MTU_HOLE else Fix(pair.host.name, "", means)
+            yield Finding(cause, 0.93, lines, fix)
+            return
+
+
+def unexplained(pair: Pair, *, searching: bool) -> Iterable[Finding]:
+    """Something is wrong, and nothing that was looked at says what: likely places to look, and no more than that."""
+    here, there = pair.host.name, pair.peer.name
+    if not meets(pair):
+        gone = (f"{there} does not answer, by any way", pair.silence or "it says nothing of itself")
+        yield Finding(Cause.PEER_OFFLINE, 0.4, gone, Fix(there, "ginnel doctor"))
+        return
+    if searching:
+        return
+    lines = ("no direct way was found, and neither end's network shows why", pair.silence or "both ends were asked")
+    also = "in the firewall: let UDP out from the tunnel's port to anywhere, and the answers in"
+    yield Finding(Cause.PEER_TUNNEL_PORT_BLOCKED, 0.35, lines, Fix(there, "ginnel firewall plan", also))
+    yield Finding(Cause.TUNNEL_PORT_BLOCKED, 0.35, lines, Fix(here, "ginnel firewall plan", also))

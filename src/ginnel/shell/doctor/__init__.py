@@ -1,0 +1,1 @@
+"""Gathers what `ginnel doctor` judges; nothing here draws a conclusion."""

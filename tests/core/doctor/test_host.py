@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ginnel.core.doctor.causes import Cause
+from ginnel.core.doctor.diagnosis import of_host
+from ginnel.core.doctor.evidence import Clash, Clock, Daemon, Host
+from tests.core.doctor.world import HOST, host_cause, network
+
+
+def daemon(**members: object) -> Host:
+    assert HOST.daemon is not None
+    return replace(HOST, daemon=replace(HOST.daemon, **members))  # type: ignore[arg-type]
+
+
+def clocks(*ahead: float) -> Host:
+    return replace(HOST, clocks=tuple(Clock(f"https://{n}.example", by) for n, by in enumerate(ahead)))
+
+
+DOWN = replace(HOST, daemon=None, network=None, why_down="nothing answers on /run/ginnel/ginneld.sock")
+CASES = {
+    "the daemon does not run": (DOWN, Cause.DAEMON_DOWN, "broken"),
+    "it cannot run without a TUN device": (replace(DOWN, tun_device=False), Cause.NO_TUN, "broken"),
+    "its tunnel is gone": (daemon(tunnel_problem="the interface is in use"), Cause.NO_TUN, "broken"),
+    "nobody has logged in": (daemon(state="NeedsLogin"), Cause.NOT_LOGGED_IN, "broken"),
+    "the key has expired": (daemon(state="NeedsLogin", key_expired=True), Cause.KEY_EXPIRED, "broken"),
+    "nobody has approved it": (daemon(state="NeedsMachineAuth"), Cause.NEEDS_APPROVAL, "broken"),
+    "it was stopped": (daemon(state="Stopped"), Cause.STOPPED, "broken"),
+    "the clock is behind": (clocks(-400 * 86400.0), Cause.CLOCK_WRONG, "degraded"),
+    "the clock is ahead, say two": (clocks(90.0, 91.0), Cause.CLOCK_WRONG, "degraded"),
+    "the port is another's": (daemon(port=50000), Cause.PORT_TAKEN, "degraded"),
+    "an address covers mesh addresses": (
+        replace(HOST, clashes=(Clash("the address 100.64.9.9/10 on eth0", ("100.64.0.2",)),)),
+        Cause.CGNAT_CLASH,
+        "degraded",
+    ),
+    "a route takes packets away": (
+        replace(HOST, clashes=(Clash("the route 100.64.0.0/10 by tun9", ("100.64.0.2",), steals=True),)),
+        Cause.ROUTE_CLASH,
+        "degraded",
+    ),
+    "the daemon is of another version": (daemon(version="0.0.9"), Cause.OLD_VERSION, "degraded"),
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_cause_comes_first(case):
+    host, cause, verdict = CASES[case]
+    assert host_cause(host) == (verdict, cause)
+
+
+HEALTHY = {
+    "all is well": HOST,
+    "a clock's usual error": clocks(1.4),
+    "no clock to compare with": clocks(),
+    "a carrier's address that covers nobody": replace(HOST, clashes=(Clash("the address 100.99.0.2/30 on wwan0"),)),
+    "a port that is the daemon's own choice": daemon(port=50000, wanted_port=0),
+    "no IPv6 anywhere": network(ipv6=False),
+}
+
+
+@pytest.mark.parametrize("case", HEALTHY, ids=str)
+def test_healthy_machines_are_called_healthy(case):
+    assert host_cause(HEALTHY[case]) == ("healthy", None)
+
+
+def test_one_clock_against_another_is_hardly_our_own_fault():
+    finding = next(f for f in of_host(clocks(3600.0, 0.1)).findings if f.cause is Cause.CLOCK_WRONG)
+    assert finding.confidence < 0.5
+
+
+def test_who_holds_the_port_is_named():
+    host = replace(daemon(port=50000), holder="coturn (process 7)")
+    assert "coturn (process 7)" in of_host(host).findings[0].evidence[0]
+
+
+def test_daemon_states_that_pass_by_themselves_are_no_fault():
+    assert host_cause(replace(HOST, daemon=Daemon("Starting", "0.1.0", 41641, 41641))) == ("healthy", None)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ginnel.core.doctor.causes import Cause
+from ginnel.core.doctor.diagnosis import of_host
+from ginnel.core.doctor.evidence import NameSeen, Port80, Probe
+from ginnel.wire.doctor import RelayTold
+from tests.core.doctor.world import (
+    HOST,
+    NETWORK,
+    NEW_YORK,
+    NYC,
+    SERVER,
+    all_443,
+    end,
+    host_cause,
+    network,
+    no_udp,
+    one_relay,
+)
+
+DROPPED, RESET, REFUSED = (Probe("", kind, "why") for kind in ("silent-drop", "reset", "refused"))
+OTHER_TLS = Probe("", "tls-interception", 'issued by "Corp"', "Corp")
+LOST = replace(no_udp(all_443(DROPPED)), port80=Port80.SILENT)
+BY_NAME = NameSeen("control.example", problem="DNS does not answer")
+LIE = NameSeen("control.example", ("192.168.1.1",), ("192.0.2.9",), lied=True)
+
+CASES = {
+    "no default route": (replace(LOST, way_out=False), Cause.NO_INTERNET, "broken"),
+    "nothing gets anywhere": (LOST, Cause.NO_INTERNET, "broken"),
+    "the router is dead": (replace(LOST, gateway_answers=False), Cause.NO_INTERNET, "broken"),
+    "the resolver is silent": (
+        replace(HOST, names=(BY_NAME,), control=Probe(SERVER, "dns-failure")),
+        Cause.DNS_BROKEN,
+        "degraded",
+    ),
+    "the resolver lies": (
+        replace(HOST, names=(LIE,), control=replace(REFUSED, place=SERVER)),
+        Cause.DNS_LIES,
+        "degraded",
+    ),
+    "a portal": (replace(all_443(DROPPED), port80=Port80.FORGED), Cause.CAPTIVE_PORTAL, "broken"),
+    "a portal that rejects": (replace(no_udp(all_443(RESET)), port80=Port80.FORGED), Cause.CAPTIVE_PORTAL, "broken"),
+    "a portal that fakes 204": (
+        replace(no_udp(all_443(RESET)), port80=Port80.STRIPPED),
+        Cause.CAPTIVE_PORTAL,
+        "broken",
+    ),
+    "a portal that the daemon found": (network(portal=True), Cause.CAPTIVE_PORTAL, "broken"),
+    "all TLS is opened": (all_443(OTHER_TLS), Cause.TLS_INTERCEPTION, "degraded"),
+    "one relay's TLS is opened": (
+        one_relay(replace(OTHER_TLS, place=NYC), stun=True),
+        Cause.TLS_INTERCEPTION,
+        "degraded",
+    ),
+    "443 is dropped": (all_443(DROPPED), Cause.HTTPS_BLOCKED, "broken"),
+    "443 is reset": (all_443(RESET), Cause.HTTPS_BLOCKED, "broken"),
+    "the server alone is dropped": (
+        replace(HOST, control=replace(DROPPED, place=SERVER)),
+        Cause.CONTROL_BLOCKED,
+        "degraded",
+    ),
+    "the server refuses": (replace(HOST, control=replace(REFUSED, place=SERVER)), Cause.CONTROL_DOWN, "degraded"),
+    "one relay is dropped, and its machine answers": (
+        one_relay(replace(DROPPED, place=NYC), stun=True),
+        Cause.RELAY_BLOCKED,
+        "degraded",
+    ),
+    "one relay refuses": (one_relay(replace(REFUSED, place=NYC), stun=False), Cause.RELAY_DOWN, "degraded"),
+    "UDP is dropped": (no_udp(HOST), Cause.UDP_BLOCKED, "degraded"),
+    "STUN alone is dropped": (replace(no_udp(HOST), udp_elsewhere=True), Cause.STUN_BLOCKED, "degraded"),
+    "the tunnel's port is dropped": (
+        replace(HOST, network=end(NETWORK, udp=False)),
+        Cause.TUNNEL_PORT_BLOCKED,
+        "degraded",
+    ),
+    "our own rules refuse UDP": (replace(no_udp(HOST), udp_refused=True), Cause.HOST_FIREWALL, "degraded"),
+    "port 80 is dropped": (replace(HOST, port80=Port80.SILENT), Cause.PORT80_BLOCKED, "healthy"),
+    "IPv6 leads nowhere": (replace(HOST, global_v6=True), Cause.NO_IPV6, "healthy"),
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_cause_comes_first(case):
+    host, cause, verdict = CASES[case]
+    assert host_cause(host) == (verdict, cause)
+
+
+def test_a_proxy_that_strips_headers_is_no_portal_where_all_else_works():
+    assert host_cause(replace(HOST, port80=Port80.STRIPPED)) == ("healthy", None)
+
+
+def test_a_blocked_relay_is_named_with_the_peers_that_suffer():
+    host = replace(one_relay(replace(DROPPED, place=NYC), stun=True), peers_of=((NEW_YORK, ("bob", "carol")),))
+    finding = of_host(host).findings[0]
+    assert finding.about == "region nyc (node 2a)"
+    assert "unreachable by relay: bob, carol, whose home it is" in finding.evidence
+
+
+@pytest.mark.parametrize(
+    ("told", "cause"),
+    [
+        (RelayTold(NEW_YORK, connected=True), Cause.RELAY_BLOCKED),
+        (RelayTold(NEW_YORK, problem="timed out"), Cause.RELAY_DOWN),
+    ],
+    ids=["it reaches it", "it misses it too"],
+)
+def test_another_machine_tells_a_relay_that_is_down_from_one_that_is_blocked(told, cause):
+    host = one_relay(replace(DROPPED, place=NYC), stun=False)
+    assert host_cause(replace(host, witnesses=(end(NETWORK, relays=(told,)),)))[1] is cause
+
+
+def test_another_machine_tells_a_server_that_is_down_from_one_that_is_blocked():
+    host = replace(HOST, control=replace(REFUSED, place=SERVER), witnesses=(end(NETWORK, control=True),))
+    assert host_cause(host)[1] is Cause.CONTROL_BLOCKED
+
+
+def test_a_certificate_that_nobody_has_vouched_for_is_a_guess_and_no_fault():
+    odd = Probe(SERVER, "wrong-certificate", "self-signed: self-signed certificate", "control")
+    assert host_cause(replace(HOST, control=odd, control_trusted=False))[0] == "healthy"
+    assert host_cause(replace(HOST, control=odd, control_trusted=True))[1] is Cause.TLS_INTERCEPTION
+
+
+def test_what_a_portal_brings_about_is_told_as_less_likely():
+    found = of_host(replace(all_443(DROPPED), port80=Port80.FORGED)).findings
+    assert found[0].cause is Cause.CAPTIVE_PORTAL
+    assert all(finding.confidence < 0.3 for finding in found[1:])

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import pytest
+
+from ginnel.core.doctor.opening import Place, Side, better
+from ginnel.wire.doctor import FirewallTold, PortMapTold, Testimony
+from tests.core.doctor.world import NETWORK, THEIRS, end
+
+PUBLIC = end(NETWORK, local=("198.51.100.7",))
+CARRIER = end(NETWORK, hops=("192.168.1.1", "100.64.0.1"))
+CLOSED = FirewallTold("nftables", closed=True, opens="sudo ginnel firewall open")
+
+PLACES = {
+    "a public address": (PUBLIC, Place.PUBLIC),
+    "a home router": (NETWORK, Place.ONE_NAT),
+    "a carrier's router behind it": (CARRIER, Place.CARRIER),
+    "a mapping that ends inside": (end(NETWORK, port_map=PortMapTold(double_nat=True)), Place.CARRIER),
+    "a mapping at another address": (end(NETWORK, port_map=PortMapTold(external="100.99.0.1:41641")), Place.CARRIER),
+    "no UDP": (end(NETWORK, udp=False), Place.BLOCKED),
+    "no STUN answer": (end(NETWORK, seen_v4=""), Place.UNKNOWN),
+}
+
+
+@pytest.mark.parametrize("case", PLACES, ids=str)
+def test_where_a_machine_stands(case):
+    known, place = PLACES[case]
+    assert Side("alice", known).place is place
+
+
+def test_what_the_map_alone_tells_is_no_place():
+    assert Side("bob", PUBLIC, told=False).place is Place.UNKNOWN
+
+
+CHOICES: dict[str, tuple[Testimony, Testimony, str]] = {
+    "public before a home": (NETWORK, PUBLIC, "bob"),
+    "a home before a carrier's customer": (CARRIER, THEIRS, "bob"),
+    "whose own firewall is known to close": (NETWORK, end(THEIRS, firewall=CLOSED), "bob"),
+    "this one where both are alike": (NETWORK, THEIRS, "alice"),
+    "never where UDP does not get out": (end(PUBLIC, udp=False), CARRIER, "bob"),
+}
+
+
+@pytest.mark.parametrize("case", CHOICES, ids=str)
+def test_the_better_one_to_open(case):
+    own, theirs, name = CHOICES[case]
+    assert better(Side("alice", own), Side("bob", theirs)).name == name
+
+
+def test_behind_a_router_the_forward_is_told_beside_the_command():
+    fix = Side("alice", end(NETWORK, port_map=PortMapTold(router="192.168.1.1"))).fix()
+    assert fix.command == "sudo ginnel firewall open"
+    assert "192.168.1.1" in fix.also
+    assert "41641 to 192.168.1.2" in fix.also
+
+
+def test_at_a_public_address_the_command_is_all():
+    assert not Side("alice", PUBLIC).fix().also
+
+
+def test_the_port_in_use_is_the_one_that_is_opened():
+    fix = Side("alice", end(NETWORK, port=50000, firewall=None)).fix()
+    assert "50000" in fix.also
