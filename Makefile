@@ -69,8 +69,10 @@ bench: setup ## Measure beside tailscaled, derper and wireguard-go, which Go bui
 	$(BIN)/python -m bench._peers
 	$(BIN)/python -m bench all
 
-lab: setup ## All scenarios of the lab, on real NATs in network namespaces (root)
+lab: setup ## All scenarios of the lab, then every seeded fault for the doctor, on real NATs in network namespaces (root)
 	$(BIN)/ginnel lab run flat easy-easy hard-hard udp-blocked one-open-port official-client
+	$(BIN)/ginnel lab run relay-killed region-lost relay-drained relay-silent relay-stopped
+	$(BIN)/ginnel lab diagnose
 
 matrix: setup ## Every ordered pair of kinds of network, direct or relayed as docs/nat-traversal.md expects (root)
 	$(BIN)/ginnel lab matrix

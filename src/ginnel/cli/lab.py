@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import click
 import msgspec
 
+from ginnel.cli.lab_diagnose import diagnose
 from ginnel.lab import LabError
 
 if TYPE_CHECKING:  # `ginnel lab --help` does without the lab's parts
@@ -236,3 +237,6 @@ def down(name: str) -> None:
     from ginnel.lab.standing import take_down
 
     take_down(name)
+
+
+lab.add_command(diagnose)

@@ -1,0 +1,279 @@
+"""Why a pair is relayed though nothing is blocked: NATs, host firewalls, ports, the way itself.
+
+Room: lab.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+from ginnel.lab import LabError
+from ginnel.lab.diagnosis.fault import Fault, Proof, View, homes, seen_by_both
+from ginnel.lab.diagnosis.proofs import drops, no_stun, proof, stays, stun
+from ginnel.lab.diagnosis.world import ALICE, BOB, World
+from ginnel.lab.kinds import LAN, NODE_PORT, network
+from ginnel.lab.namespace import Inside, mount
+from ginnel.lab.topology import OBSERVER, Host, Router, Topology
+
+HARD = ("hard-random",)
+NO_GUESSING = """{
+  "acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],
+  "nodeAttrs": [{"target": ["*"], "attr": ["disable-hard-nat-probing"]}],
+}"""
+IPTABLES = (
+    ("-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"),
+    ("-A", "INPUT", "-i", "lo", "-j", "ACCEPT"),
+    ("-A", "INPUT", "-i", "ginnel0", "-j", "ACCEPT"),
+    ("-P", "INPUT", "DROP"),
+)
+
+
+def policy(text: str, world: World) -> None:
+    (world.lab.directory / "server" / "policy.json").write_text(text)
+    world.admin("policy", "set", world.lab.inside_path("policy.json"))
+
+
+def no_guessing(world: World) -> None:
+    """Policy forbids to guess ports: what a hard NAT does, it keeps doing."""
+    policy(NO_GUESSING, world)
+
+
+# --- networks ---
+
+
+def forwarded_but_guarded(_: random.Random) -> Topology:
+    """Alice's router forwards her port, and her own firewall drops what comes by it."""
+    return with_host(network(alice="hard-random+open-port", bob="hard-random"), default_deny=True)
+
+
+def guarded_in_public(rng: random.Random) -> Topology:
+    return network(alice="host-firewall-default-deny", bob=rng.choice(("hard-random", "hard-sequential")))
+
+
+def with_host(topology: Topology, *, default_deny: bool) -> Topology:
+    hosts = tuple(replace(host, default_deny=default_deny) if host.name == ALICE else host for host in topology.hosts)
+    return Topology(topology.routers, hosts)
+
+
+def carriers_hard(rng: random.Random) -> Topology:
+    """Alice's home router is easy, the carrier's above it is not."""
+    far = network(bob=rng.choice(("hard-random", "hard-sequential")))
+    isp = Router("isp-alice", "hard-random", carrier=True)
+    home = Router("nat-alice", "easy", uplink="isp-alice")
+    return Topology((isp, home, *far.routers), (*far.hosts, Host(ALICE, on="nat-alice")))
+
+
+def both_below_a_carrier(_: random.Random) -> Topology:
+    """Both homes hang on one carrier's NAT, which turns no packets round."""
+    isp = Router("isp", "easy", carrier=True)
+    homes_ = tuple(Router(f"nat-{name}", "easy", uplink="isp") for name in (ALICE, BOB))
+    return Topology((isp, *homes_), (Host("server", on="core"), *(Host(n, on=f"nat-{n}") for n in (ALICE, BOB))))
+
+
+# --- steps ---
+
+
+def isolate(world: World) -> None:
+    """Guests of one Wi-Fi do not see each other."""
+    for host in (ALICE, BOB):
+        world.lab.spaces[LAN].run(["bridge", "link", "set", "dev", f"p-{host}", "isolated", "on"])
+
+
+def guard_by_iptables(world: World) -> None:
+    if shutil.which("iptables") is None:
+        raise LabError("iptables is not installed, and a fault is made of it: apt-get install iptables")
+    for words in IPTABLES:
+        world.lab.spaces[ALICE].run(["iptables", *words])
+
+
+UFW = tuple(Path(place) for place in ("/etc/ufw", "/etc/default", "/lib/ufw"))
+
+
+def private_ufw(world: World, host: str) -> None:
+    """The machine has files of its own for ufw, as they are after its installation, and ufw is switched on."""
+    if shutil.which("ufw") is None:
+        raise LabError("ufw is not installed, and a fault is made of it: apt-get install ufw")
+    for place in UFW:
+        copy = f"ufw{str(place).replace('/', '-')}"
+        shutil.copytree(place, world.lab.directory / host / copy, symlinks=True)
+        world.lab.spaces[host].call(mount, Path(world.lab.inside_path(copy)), place)
+    world.lab.spaces[host].run(["ufw", "--force", "enable"])
+
+
+def guard_by_ufw(world: World) -> None:
+    private_ufw(world, ALICE)
+
+
+def take_port(world: World) -> None:
+    """Another program has it already."""
+    taken = world.lab.spaces[ALICE].socket(socket.SOCK_DGRAM, ("0.0.0.0", NODE_PORT))  # noqa: S104
+    world.stack.callback(taken.close)
+
+
+def hole(world: World) -> None:
+    """Large UDP packets vanish at alice's router, and nobody says so."""
+    world.drop(ALICE, "meta l4proto udp meta length > 1200")
+    world.settle("relay", 40.0)
+
+
+# --- proofs ---
+
+
+def port_elsewhere(world: World) -> Proof:
+    """Alice's daemon tells another port than its own."""
+    said = [str(end) for end in (world.alice.status() or {})["Self"].get("Addrs") or []]
+    return proof(tells_its_port=(any(end.endswith(f":{NODE_PORT}") for end in said), False))
+
+
+def guarded(world: World) -> Proof:
+    """A packet that nobody asked for comes to alice's machine, and no further than its firewall."""
+    space, source = world.lab.spaces[ALICE], world.lab.plan.observer[0]
+    match = f"ip saddr {source} udp dport {NODE_PORT} counter"
+    chains = {"came": "prerouting priority -310", "in": "input priority 300"}
+    lines = [f"chain {name} {{\ntype filter hook {hook};\n{match}\n}}" for name, hook in chains.items()]
+    space.run(["nft", "-f", "-"], "\n".join(["table inet proof {", *lines, "}", ""]))
+    address = (world.lab.addresses[world.topology.edge(ALICE)], NODE_PORT)
+    with world.lab.spaces[OBSERVER].socket(socket.SOCK_DGRAM, (source, 0)) as there:
+        there.sendto(b"uninvited", address)
+        came = world.sees(lambda: counted(space, "came") > 0)
+    return proof(came=(came, True), got_in=(counted(space, "in") > 0, False), stun=(stun(world, ALICE), True))
+
+
+def counted(space: Inside, chain: str) -> int:
+    listed = json.loads(space.run(["nft", "-j", "list", "chain", "inet", "proof", chain]))["nftables"]
+    parts = [part for entry in listed if "rule" in entry for part in entry["rule"]["expr"]]
+    return sum(int(part["counter"]["packets"]) for part in parts if "counter" in part)
+
+
+FAULTS = (
+    Fault(
+        "hard-hard",
+        "nat",
+        "a random port for each destination at both ends",
+        seen_by_both("hard-nat-both", "hard-nat-both"),
+        stays("relay"),
+        sites=homes(alice=HARD, bob=HARD),
+        meets="relay",
+    ),
+    Fault(
+        "hard-sequential",
+        "nat",
+        "a random port for each destination at one end, the next one at the other",
+        seen_by_both("hard-nat-both", "hard-nat-both"),
+        stays("relay"),
+        sites=homes(alice=("hard-sequential",), bob=HARD),
+        meets="relay",
+    ),
+    Fault(
+        "hard-easy-no-guessing",
+        "nat",
+        "a hard NAT and an easy one, where policy forbids to guess ports",
+        seen_by_both("hard-nat-pair", "hard-nat-pair"),
+        stays("relay"),
+        sites=homes(alice=HARD, bob=("easy", "easy-bare")),
+        setup=no_guessing,
+        meets="relay",
+    ),
+    Fault(
+        "hard-and-blocked",
+        "nat",
+        "a hard NAT at one end, no UDP at the other",
+        seen_by_both("peer-udp-blocked", "udp-blocked"),
+        stays("relay", no_stun(BOB, fine=(ALICE,))),
+        sites=homes(alice=HARD, bob=("udp-blocked",)),
+        meets="relay",
+    ),
+    Fault(
+        "carriers-hard-nat",
+        "nat",
+        "a home router behind a carrier's hard NAT, where no port can be opened; the other end is hard as well",
+        (View(ALICE, "cgnat-double-nat", BOB), View(BOB, "cgnat-double-nat", ALICE, also=("hard-nat-both",))),
+        stays("relay"),
+        sites=carriers_hard,
+        meets="relay",
+    ),
+    Fault(
+        "one-carrier",
+        "nat",
+        "two homes behind the same carrier's NAT, which turns no packets round",
+        (
+            View(ALICE, "hairpin", BOB, also=("cgnat-double-nat",)),
+            View(BOB, "hairpin", ALICE, also=("cgnat-double-nat",)),
+        ),
+        stays("relay"),
+        sites=both_below_a_carrier,
+        meets="relay",
+    ),
+    Fault(
+        "guests-apart",
+        "nat",
+        "two guests of one Wi-Fi that keeps them apart, behind a router that turns no packets round",
+        seen_by_both("hairpin", "hairpin"),
+        stays("relay"),
+        sites=lambda _: network(alice="same-lan-no-hairpin", bob="same-lan-no-hairpin"),
+        before=isolate,
+        meets="relay",
+    ),
+    Fault(
+        "host-firewall",
+        "host",
+        "two hard NATs; one forwards the port, and the machine's own nftables drops what comes by it",
+        seen_by_both("host-firewall", "peer-host-firewall", names=(str(NODE_PORT),)),
+        stays("relay", guarded),
+        sites=forwarded_but_guarded,
+        meets="relay",
+    ),
+    Fault(
+        "host-firewall-iptables",
+        "host",
+        "two hard NATs; one forwards the port, and the machine's own iptables drops what comes by it",
+        seen_by_both("host-firewall", "peer-host-firewall", names=(str(NODE_PORT),)),
+        stays("relay", guarded),
+        sites=lambda _: network(alice="hard-random+open-port", bob="hard-random"),
+        before=guard_by_iptables,
+        meets="relay",
+    ),
+    Fault(
+        "host-firewall-ufw",
+        "host",
+        "two hard NATs; one forwards the port, and the machine's own ufw, as installed, drops what comes by it",
+        seen_by_both("host-firewall", "peer-host-firewall", names=(f"ufw allow {NODE_PORT}/udp",)),
+        stays("relay", guarded),
+        sites=lambda _: network(alice="hard-random+open-port", bob="hard-random"),
+        before=guard_by_ufw,
+        meets="relay",
+    ),
+    Fault(
+        "host-firewall-public",
+        "host",
+        "a public address whose firewall lets nothing in, and a hard NAT; policy forbids to guess ports",
+        seen_by_both("host-firewall", "peer-host-firewall", names=(str(NODE_PORT),)),
+        stays("relay", guarded),
+        sites=guarded_in_public,
+        setup=no_guessing,
+        meets="relay",
+    ),
+    Fault(
+        "port-taken",
+        "host",
+        "two hard NATs; one forwards the port, which another program on the machine has",
+        (View(ALICE, "port-taken"), View(ALICE, "port-taken", BOB)),
+        stays("relay", port_elsewhere),
+        sites=lambda _: network(alice="hard-random+open-port", bob="hard-random"),
+        before=take_port,
+        meets="relay",
+    ),
+    Fault(
+        "mtu-hole",
+        "nat",
+        "large UDP packets vanish on the way, small ones arrive",
+        (View(ALICE, "mtu-hole", BOB),),
+        drops(ALICE),
+        inject=hole,
+    ),
+)

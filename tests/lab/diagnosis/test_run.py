@@ -1,0 +1,75 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ginnel.lab.diagnosis import run
+from ginnel.lab.diagnosis.catalogue import FAULTS
+from ginnel.lab.diagnosis.fault import View, nothing
+from ginnel.lab.diagnosis.run import examine_one, judged
+
+FAULT, FINE = FAULTS["relay-blocked-far"], FAULTS["healthy-homes"]
+VIEW = View("alice", "relay-blocked", also=("relay-down",), names=("nyc", "911"))
+
+
+def said(*causes: str, verdict: str = "degraded", about: str = "region nyc") -> dict[str, Any]:
+    return {"verdict": verdict, "causes": [{"cause": cause, "evidence": [about]} for cause in causes]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "top1", "top3", "named"),
+    [
+        (said("relay-blocked"), True, True, True),
+        (said("relay-down", "udp-blocked"), True, True, True),
+        (said("relay-blocked", about="a relay"), True, True, False),
+        (said("udp-blocked", "dns-lies", "relay-blocked"), False, True, True),
+        (said("udp-blocked", "dns-lies", "no-tun", "relay-blocked"), False, False, True),
+        (said(), False, False, False),
+        ({}, False, False, False),
+    ],
+)
+def test_a_fault_is_found_where_its_cause_stands_among_those_that_were_said(answer, top1, top3, named):
+    found = judged(VIEW, FAULT, answer, 1.0)
+    assert (found.top1, found.top3, found.named) == (top1, top3, named)
+
+
+@pytest.mark.parametrize(("verdict", "right"), [("degraded", True), ("broken", True), ("healthy", False), ("", False)])
+def test_a_fault_must_not_be_called_healthy(verdict, right):
+    assert judged(VIEW, FAULT, said("relay-blocked", verdict=verdict), 1.0).right_verdict is right
+
+
+@pytest.mark.parametrize(("verdict", "right"), [("healthy", True), ("degraded", False), ("", False)])
+def test_what_harms_nobody_is_told_and_stays_healthy(verdict, right):
+    view = View("alice", "port80-blocked", informational=True)
+    found = judged(view, FAULTS["port80-blocked"], said("port80-blocked", verdict=verdict), 1.0)
+    assert found.top1
+    assert found.right_verdict is right
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"), [(said(verdict="healthy"), True), (said("udp-blocked"), False), (said(), False), ({}, False)]
+)
+def test_a_healthy_network_must_be_called_so(answer, right):
+    assert judged(View("alice"), FINE, answer, 1.0).right_verdict is right
+
+
+@pytest.mark.root
+def test_a_fault_is_in_force_when_it_is_done_and_else_it_is_not():
+    done = examine_one(FAULT, 1, None, doctor=False)
+    assert done.proved, done.proof or done.error
+    undone = examine_one(replace(FAULT, inject=nothing), 1, None, doctor=False)
+    assert (undone.proved, undone.error) == (False, "")
+    assert "alice-derp-b:443 is False, not True" in undone.proof
+
+
+class Refused:
+    def __init__(self, *arguments: object) -> None:
+        raise OSError("nothing stands here")
+
+
+def test_a_seed_picks_the_networks_and_what_cannot_stand_is_told(monkeypatch):
+    monkeypatch.setattr(run, "World", Refused)
+    cases = [examine_one(FAULT, seed, None, doctor=True) for seed in (3, 3, *range(20))]
+    assert cases[0].networks == cases[1].networks
+    assert len({str(case.networks) for case in cases}) > 5
+    assert {(case.proved, case.error, len(case.diagnoses)) for case in cases} == {(False, "nothing stands here", 0)}
