@@ -193,6 +193,12 @@ def test_a_mistake_is_answered_in_one_line(command: str, words: tuple[str, ...],
     assert line in refused(command, *words)
 
 
+def test_two_forms_at_once_are_refused(two: str) -> None:
+    line = "--json is the format json, and --format says csv: give one of them"
+    assert line in refused("allowlist", "--json", "--format", "csv", "--derp-map", two)
+    assert json.loads(run("allowlist", "--json", "--format", "json", "--derp-map", two).stdout)
+
+
 def test_a_list_of_names_cannot_hold_what_dns_finds(two: str) -> None:
     assert "--format fqdn lists names alone" in refused("allowlist", "--resolve", "--format", "fqdn", "--derp-map", two)
 

@@ -47,8 +47,8 @@ def test_a_region_to_come_is_judged_beside_what_is(tmp_path: Path) -> None:
     path.write_text(save(*allowed, output="DROP"))
     out = typed("lint", str(path), "--add-region", "syd=198.51.100.7", "--add-region", "fra=192.0.2.9", fails=True)
     later = out.partition("with the regions to come:")[2]
-    assert "blocked  https syd, IPv4: out tcp to 198.51.100.7:443" in later
-    assert "passes   https fra, IPv4: out tcp to 192.0.2.9:443" in later
+    assert "blocked  https syd, IPv4: out tcp to port 443 of 198.51.100.7" in later
+    assert "passes   https fra, IPv4: out tcp to port 443 of 192.0.2.9" in later
     assert "IPv6" not in later
 
 
@@ -79,6 +79,11 @@ def test_what_is_no_rule_set_is_refused(tmp_path: Path, text: str, says: str) ->
     out = typed("lint", str(path), fails=True)
     assert says in out
     assert out.count("\n") == 1
+
+
+def test_an_empty_file_is_no_rule_set(tmp_path: Path) -> None:
+    (tmp_path / "r").write_text("\n")
+    assert "it is empty: was the command run by root?" in typed("lint", str(tmp_path / "r"), fails=True)
 
 
 def test_a_file_that_is_not_there_is_one_line() -> None:

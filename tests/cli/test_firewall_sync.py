@@ -85,6 +85,28 @@ def test_a_bad_map_leaves_the_set_as_it_is_and_fails(bench: Bench, text: str) ->
     assert "list-failed: " in result.stderr
 
 
+def test_a_set_that_cannot_be_read_is_told_in_both_forms(bench: Bench) -> None:
+    bench.script.write_text("#!/bin/sh\nexit 3\n")
+    plain, told = bench.run(), bench.run("--json")
+    assert (plain.exit_code, told.exit_code) == (1, 1)
+    assert plain.stdout == "0 added, 0 removed; what is in the set is not known\n"
+    (why,) = [line for line in plain.stderr.splitlines() if line.startswith("set-failed: ")]
+    events = json.loads(told.stdout)["events"]
+    assert {"event": "set-failed", "text": why.removeprefix("set-failed: ")} in events
+
+
+def test_what_is_refused_of_a_map_is_said(bench: Bench) -> None:
+    bench.map.write_text(relays("203.0.113.1", "10.1.2.3"))
+    plain, told = bench.run(), bench.run("--json")
+    (why,) = [line for line in plain.stderr.splitlines() if "10.1.2.3" in line]
+    assert why.removeprefix("Warning: ") in json.loads(told.stdout)["problems"]
+
+
+def test_an_address_without_a_name_says_so(bench: Bench) -> None:
+    bench.map.write_text(relays("203.0.113.1").replace("relay0.example.com", "203.0.113.1"))
+    assert "added: 203.0.113.1: listed as an address without a name" in bench.run().stdout
+
+
 def test_a_set_that_was_emptied_is_filled_from_the_disk_while_nobody_answers(bench: Bench) -> None:
     bench.run()
     bench.place.unlink()

@@ -36,6 +36,30 @@ def test_a_mesh_that_cannot_be_reached_is_exit_status_1_with_the_reason(closed_m
     assert done.stderr == ""  # no progress where there is no terminal
 
 
+def test_a_port_that_another_program_holds_is_not_called_blocked(closed_map: str, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("0.0.0.0", 0))
+        port = other.getsockname()[1]
+        done = verify("--derp-map", closed_map, "--port", str(port), "--socket", str(tmp_path / "none"))
+    assert done.exit_code == 1
+    assert done.stdout.splitlines()[0].endswith(f"; the tunnel not at all, since UDP port {port} is taken.")
+    assert f"not tried  tunnel     UDP from port {port} to anywhere" in done.stdout
+
+
+def test_a_map_beside_a_server_is_taken_instead_of_the_servers(closed_map: str) -> None:
+    done = verify("--derp-map", closed_map, "--server", "https://127.0.0.1:1", "--port", "0", "--region", "fra")
+    assert done.stdout.startswith(f"Tried from this host: {closed_map} and https://127.0.0.1:1; ")
+
+
+def test_a_map_written_by_hand_needs_no_names_of_regions(tmp_path: Path) -> None:
+    (tmp_path / "map.json").write_text(
+        '{"Regions": {"7": {"RegionID": 7, "RegionCode": "fra", "Nodes": [{"Name": "7a", "RegionID": 7, '
+        '"HostName": "127.0.0.1", "IPv6": "none", "DERPPort": 1, "STUNPort": -1}]}}}'
+    )
+    done = verify("--derp-map", str(tmp_path / "map.json"), "--port", "0")
+    assert 'region 7 "fra" (node 7a) blocked (refused)' in done.stdout
+
+
 def test_json_goes_to_standard_output_alone(closed_map: str) -> None:
     done = verify("--derp-map", closed_map, "--port", "0", "--json", "--region", "fra")
     told = json.loads(done.stdout)

@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -6,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ginnel.shell import relay_map
-from ginnel.shell.relay_map import MapError, Place, parse_map, read_map
+from ginnel.shell.node.web import WebError
+from ginnel.shell.relay_map import MapError, Place, parse_map, read_map, untrusted
 from ginnel.wire.tailcfg import encode
 from tests.core.firewall.maps import mesh
 
@@ -71,3 +73,23 @@ async def test_a_file_that_is_missing_or_endless_is_an_error(tmp_path: Path, mon
 
 def test_a_map_of_ten_thousand_regions_is_short_enough() -> None:
     assert len(parse_map(encode(mesh(10_000)), "x").regions or {}) == 10_000
+
+
+async def test_a_server_that_says_nothing_is_told_with_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_map, "MAP_TIME", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/derpmap/default"
+        with pytest.raises(MapError, match="no answer within 0 s"):
+            await read_map(Place(url))
+
+
+@pytest.mark.parametrize(
+    ("said", "pin", "advice"),
+    [
+        ("the certificate of h is not trusted", "", "give an invite as --server"),
+        ("the certificate of h is not the one that was pinned", "sha256-raw:00", "an old one"),
+    ],
+)
+def test_a_certificate_that_is_refused_comes_with_what_to_do(said: str, pin: str, advice: str) -> None:
+    assert advice in untrusted(WebError(said), pin)
+    assert untrusted(WebError("connection refused"), pin) == ""

@@ -23,7 +23,7 @@ FORMATS = ("text", "fqdn", "json", "csv")
 
 
 @click.command()
-@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: text.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option(
     "--level",
@@ -32,13 +32,15 @@ FORMATS = ("text", "fqdn", "json", "csv")
 )
 @click.option("--resolve", is_flag=True, help="Ask DNS for the addresses of each name, A and AAAA.")
 @asks_for_mesh
-def allowlist(*, asking: Asking, form: str, as_json: bool, level: str | None, resolve: bool) -> None:
+def allowlist(*, asking: Asking, form: str | None, as_json: bool, level: str | None, resolve: bool) -> None:
     """List host names and addresses for firewalls that must pin them."""
     from ginnel.core.firewall import texts
     from ginnel.core.firewall.allowlist import allowlist as lines_of
     from ginnel.core.firewall.needs import Level
 
-    form = "json" if as_json else form
+    if as_json and form not in (None, "json"):
+        fail(f"--json is the format json, and --format says {form}: give one of them")
+    form = "json" if as_json else form or "text"
     if resolve and form == "fqdn":
         fail("--format fqdn lists names alone: take text, csv or json for what --resolve finds")
     facts = asking.facts()

@@ -157,10 +157,9 @@ def _what(need: Need, family: int) -> str:
     if need.direction == "in":
         return f"in {need.transport} from anywhere to port {need.port}"
     source = f" from port {need.source_port}" if need.source_port else ""
-    hosts = (
-        ", ".join(dict.fromkeys(str(a) for host in need.hosts for a in host.addresses if a.version == family)) or "*"
-    )
-    return f"out {need.transport}{source} to {hosts}:{need.port or '*'}"
+    hosts = ", ".join(dict.fromkeys(str(a) for host in need.hosts for a in host.addresses if a.version == family))
+    where = f"port {need.port or '*'} of {hosts}" if hosts else f"*:{need.port or '*'}"
+    return f"out {need.transport}{source} to {where}"
 
 
 def _json(finding: Finding) -> dict[str, Any]:

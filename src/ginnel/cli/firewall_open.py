@@ -6,6 +6,8 @@ Room: cli.
 from __future__ import annotations
 
 import json
+import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ HERE = ("auto", "ufw", "firewalld", "nftables", "iptables")
 ELSEWHERE = ("pf", "netsh", "aws", "gcp", "azure")
 DEFAULT_STATE = "/var/lib/ginnel"
 NEWS = "if this machine loses its coordination server within 60 s, the rule is taken back by itself"
+NO_NEWS = "ginneld does not run here: nothing watches whether this machine loses its coordination server by the rule"
 
 state_option = click.option("--state", metavar="DIR", default=DEFAULT_STATE, help="Where what was changed is noted.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Instead of text.")
@@ -45,9 +48,16 @@ def open_port(
             fail(f"{backend} is not this host's firewall: add --dry-run, and run there what is printed")
         _print_elsewhere(backend, port, as_json=as_json)
     elif dry_run:
-        _show(_planned(backend, port, state, socket), as_json=as_json, dry_run=True)
+        _show(_planned(backend, port, state, socket), port, as_json=as_json, dry_run=True)
     else:
-        _show(_opened(backend, port, state, socket), as_json=as_json, dry_run=False)
+        opened = _opened(backend, port, state, socket)
+        news = () if opened.already else (NEWS if local(socket).listens() else NO_NEWS, _undo(port, state))
+        _show(replace(opened, notes=opened.notes + news), port, as_json=as_json, dry_run=False)
+
+
+def _undo(port: int, state: str) -> str:
+    place = "" if state == DEFAULT_STATE else f" --state {shlex.quote(state)}"
+    return f"undo: sudo ginnel firewall close --port {port}{place}"
 
 
 @click.command("close")
@@ -147,12 +157,13 @@ def _wish(backend: str, port: int, state: str, socket: str | None) -> Any:
     )
 
 
-def _show(got: Opened, *, as_json: bool, dry_run: bool) -> None:
+def _show(got: Opened, port: int, *, as_json: bool, dry_run: bool) -> None:
     from ginnel.core.firewall.changes import command, shown
 
     commands = [shown(command(change)) for change in got.changes]
     if as_json:
         told = {
+            "port": port,
             "dry_run": dry_run,
             "already_open": got.already,
             "changes": [_change_json(change) for change in got.changes],
@@ -163,7 +174,7 @@ def _show(got: Opened, *, as_json: bool, dry_run: bool) -> None:
         return
     if dry_run:
         print("\n".join(commands) if commands else "the port is open already: nothing to do")
-        for note in got.notes:
+        for note in (*(("the port is open already",) if commands and got.already else ()), *got.notes):
             click.echo(f"# {note}", err=True)
         return
     if got.already:
@@ -171,7 +182,7 @@ def _show(got: Opened, *, as_json: bool, dry_run: bool) -> None:
         return
     for line in commands:
         print(f"done: {line.removeprefix('sudo ')}")
-    for note in (*got.notes, NEWS, "undo: sudo ginnel firewall close"):
+    for note in got.notes:
         print(f"  {note}")
 
 

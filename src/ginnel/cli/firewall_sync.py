@@ -86,12 +86,13 @@ def sync(*, asking: Asking, as_json: bool, watch: bool, once: bool, **options: A
         if watch:
             asyncio.run(run.watch(_event if as_json else _line))
             return
-        keeper = asyncio.run(run.once(lambda told: None if as_json else _line(told)))
+        heard: list[Tell] = []
+        keeper = asyncio.run(run.once(heard.append if as_json else _line))
     except (SetError, StateError, AuditError, MetricsError) as error:
         fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)
-    _report(keeper, run, as_json=as_json)
+    _report(keeper, run, heard if as_json else None)
 
 
 def _run(asking: Asking, options: dict[str, Any]) -> Run:
@@ -128,8 +129,7 @@ def _source(asking: Asking, options: dict[str, Any], trust: Any) -> MapSource | 
     roles = frozenset(Role(role) for role in options["roles"] or ROLES)
     wish, feed, key = asking.wish, options["feed"], options["feed_key"]
     if not feed and not key:
-        place = wish.derp_map or wish.server or ("tailscale-saas" if wish.mesh == "tailscale-saas" else "the daemon")
-        return MapSource(wish, _daemon(asking), roles, place)
+        return MapSource(wish, _daemon(asking), roles, wish.source or "the daemon")
     place = feed or (wish.server + FEED_PATH if wish.server else "")
     if not (place and key):
         fail("a feed needs both: --feed URL (or --server URL), and --feed-key feedkey:HEX of whom you trust")
@@ -166,20 +166,29 @@ def _event(told: Tell) -> None:
     print(json.dumps({"event": told.kind, "text": told.text}), flush=True)
 
 
-def _report(keeper: Keeper, run: Run, *, as_json: bool) -> None:
+def _report(keeper: Keeper, run: Run, heard: list[Tell] | None) -> None:
+    """heard: what was told while it ran, for JSON; None: it stands there already."""
     from ginnel.core.firewall.sync_words import sorted_addresses
 
     failed = [kind for kind in FAILURES if keeper.counts[kind]]
     added, removed = ([str(ip) for ip in sorted_addresses(ips)] for ips in (keeper.added, keeper.removed))
-    if as_json:
+    if heard is not None:
         print(json.dumps({
             "backend": run.backend, "set": run.name, "source": run.source.name, "dry_run": run.dry_run,
             "added": added, "removed": removed, "failing": keeper.machine.failing(), "failed": failed,
             "problems": list(run.source.problems), "numbers": keeper.machine.numbers(),
+            "events": [{"event": told.kind, "text": told.text} for told in heard],
         }, indent=2))  # fmt: skip
     else:
-        would = "would be " if run.dry_run else ""
-        held = keeper.machine.numbers()["addresses.held"]
-        print(f"{len(added)} {would}added, {len(removed)} {would}removed; {max(0, round(held))} in the set")
+        for problem in run.source.problems:
+            print(plain(f"Warning: {problem}"), file=sys.stderr)
+        print(_summary(len(added), len(removed), round(keeper.machine.numbers()["addresses.held"]), run.dry_run))
     if failed:
         sys.exit(1)
+
+
+def _summary(added: int, removed: int, held: int, dry_run: bool) -> str:
+    """held: -1 where the set could not be read."""
+    would = "would be " if dry_run else ""
+    then = f"{held} {would}in the set" if held >= 0 else "what is in the set is not known"
+    return f"{added} {would}added, {removed} {would}removed; {then}"

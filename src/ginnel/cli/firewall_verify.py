@@ -83,23 +83,44 @@ def _number(asked: Asked, region: str) -> int:
 
 
 def _tunnel(asking: Asking, api: Local) -> Callable[[Asked], Any] | None:
-    """By the daemon where it runs and is asked for its own mesh: it holds the port. None: by a socket of our own."""
-    if not asking.wish.needs_daemon or asking.wish.port is not None:
+    """By the daemon where it is asked for its own mesh, or turns out to hold the port. None: by a socket of our own."""
+    if asking.wish.port is not None:
         return None
 
+    from ginnel.shell.firewall.tunnel import by_own_socket
+
+    async def own_mesh(asked: Asked) -> TunnelSeen:
+        return await _by_daemon(api, asked) or await by_own_socket(asked)
+
+    async def other_mesh(asked: Asked) -> TunnelSeen:
+        seen = await by_own_socket(asked)
+        return (await _by_daemon(api, asked) or seen) if seen.taken and _holds(api, asked.port) else seen
+
+    return own_mesh if asking.wish.needs_daemon else other_mesh
+
+
+async def _by_daemon(api: Local, asked: Asked) -> TunnelSeen | None:
+    """None where it does not answer."""
     import asyncio
 
-    from ginnel.shell.firewall.tunnel import by_daemon, by_own_socket
+    from ginnel.shell.firewall.tunnel import by_daemon
 
-    async def tunnel(asked: Asked) -> TunnelSeen:
-        try:
-            answer = await asyncio.to_thread(api.ask, "POST", "netcheck?verbose=true", None, NETCHECK_TIME)
-        except (ApiError, TimeoutError):
-            return await by_own_socket(asked)
-        report = answer.get("Report") if isinstance(answer, dict) else None
-        return by_daemon(report if isinstance(report, dict) else {}, asked)
+    try:
+        answer = await asyncio.to_thread(api.ask, "POST", "netcheck?verbose=true", None, NETCHECK_TIME)
+    except (ApiError, TimeoutError):
+        return None
+    report = answer.get("Report") if isinstance(answer, dict) else None
+    return by_daemon(report if isinstance(report, dict) else {}, asked)
 
-    return tunnel
+
+def _holds(api: Local, port: int | None) -> bool:
+    """Whether it is this machine's daemon that has the port."""
+    from ginnel.shell.firewall.facts import own_port
+
+    try:
+        return api.listens() and own_port(api.get("debug-inside") or {})[0] == port
+    except ApiError:
+        return False
 
 
 class Progress:

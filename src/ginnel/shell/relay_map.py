@@ -78,9 +78,17 @@ async def _download(place: Place) -> tuple[bytes, Mapping[str, str]]:
         async with asyncio.timeout(MAP_TIME):
             page = await fetch("GET", place.name, mark=MARK, pin=place.pin, limit=MAP_LIMIT)
         if page.status != 200:
-            raise WebError(f"expected 200, got HTTP {page.status}")
+            raise WebError(f"expected 200, got HTTP {page.status}; where a server publishes none, give --derp-map FILE")
     except (WebError, TimeoutError) as error:
-        untrusted = "certificate" in str(error) and not place.pin
-        advice = "; give an invite as --server, or the certificate's --pin" if untrusted else ""
-        raise MapError(f"cannot fetch the DERP map from {place.name}: {error or 'no answer'}{advice}") from None
+        said = f"{str(error) or f'no answer within {MAP_TIME:.0f} s'}{untrusted(error, place.pin)}"
+        raise MapError(f"cannot fetch the DERP map from {place.name}: {said}") from None
     return page.body, page.headers
+
+
+def untrusted(error: Exception, pin: str) -> str:
+    """What to do about a certificate, "" where something else is wrong."""
+    if "certificate" not in str(error):
+        return ""
+    if pin:
+        return "; is the --pin or the invite an old one? If not, somebody on the way opens TLS"
+    return "; give an invite as --server, or the certificate's --pin"

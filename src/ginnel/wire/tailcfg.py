@@ -233,7 +233,7 @@ class DERPNode(Message, frozen=True):
 class DERPRegion(Message, frozen=True):
     region_id: Int
     region_code: str
-    region_name: str
+    region_name: str = ""  # maps written by hand often have none
     latitude: float = 0.0
     longitude: float = 0.0
     avoid: bool = False

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 from ginnel.core.firewall.evidence import Ending, Evidence, Step
 from ginnel.core.firewall.joined import joined
@@ -41,6 +42,30 @@ def test_one_relay_of_two_is_a_failed_need_and_no_lost_region() -> None:
     assert not report.passed
     assert report.lost == ()
     assert report.notes == ("relay 1a of region 1 is blocked (silent-drop); others of the region carry on",)
+
+
+def test_an_address_that_does_not_answer_says_more_than_a_name_that_dns_does_not_know() -> None:
+    (lost,) = made(TUNNEL, _unknown(), Check(relay(1), V4, DROPPED)).lost
+    assert lost.reaches[0].worst == Check(relay(1), V4, DROPPED)
+    (lost,) = made(TUNNEL, _unknown()).lost
+    assert lost.reaches[0].worst == _unknown()
+
+
+def _unknown() -> Check:
+    return Check(relay(1), "", classify(Evidence(Step.NAME, Ending.SILENCE, 3.0)))
+
+
+def test_a_tunnel_that_nobody_could_try_is_not_called_blocked() -> None:
+    report = made(Check(relay(1), V4, GOOD), replace(TUNNEL, verdict=None, why="the port is taken"))
+    lines = list(report_lines(report))
+    assert not report.passed
+    assert [line.split()[:2] for line in lines if "UDP from port" in line] == [["not", "tried"]]
+    assert "  tunnel   UDP to 192.0.2.1: the port is taken" in lines
+
+
+def test_what_was_looked_at_in_part_is_not_called_all() -> None:
+    report = replace(made(TUNNEL, Check(relay(1), V4, GOOD)), limited=True)
+    assert list(report_lines(report))[-1] == "All that was asked for passes (1.0 s)."
 
 
 def test_a_lost_region_names_those_whose_home_it_is() -> None:

@@ -2,9 +2,18 @@ from ipaddress import ip_address
 
 import pytest
 
-from ginnel.core.firewall.evidence import Ending, Evidence, Step
+from ginnel.core.firewall.evidence import Ending, Evidence, Leaf, Step
 from ginnel.core.firewall.needs import Role
-from ginnel.core.firewall.tried import Asked, Server, judged_name, relays, servers, told_names
+from ginnel.core.firewall.tried import (
+    Asked,
+    Server,
+    judged_name,
+    relays,
+    servers,
+    told_names,
+    with_own_certificate,
+)
+from ginnel.core.firewall.verdict import classify
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
 
 ONE, OTHER, SIX = ip_address("192.0.2.1"), ip_address("203.0.113.9"), ip_address("2001:db8::1")
@@ -99,3 +108,11 @@ def test_a_name_lies_where_no_address_is_right_or_leads_anywhere(answered: tuple
 def test_a_look_up_that_failed_is_no_lie() -> None:
     failed = Evidence(Step.NAME, Ending.SILENCE)
     assert judged_name(failed, frozenset({ONE})) is failed
+
+
+def test_a_certificate_that_somebody_vouches_for_is_the_servers_own() -> None:
+    leaf = Leaf("203.0.113.10", "203.0.113.10", True, True, 0.0, 1.0, "sha256-raw:" + "ab" * 32)
+    seen = Evidence(Step.LOGIN, Ending.DONE, leaf=leaf, problem="self-signed certificate")
+    assert classify(with_own_certificate(seen, frozenset({"ab" * 32}))).text == "TLS and login succeed"
+    told = classify(with_own_certificate(seen, frozenset({"cd" * 32}))).text
+    assert "the certificate is not trusted (self-signed certificate)" in told

@@ -141,6 +141,7 @@ async def test_a_map_from_a_file_needs_no_daemon_and_says_what_it_does_not_name(
     assert facts.problems[0].startswith("A DERP map does not name the coordination server")
     both = await gather(Wish(server="https://vpn.example.com", derp_map=str(file)), nobody, NOW)
     assert names(both)[0] == "vpn.example.com"
+    assert both.source == f"{file} and https://vpn.example.com"
     assert both.problems == ()
 
 

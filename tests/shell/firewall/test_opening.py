@@ -254,3 +254,24 @@ def test_where_ufw_and_another_table_both_refuse_both_are_opened(here: Host, tmp
     lines = here.open("--dry-run")
     assert "sudo ufw allow 41641/udp" in lines
     assert "inet mine c" in lines
+
+
+def test_what_an_earlier_open_let_in_stays_when_another_firewall_is_opened(here: Host, tmp_path: Path) -> None:
+    here.with_ufw()
+    here.run("ufw", "--force", "enable")
+    before = here.run("ufw", "status", "verbose")
+    here.open()
+    mine = "chain c { type filter hook input priority 5; policy drop; tcp dport 1 accept; }"
+    load(here, f"table inet mine {{\n{mine}\n}}\n", tmp_path)
+    assert "STILL blocked" not in here.open()
+    assert "41641/udp" in here.run("ufw", "status")
+    assert len(here.close().splitlines()) == 2
+    assert here.run("ufw", "status", "verbose") == before
+    assert ACCEPT not in here.run("nft", "list", "table", "inet", "mine")
+
+
+def test_nobody_is_promised_a_watch_where_there_is_no_daemon(here: Host, tmp_path: Path) -> None:
+    load(here, DEFAULT_DENY, tmp_path)
+    said = here.open()
+    assert "ginneld does not run here: nothing watches" in said
+    assert f"undo: sudo ginnel firewall close --port 41641 --state {here.state}" in said

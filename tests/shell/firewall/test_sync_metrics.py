@@ -73,3 +73,6 @@ def test_what_is_an_address_and_what_is_a_file() -> None:
     assert address_of("[::1]:9105") == ("::1", 9105)
     assert address_of("/var/lib/node_exporter/ginnel.prom") is None
     assert address_of("host.example.com:9105") is None
+    for wrong in ("99999", "127.0.0.1:65536", "9" * 5000):
+        with pytest.raises(MetricsError, match="there is no port"):
+            address_of(wrong)

@@ -93,8 +93,12 @@ class Reach:
         """The one that says most of why it is not reached, None where it is."""
         if self.result is Result.PASSED:
             return None
-        ranked = sorted(self.checks, key=lambda check: (check.result is not Result.FAILED, check.family))
-        return next(iter(ranked), None)
+        return min(self.checks, key=_says_little, default=None)
+
+
+def _says_little(check: Check) -> tuple[bool, bool, int]:
+    """A name that DNS does not know says less than an address of the map that does not answer."""
+    return check.result is not Result.FAILED, check.blocking is Blocking.DNS_FAILURE, check.family
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +115,9 @@ class NeedFound:
         results = {reach.result for reach in self.reaches}
         if not results:
             return None
-        if self.optional:
-            return None if results == {Result.UNTRIED} else Result.FAILED not in results
-        return results == {Result.PASSED}
+        if results == {Result.UNTRIED}:
+            return None
+        return Result.FAILED not in results if self.optional else results == {Result.PASSED}
 
     @property
     def failed(self) -> tuple[Reach, ...]:
@@ -142,8 +146,8 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """source_port: from which the tunnel's UDP was tried; by: the daemon or this process. complete: False where time
-    ran out before everything was tried. notes: what is not as it should be and hurts nobody yet."""
+    """tunnel: by whom and from which port its UDP was tried. complete: False where time ran out before everything was
+    tried; limited: True where only some regions were to be. notes: what is not as it should be and hurts nobody yet."""
 
     needs: tuple[NeedFound, ...]
     lost: tuple[Lost, ...]
@@ -152,6 +156,7 @@ class Report:
     source: str = ""
     tunnel: str = ""
     complete: bool = True
+    limited: bool = False
 
     @property
     def passed(self) -> bool:

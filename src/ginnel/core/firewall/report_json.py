@@ -18,6 +18,7 @@ def report_json(report: Report) -> dict[str, Any]:
     return {
         "passed": report.passed,
         "complete": report.complete,
+        "limited": report.limited,
         "seconds": round(report.seconds, 3),
         "source": report.source,
         "tunnel": report.tunnel,

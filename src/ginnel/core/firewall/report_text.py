@@ -25,7 +25,7 @@ def report_lines(report: Report) -> Iterator[str]:
         yield need_line(need)
     yield from _section("Regions out of reach", [lost_line(lost) for lost in report.lost])
     failed = [line for need in report.needs for line in _failed_lines(need)]
-    yield from _section("What was tried and failed", failed, DETAILS)
+    yield from _section("What failed or could not be tried", failed, DETAILS)
     yield from _section("To know", report.notes, NOTES)
     yield ""
     yield verdict_line(report)
@@ -103,16 +103,21 @@ def _failed_lines(need: NeedFound) -> Iterator[str]:
 def check_line(check: Check) -> str:
     target = check.target
     where = f"[{check.address}]" if ":" in check.address else check.address
+    if target.need == "tunnel":  # its port is the one that it comes from
+        return f"UDP to {where or 'anywhere'}: {_kind(check)}{check.text}"
     at = f" at {where}:{target.port}" if check.address else ""
     region = f" (region {target.region})" if target.region else ""
-    kind = f"{check.blocking}: " if check.blocking is not None else ""
-    return f"{target.label}{region}{at}: {kind}{check.text}"
+    return f"{target.label}{region}{at}: {_kind(check)}{check.text}"
+
+
+def _kind(check: Check) -> str:
+    return f"{check.blocking}: " if check.blocking is not None else ""
 
 
 def verdict_line(report: Report) -> str:
     took = f"{report.seconds:.1f} s"
     if report.passed:
-        return f"All that the mesh needs passes ({took})."
+        return f"All that {'was asked for' if report.limited else 'the mesh needs'} passes ({took})."
     failed = [need.id for need in report.needs if not need.optional and need.passed is not True]
     if not report.complete:
         return f"Not everything could be tried within {took}."

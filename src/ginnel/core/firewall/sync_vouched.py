@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from ginnel.core.firewall.sync_words import Question, SavedLeaving
+from ginnel.core.firewall.sync_words import Question, SavedLeaving, for_whom
 from ginnel.words import Instant, IpAddress
 
 THE_LIST = Question("", 0)
@@ -60,7 +60,7 @@ class Vouched:
         if address not in self.answers.get(question, ()):  # that one has let go since, another holds it
             question = next(question for question, held in self.answers.items() if address in held)
             self._why[address] = question
-        return f"listed for {question.name}" if question.family == 0 else f"an answer for {question}"
+        return f"listed {for_whom(question.name)}" if question.family == 0 else f"an answer for {question}"
 
     def why_not(self, address: IpAddress) -> str:
         """Why it leaves: by whom it was named last."""

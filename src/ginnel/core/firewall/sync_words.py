@@ -48,6 +48,11 @@ class Settings:
         return min(max(ttl, self.ttl_least), self.ttl_most)
 
 
+def for_whom(name: str) -> str:
+    """name: "" of a host that has addresses alone."""
+    return f"for {name}" if name else "as an address without a name"
+
+
 class Question(NamedTuple):
     """Who vouches for an address: an answer to (name, family), or the list itself where the family is 0."""
 

@@ -6,16 +6,16 @@ Room: core. The map is a stranger's: what is no name, no port or no address is l
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 from ginnel.core.firewall.certificate import printable
-from ginnel.core.firewall.evidence import Ending, Evidence, Step
+from ginnel.core.firewall.evidence import Ending, Evidence, Leaf, Step
 from ginnel.core.firewall.needs import Role, Transport
 from ginnel.core.firewall.report import Around, Target
 from ginnel.core.node.control_url import legs
 from ginnel.core.relay.identity import is_host
-from ginnel.wire.derpmap import DERP_PORT, REGION_LIMIT, STUN_PORT
+from ginnel.wire.derpmap import DERP_PORT, PIN, REGION_LIMIT, STUN_PORT
 from ginnel.wire.tailcfg import DERPMap, DERPNode
 from ginnel.words import IpAddress, MachineKey
 
@@ -151,3 +151,13 @@ def judged_name(evidence: Evidence, expected: frozenset[IpAddress]) -> Evidence:
         return evidence
     told = tuple(sorted(expected, key=lambda ip: (ip.version, ip.packed)))
     return Evidence(Step.NAME, Ending.ANSWER, evidence.seconds, expected=told, answered=evidence.answered)
+
+
+def vouched(leaf: Leaf, pins: frozenset[str]) -> bool:
+    return leaf.pin.removeprefix(PIN) in pins
+
+
+def with_own_certificate(evidence: Evidence, pins: frozenset[str]) -> Evidence:
+    """A certificate that an invite or the map vouches for is the server's own, whoever signed it."""
+    ours = evidence.leaf is not None and vouched(evidence.leaf, pins)
+    return replace(evidence, problem="", pinned=True) if evidence.done and ours else evidence

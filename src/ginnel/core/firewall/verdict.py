@@ -252,7 +252,8 @@ def _login(evidence: Evidence) -> Judged:
     if evidence.done and evidence.problem and evidence.leaf is not None:
         return (
             Blocking.NONE,
-            f'login succeeds; TLS on the way is not the server\'s own: issued by "{evidence.leaf.issuer}"',
+            f"login succeeds, by the server's own key; the certificate is not trusted ({evidence.problem}): "
+            f'issued by "{evidence.leaf.issuer}"',
         )
     if evidence.done:
         return _done(evidence, "TLS and login succeed")

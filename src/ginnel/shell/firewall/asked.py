@@ -40,15 +40,15 @@ async def _gather(wish: Wish, daemon: Daemon) -> Asked:
     if wish.mesh == "tailscale-saas":
         found = await read_map(Place(wish.derp_map or SAAS_MAP, wish.pin))
         servers = tuple(Server(host.role, f"https://{host.name}") for host in saas_hosts())
-        return Asked(found.derp_map, servers, port, (), wish.derp_map or SAAS_MAP, around_map(found.derp_map))
+        return Asked(found.derp_map, servers, port, (), wish.source, around_map(found.derp_map))
     if wish.server:
-        found = await read_map(Place(wish.server + DEFAULT_MAP, wish.pin))
+        found = await read_map(Place(wish.derp_map or wish.server + DEFAULT_MAP, wish.pin))
         vouched = frozenset({wish.pin.removeprefix(PIN).lower()}) if wish.pin else frozenset[str]()
         servers = _servers(wish.server, told_by_headers(found.headers), None, vouched)
-        return Asked(found.derp_map, servers, port, (), wish.server, around_map(found.derp_map))
+        return Asked(found.derp_map, servers, port, (), wish.source, around_map(found.derp_map))
     if wish.derp_map:
         found = await read_map(Place(wish.derp_map, wish.pin))
-        return Asked(found.derp_map, (), port, (), wish.derp_map, around_map(found.derp_map))
+        return Asked(found.derp_map, (), port, (), wish.source, around_map(found.derp_map))
     return by_daemon(daemon, wish.port)
 
 

@@ -51,6 +51,13 @@ class Wish:
     def needs_daemon(self) -> bool:
         return self.mesh == "self" and not self.server and not self.derp_map
 
+    @property
+    def source(self) -> str:
+        """Where the facts are from, for people; the server's own name counts where its map is another's."""
+        if self.mesh == "tailscale-saas":
+            return self.derp_map or SAAS_MAP
+        return " and ".join(place for place in (self.derp_map, self.server) if place)
+
 
 async def gather(wish: Wish, daemon: Daemon, now: WallTime) -> Facts:
     """All that a plan is made of. Raises FactsError, and whatever `daemon` raises; never an empty answer."""
@@ -77,7 +84,7 @@ async def _gather(wish: Wish, daemon: Daemon, now: WallTime) -> Facts:
     if wish.derp_map:
         found = await read_map(Place(wish.derp_map, wish.pin))
         relays = relays_of(found.derp_map, zone=told_by_headers(found.headers).zone, trust=trust)
-        return Facts(relays.hosts, wish.derp_map, now, problems=(texts.NO_SERVER, *relays.problems), trust=trust)
+        return Facts(relays.hosts, wish.source, now, problems=(texts.NO_SERVER, *relays.problems), trust=trust)
     return _by_daemon(daemon, trust, now)
 
 
@@ -85,12 +92,12 @@ async def _saas(wish: Wish, trust: Trust, now: WallTime) -> Facts:
     found = await read_map(Place(wish.derp_map or SAAS_MAP, wish.pin))
     relays = relays_of(found.derp_map, trust=trust)
     hosts = saas_hosts() + relays.hosts
-    return Facts(hosts, wish.derp_map or SAAS_MAP, now, problems=relays.problems, trust=trust)
+    return Facts(hosts, wish.source, now, problems=relays.problems, trust=trust)
 
 
 async def _by_server(wish: Wish, trust: Trust, now: WallTime) -> Facts:
     found = await read_map(Place(wish.derp_map or wish.server + DEFAULT_MAP, wish.pin))
-    return _facts(wish.server, found.derp_map, told_by_headers(found.headers), trust, Facts((), wish.server, now))
+    return _facts(wish.server, found.derp_map, told_by_headers(found.headers), trust, Facts((), wish.source, now))
 
 
 def _by_daemon(daemon: Daemon, trust: Trust, now: WallTime) -> Facts:

@@ -146,18 +146,38 @@ def open_port(wish: Wish) -> Opened:
         return plan
     if found_before is not None and found_before.rolled_back:
         plan = replace(plan, notes=(*plan.notes, f"the last time it was taken back: {found_before.rolled_back}"))
-    if found_before is not None:  # the firewall was reloaded meanwhile: what we wrote down does not stand any more
-        close_port(wish.state, wish.port)
+    kept = _kept(found_before)
     try:
         for change in plan.changes:
             checked = change_of.check(change)
             if checked is not None:
                 run(checked)
-        path = undo_record.create(wish.state, Record(wish.port, wish.now, plan.changes))
+        path = _written(wish, Record(wish.port, wish.now, (*kept, *plan.changes)))
     except (ToolError, undo_record.RecordError) as error:
         raise OpenError(f"{error}; nothing was changed") from None
-    _apply(plan.changes, path, wish)
+    _apply(plan.changes, path, wish, kept)
     return replace(plan, notes=plan.notes + _left_over(wish))
+
+
+def _kept(before: Record | None) -> tuple[Change, ...]:
+    """What an earlier `open` has written down and still stands: it is needed beside what is new, and is `close`'s to
+    take back. Where the firewall was reloaded meanwhile, that is nothing."""
+    if before is None or before.rolled_back:
+        return ()
+    try:
+        return tuple(change for change in before.changes if stands(change))
+    except ToolError as error:
+        raise OpenError(f"{error}; nothing was changed") from None
+
+
+def _written(wish: Wish, record: Record) -> Path:
+    """In place of an earlier one. Raises RecordError."""
+    path = undo_record.path_of(wish.state, wish.port)
+    with undo_record.held(path) as before:
+        if before is not None:
+            undo_record.replace(path, record)
+            return path
+    return undo_record.create(wish.state, record)
 
 
 def _left_over(wish: Wish) -> tuple[str, ...]:
@@ -176,11 +196,14 @@ def _recorded(wish: Wish) -> Record | None:
         raise OpenError(str(error)) from None
 
 
-def _apply(wanted: Sequence[Change], path: Path, wish: Wish) -> None:
+def _apply(wanted: Sequence[Change], path: Path, wish: Wish, kept: tuple[Change, ...]) -> None:
     try:
         guard = Guard.start(path, wish.socket)
     except OSError as error:
-        path.unlink()
+        if kept:
+            undo_record.replace(path, Record(wish.port, wish.now, kept))
+        else:
+            path.unlink()
         raise OpenError(f"the guard that takes rules back cannot be started: {error}; nothing was changed") from None
     with guard:
         try:
@@ -188,7 +211,8 @@ def _apply(wanted: Sequence[Change], path: Path, wish: Wish) -> None:
                 run(change_of.command(change))
         except ToolError as error:
             guard.give_up()  # it takes back what was done
-            raise OpenError(f"{error}; nothing was changed") from None
+            left = "what an earlier `open` had let in is shut as well" if kept else "nothing was changed"
+            raise OpenError(f"{error}; {left}") from None
         guard.done()
 
 

@@ -192,7 +192,8 @@ class Keeper:
             self.added |= change.adds.keys()
             self.removed |= change.removes.keys()
         self.counts["addresses.added"] += len(change.adds)
-        self._count("addresses.removed", len(change.removes))
+        if change.removes:
+            self._count("addresses.removed", len(change.removes))
         try:
             self.audit.changed(change.adds, change.removes)
         except AuditError as error:

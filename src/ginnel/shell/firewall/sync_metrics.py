@@ -31,14 +31,20 @@ def text_of(keeper: Keeper) -> Callable[[], bytes]:
 
 
 def address_of(text: str) -> tuple[str, int] | None:
-    """`9105`, `127.0.0.1:9105`, `[::1]:9105`; None for the name of a file. A port alone is this machine's."""
+    """`9105`, `127.0.0.1:9105`, `[::1]:9105`; None for the name of a file. A port alone is this machine's. Raises
+    MetricsError for a number that is no port."""
     host, _, port = text.rpartition(":")
-    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+    if not (port.isascii() and port.isdigit()):
         return None
     try:
-        return str(ip_address(host.strip("[]") or "127.0.0.1")), int(port)
+        place = str(ip_address(host.strip("[]") or "127.0.0.1"))
     except ValueError:
         return None
+    if not 0 <= int(port[:6]) < 65536:
+        raise MetricsError(
+            f"--metrics {text}: there is no port {port}, 65535 is the highest; a file is named as ./{port}"
+        )
+    return place, int(port)
 
 
 @asynccontextmanager

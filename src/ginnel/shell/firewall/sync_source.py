@@ -20,6 +20,7 @@ from ginnel.core.firewall.sync_words import Listing
 from ginnel.core.node.routing import MARK
 from ginnel.shell.firewall.facts import FactsError, Wish, gather, own_addresses
 from ginnel.shell.node.web import WebError, fetch
+from ginnel.shell.relay_map import untrusted
 from ginnel.wire.allowlist import MAX_BYTES, Feed, FeedKey, stale, verify_feed
 from ginnel.wire.read import WireError
 from ginnel.words import IpAddress, WallTime
@@ -93,7 +94,7 @@ class FeedSource:
             feed = self._again(now) if body is None else verify_feed(body, self.key, last_serial, now)
         except (WebError, WireError) as error:
             self._tag = ""
-            raise SourceError(f"{self.place}: {error}") from None
+            raise SourceError(f"{self.place}: {error}{untrusted(error, self.pin)}") from None
         except TimeoutError:
             raise SourceError(f"{self.place} does not answer") from None
         except OSError as error:

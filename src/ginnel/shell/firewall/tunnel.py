@@ -27,10 +27,11 @@ SERVERS = 8
 
 @dataclass(frozen=True, slots=True)
 class TunnelSeen:
-    """how: by whom and from where it was tried."""
+    """how: by whom and from where it was tried. taken: not at all, since somebody else holds the port."""
 
     checks: tuple[Check, ...]
     how: str
+    taken: bool = False
 
 
 def target(port: int | None) -> Target:
@@ -43,7 +44,7 @@ async def by_own_socket(asked: Asked) -> TunnelSeen:
     how = f"from UDP port {port} by a socket of this command's own" if port else "from a random UDP port"
     wanted = await _servers(asked)
     if not wanted:
-        return TunnelSeen((), "no STUN server is known: nobody would answer")
+        return TunnelSeen((), "not at all, since no STUN server is known that would answer")
     tried = [(address, stun) for address, stun in wanted if has_family(address)]
     seen = await asyncio.gather(*(look_at_stun(address, stun, mark=MARK, source_port=port) for address, stun in tried))
     checks = [
@@ -51,8 +52,10 @@ async def by_own_socket(asked: Asked) -> TunnelSeen:
         for (address, _), one in zip(tried, seen, strict=True)
     ]
     if checks and all(_taken(check) for check in checks):
-        why = f"UDP port {port} is taken by another program: name another by --port, or start ginneld"
-        return TunnelSeen((Check(target(port), "", None, why),), why)
+        why = f"UDP port {port} is taken by another program: name another by --port, or that program's --socket"
+        return TunnelSeen(
+            (Check(target(port), "", None, why),), f"not at all, since UDP port {port} is taken", taken=True
+        )
     return TunnelSeen(tuple(checks), how)
 
 

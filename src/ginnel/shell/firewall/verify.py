@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ginnel.core.firewall.evidence import Ending, Evidence, Leaf
+from ginnel.core.firewall.evidence import Ending, Evidence
 from ginnel.core.firewall.joined import joined
 from ginnel.core.firewall.needs import Role
 from ginnel.core.firewall.notes import notes_of
@@ -26,6 +26,8 @@ from ginnel.core.firewall.tried import (
     relays,
     servers,
     told_names,
+    vouched,
+    with_own_certificate,
 )
 from ginnel.core.firewall.verdict import classify
 from ginnel.core.node.names import verify_of
@@ -41,7 +43,6 @@ from ginnel.shell.probe.trouble import has_family
 from ginnel.shell.probe.trust import NAME, Authorities, Trust
 from ginnel.wire.derp import PROTOCOL_VERSION
 from ginnel.wire.derplogin import Introduction
-from ginnel.wire.derpmap import PIN
 from ginnel.words import IpAddress, NodePrivate
 
 AT_ONCE = 256
@@ -90,7 +91,9 @@ def _report(asked: Asked, trying: _Trying, tunnel: TunnelSeen, seconds: float) -
     checks = joined([*trying.found(), *tunnel.checks])
     needs = needs_of(checks, expected=("tunnel",))
     lost = lost_regions(needs, asked.around)
-    return Report(needs, lost, notes_of(needs), seconds, asked.source, tunnel=tunnel.how, complete=trying.complete)
+    return Report(
+        needs, lost, notes_of(needs), seconds, asked.source, tunnel.how, trying.complete, limited=bool(asked.regions)
+    )
 
 
 @dataclass(slots=True)
@@ -100,7 +103,7 @@ class _Trying:
     mark: int
     patience: Patience
     complete: bool = True
-    tunnel: TunnelSeen = field(default_factory=lambda: TunnelSeen((), OUT_OF_TIME))
+    tunnel: TunnelSeen = field(default_factory=lambda: TunnelSeen((), "not at all, for want of time"))
     relays: tuple[RelayTarget, ...] = ()
     _checks: list[Check] = field(default_factory=list)
     _open: dict[tuple[Target, str], None] = field(default_factory=dict)
@@ -239,20 +242,16 @@ class _Trying:
         async with self._room_tls:
             seen = await self._look_at(server, target, door)
             leaf = seen.evidence.leaf
-            if seen.evidence.ending is Ending.CERTIFICATE and leaf is not None and _vouched(leaf, server):
+            if seen.evidence.ending is Ending.CERTIFICATE and leaf is not None and vouched(leaf, server.pins):
                 pinned = Trust.by(leaf.pin, target.host, self._authorities)
                 seen = await self._look_at(server, target, replace(door, trust=pinned))
-        return seen.evidence, seen.seconds
+        return with_own_certificate(seen.evidence, server.pins), seen.seconds
 
     async def _look_at(self, server: Server, target: Target, door: Door) -> ControlSeen:
         authority = _authority(target, secure=door.trust is not None)
         if server.role is Role.CONTROL:
             return await look_at_control(authority, door, server.key)
         return await look_at_page(authority, door)
-
-
-def _vouched(leaf: Leaf, server: Server) -> bool:
-    return leaf.pin.removeprefix(PIN) in server.pins
 
 
 def _authority(target: Target, *, secure: bool) -> str:

@@ -37,3 +37,6 @@ def test_a_set_is_made_filled_and_thinned_out(kind: str, tmp_path: Path) -> None
         assert "203.0.113.99" in seen["shown"], "somebody else's rule is gone"
     else:
         assert seen["missing"], "a set that is not there was read"
+    if kind in ("nftables", "ipset"):
+        assert "there is no set" in seen["missing"]
+        assert "--create" in seen["missing"]

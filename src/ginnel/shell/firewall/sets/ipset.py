@@ -51,7 +51,7 @@ class IpSet:
     async def read(self) -> frozenset[IpAddress]:
         found: set[IpAddress] = set()
         for family, name in self.names.items():
-            found |= entries_of(await run(["ipset", "save", name]), family, name)
+            found |= entries_of(await _saved(family, name), family, name)
         return frozenset(found)
 
     async def change(self, adds: Collection[IpAddress], removes: Collection[IpAddress]) -> None:
@@ -64,6 +64,16 @@ class IpSet:
         ]
         if lines:
             await run(["ipset", "restore", "-exist"], "".join(lines))
+
+
+async def _saved(family: Family, name: str) -> str:
+    try:
+        return await run(["ipset", "save", name])
+    except SetError as error:
+        if "does not exist" not in str(error):
+            raise
+        made = f"ipset create {name} {TYPE} family {FAMILY_WORDS[family]}"
+        raise SetError(f"there is no set {name}: make it by `{made}`, or give --create") from None
 
 
 def entries_of(text: str, family: Family, name: str) -> frozenset[IpAddress]:

@@ -65,9 +65,18 @@ class NftSet:
     async def read(self) -> frozenset[IpAddress]:
         found: set[IpAddress] = set()
         for family, name in self.names.items():
-            text = await run(["nft", "-j", "list", "set", self.family, self.table, name])
-            found |= elements_of(text, family, name)
+            found |= elements_of(await self._listed(family, name), family, name)
         return frozenset(found)
+
+    async def _listed(self, family: Family, name: str) -> str:
+        try:
+            return await run(["nft", "-j", "list", "set", self.family, self.table, name])
+        except SetError as error:
+            if "No such file or directory" not in str(error):
+                raise
+            place = f"{self.family} {self.table} {name}"
+            made = f"nft add set {place} '{{ type {TYPES[family]}; }}'"
+            raise SetError(f"there is no set {place}: make it by `{made}`, or give --create") from None
 
     async def change(self, adds: Collection[IpAddress], removes: Collection[IpAddress]) -> None:
         orders = [
