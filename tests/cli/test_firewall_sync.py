@@ -99,7 +99,7 @@ def test_what_is_refused_of_a_map_is_said(bench: Bench) -> None:
     bench.map.write_text(relays("203.0.113.1", "10.1.2.3"))
     plain, told = bench.run(), bench.run("--json")
     (why,) = [line for line in plain.stderr.splitlines() if "10.1.2.3" in line]
-    assert why.removeprefix("Warning: ") in json.loads(told.stdout)["problems"]
+    assert why.removeprefix("list-problem: ") in json.loads(told.stdout)["problems"]
 
 
 def test_an_address_without_a_name_says_so(bench: Bench) -> None:

@@ -14,7 +14,6 @@ import pytest
 from ginnel.lab.instance import Lab
 from ginnel.lab.kinds import SERVER, network
 from ginnel.lab.members import program, surroundings
-from ginnel.lab.namespace import mount
 from ginnel.lab.processes import Process, until
 
 ROOT = Path(__file__).parents[2]
@@ -42,16 +41,13 @@ def mentioned() -> list[str]:
 
 
 class Tour:
-    """The machines, and what was printed on them. Each has a /var/lib of its own."""
+    """The machines, and what was printed on them."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.printed: dict[str, str] = {}
         self.invites: list[str] = []
         self.joining = FIRST
-        for host in (SERVER, FIRST, SECOND):
-            (lab.directory / host / "var-lib").mkdir()
-            lab.spaces[host].call(mount, Path(lab.inside_path("var-lib")), Path("/var/lib"))
 
     def start(self, host: str, command: str) -> Process:
         filled = command.replace(ADDRESS, self.lab.addresses[SERVER])

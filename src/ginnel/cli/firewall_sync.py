@@ -180,8 +180,6 @@ def _report(keeper: Keeper, run: Run, heard: list[Tell] | None) -> None:
             "events": [{"event": told.kind, "text": told.text} for told in heard],
         }, indent=2))  # fmt: skip
     else:
-        for problem in run.source.problems:
-            print(plain(f"Warning: {problem}"), file=sys.stderr)
         print(_summary(len(added), len(removed), round(keeper.machine.numbers()["addresses.held"]), run.dry_run))
     if failed:
         sys.exit(1)

@@ -53,7 +53,7 @@ def mount(source: Path, target: Path) -> None:
 
 
 def enter_host(name: str, directory: Path, hostname: str) -> None:
-    """Move the calling thread into a host: its network, its name, and a /run, /etc and /sys of its own.
+    """Move the calling thread into a host: its network, its name, and a /run, /etc, /var/lib and /sys of its own.
 
     directory: made by `furnish`. It is /run/lab inside, so /run/netns, the machine's resolver and its bus are out of
     reach, and two hosts' daemons do not share a socket path.
@@ -65,6 +65,7 @@ def enter_host(name: str, directory: Path, hostname: str) -> None:
     called(libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "make mounts private")
     mount(Path("/etc"), directory / "machine-etc")
     mount(directory / "etc", Path("/etc"))
+    mount(directory / "var-lib", Path("/var/lib"))
     mount(directory, directory / "run" / "lab")
     mount(directory / "run", Path("/run"))
     libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None)  # refused in some containers: /sys/class/net then shows theirs
@@ -104,8 +105,8 @@ def mount_point(line: str) -> bytes:
 
 
 def furnish(directory: Path, hostname: str) -> None:
-    """Make a host's directory: `run`, `etc`, `state`, `home`, `logs`."""
-    for name in ("run/lab", "etc", "machine-etc", "state", "home", "logs"):
+    """Make a host's directory: `run`, `etc`, `var-lib`, `state`, `home`, `logs`."""
+    for name in ("run/lab", "etc", "machine-etc", "var-lib", "state", "home", "logs"):
         (directory / name).mkdir(parents=True, mode=0o755)
     for entry in Path("/etc").iterdir():
         if entry.name not in KEPT_ETC:
