@@ -101,6 +101,9 @@ class Tour:
     def up(self, command: str) -> None:
         assert self.run(FIRST, command).endswith("Success.\n")
 
+    def doctor(self, command: str) -> None:
+        assert self.run(FIRST, command).startswith("healthy: ")
+
     def firewall(self, command: str) -> None:
         """From the running daemon, without another word."""
         assert re.search(r"\b443\b", self.run(FIRST, command))
@@ -140,6 +143,7 @@ STEPS: dict[str, Callable[[Tour, str], None]] = {
     "ginnel lab matrix --kinds easy,hard-random": elsewhere,
     "ginnel lab list": elsewhere,
     "ginnel netcheck": Tour.netcheck,
+    f"ginnel doctor {SECOND}": Tour.doctor,
     "ginnel firewall plan": Tour.firewall,
     "ginnel firewall rules --format nftables": Tour.firewall,
     "ginnel firewall allowlist": Tour.firewall,
