@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 LIMIT = 7.0
 """Seconds for all looks together."""
+CLOCK_TRIES = 2
 T = TypeVar("T")
 
 
@@ -132,7 +133,9 @@ async def _within(work: Coroutine[Any, Any, T], otherwise: T, what: str) -> T:
             return await work
     except (TimeoutError, OSError) as error:
         log.debug("%s: %s", what, error or "not within the time")
-        return otherwise
+    except Exception:
+        log.exception("a fault of ginnel's own, while it looked at: %s", what)
+    return otherwise
 
 
 def _firewall(known: Known) -> FirewallTold | None:
@@ -146,8 +149,11 @@ async def _gateway(links: Any) -> bool | None:
 async def _clocks(known: Known) -> tuple[Clock, ...]:
     if not known.control_url:
         return ()
-    seen = await machine.clock_of(f"{known.control_url.rstrip('/')}/health", mark=MARK)
-    return (seen,) if seen is not None else ()
+    for _ in range(CLOCK_TRIES):  # the one source that there is: a packet may get lost, a machine be slow
+        seen = await machine.clock_of(f"{known.control_url.rstrip('/')}/health", mark=MARK)
+        if seen is not None:
+            return (seen,)
+    return ()
 
 
 # --- port 80 ---------------------------------------------------------------------------------------------------------
