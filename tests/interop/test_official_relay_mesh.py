@@ -12,7 +12,6 @@ import os
 import socket
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ import pytest
 from ginnel.core.relay.identity import Place, derp_node
 from ginnel.lab import LabError
 from ginnel.lab.daemon import official
+from ginnel.lab.processes import until as settled
 from ginnel.shell.relay import EmbeddedRelay
 from ginnel.shell.relay_settings import RelaySettings
 from ginnel.words import NodePrivate, RegionId, WallTime
@@ -198,17 +198,11 @@ def serving(relay: EmbeddedRelay, state: Path) -> Iterator[str]:
     key.write_text(json.dumps(identity))
     command = [str(TAILCAT), "--verbose", f"--key={key}", "serve", "--full-address", "exec", "--", "/bin/cat"]
     environment = {**os.environ, "TAILCAT_ADDR_FILE": str(address)}
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as server:
-        stop = threading.Timer(LIMIT, server.kill)
-        stop.start()
+    with (
+        (state / "log").open("wb") as log,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as server,
+    ):
         try:
-            assert server.stdout is not None
-            for _ in server.stdout:
-                if address.exists() and (text := address.read_text().strip()):
-                    yield text
-                    break
+            yield settled(lambda: (address.exists() and address.read_text().strip()) or None, LIMIT, "its address")
         finally:
-            stop.cancel()
             server.kill()

@@ -78,7 +78,7 @@ class Server:
         self.process: Process | None = None
 
     def start(self) -> None:
-        """Returns when it answers on 443."""
+        """Returns when it answers on 443, and its admin's commands too."""
         words = ["--state", self.state, "--url", self.url, *self.settings()]
         self.process = ginnel(self.lab, SERVER, "server", "server", "run", *words)
         until(lambda: self.answers() or None, START_LIMIT, f"the server at {self.url}", self.process)
@@ -102,9 +102,14 @@ class Server:
         self.start()
 
     def answers(self) -> bool:
-        with self.lab.spaces[SERVER].call(socket) as probe:
+        """The relay's door opens before the server behind it does."""
+        with socket(AF_UNIX, SOCK_STREAM) as admin, self.lab.spaces[SERVER].call(socket) as probe:
             probe.settimeout(ASK_LIMIT)
-            return probe.connect_ex((self.lab.addresses[SERVER], 443)) == 0
+            admin.settimeout(ASK_LIMIT)
+            return (
+                admin.connect_ex(str(self.lab.directory / SERVER / "state" / "admin.sock")) == 0
+                and probe.connect_ex((self.lab.addresses[SERVER], 443)) == 0
+            )
 
     @cached_property
     def invite(self) -> str:
