@@ -59,7 +59,7 @@ check: lint types unit ## Format, lint, types and unit tests of both languages, 
 test: setup lint types ## All tests that CI runs
 	cargo test --quiet --release --locked --workspace --exclude ginnel-py
 	$(BIN)/python -m pytest -n 2 tests --ignore=tests/lab --ignore=tests/interop
-	$(BIN)/python -m pytest -m "not official_daemon" tests/lab tests/interop
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not official_daemon" tests/lab tests/interop
 
 interop: setup ## The same steps against the real programs; builds the official daemon where Go is (root)
 	scripts/official-daemon

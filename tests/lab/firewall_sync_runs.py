@@ -280,7 +280,11 @@ async def many(runs: int, around: Around, watch: Watch, zygote: Zygote) -> dict[
             pid = zygote.start()
     around.faults.clear()
     await around.set_dns()
-    calm = await until(right, f"not right: {around.true() ^ await held()}")
+    try:
+        calm = await until(right, "what is held is what is true")
+    except Broken as broken:
+        now, true = await held(), around.true()
+        raise Broken(f"{broken}; too much {now - true}, too little {true - now}") from None
     added = await until_added(around, watch)
     os.kill(pid, signal.SIGKILL)
     watching.cancel()

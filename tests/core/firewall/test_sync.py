@@ -123,6 +123,16 @@ def test_a_new_address_is_added_at_once_and_the_old_one_stays_for_its_time(run: 
     assert run.held == {NEW, OTHER}
 
 
+def test_an_answer_without_addresses_does_not_lengthen_the_time_of_the_old_ones(run: Run) -> None:
+    run.to(61.0)
+    run.answered(ttl=900.0)
+    run.to(1000.0)
+    run.answered(NEW)
+    run.to(1310.0)
+    run.answered(NEW)
+    assert run.held == {NEW, OTHER}
+
+
 def test_no_removal_is_ordered_while_something_is_missing(run: Run) -> None:
     run.to(61.0)
     run.answered(NEW)

@@ -129,7 +129,8 @@ class Sync:
             told.append(Tell("dns-refused", f"{question}: refused {', '.join(answer.refused[:3])}"))
         if self._names.heard(question, answer.ttl, now):
             told.append(Tell("dns-back", f"{question} is answered again"))
-        self._learn(question, kept, answer.ttl, now)
+        # An answer without addresses says nothing of how long the old ones may still be held.
+        self._learn(question, kept, answer.ttl if found else self._ttl.get(question, answer.ttl), now)
         if found and not answer.refused:
             self._vouched.confirm(question, now)
             self._wake_for_removals(now)
