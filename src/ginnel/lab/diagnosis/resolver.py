@@ -36,7 +36,7 @@ class Resolver:
         self.mood: Mood = "truth"
         self.socket = space.socket(socket.SOCK_DGRAM, (address, DNS))
         self.ending = threading.Event()
-        self.thread = threading.Thread(target=self.serve, name="resolver")
+        self.thread = threading.Thread(target=self.serve, name="resolver", daemon=True)
 
     def __enter__(self) -> Resolver:
         self.thread.start()

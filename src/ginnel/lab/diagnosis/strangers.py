@@ -11,6 +11,7 @@ import ssl
 import struct
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -51,14 +52,14 @@ FORBIDDEN = (
 )
 
 
-class Stranger:
+class Stranger(ABC):
     """A context: accepts on a TCP port of a namespace, a thread for each connection."""
 
     def __init__(self, space: Inside, address: str, port: int) -> None:
         self.space = space
         self.listener = space.socket(socket.SOCK_STREAM, (address, port))
         self.ending = threading.Event()
-        self.threads = [threading.Thread(target=self.serve, name="stranger")]
+        self.threads = [threading.Thread(target=self.serve, name="stranger", daemon=True)]
 
     def __enter__(self) -> Stranger:
         self.listener.listen(64)
@@ -76,7 +77,7 @@ class Stranger:
         while not self.ending.is_set():
             with suppress(TimeoutError, ConnectionError):
                 connection, _ = self.listener.accept()
-                thread = threading.Thread(target=self.meet, args=(connection,), name="stranger")
+                thread = threading.Thread(target=self.meet, args=(connection,), name="stranger", daemon=True)
                 self.threads = [*(known for known in self.threads if known.is_alive()), thread]
                 thread.start()
 
@@ -85,8 +86,9 @@ class Stranger:
             connection.settimeout(PATIENCE)
             self.speak(connection)
 
+    @abstractmethod
     def speak(self, connection: socket.socket) -> None:
-        raise NotImplementedError
+        """To one who has connected."""
 
 
 class FalsePage(Stranger):

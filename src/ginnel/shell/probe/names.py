@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 
 from ginnel.core.firewall.evidence import Ending, Evidence, Step
+from ginnel.shell.daemon_threads import DaemonThreads
 from ginnel.words import IpAddress
 
 AT_ONCE = 64
@@ -29,51 +30,23 @@ class NameSeen:
 
 class NameLooker:
     def __init__(self, patience: float = PATIENCE) -> None:
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._threads = DaemonThreads(AT_ONCE)
         self._patience = patience
 
     async def look(self, host: str) -> NameSeen:
         """Waits for room as long as that takes, then for the answer."""
         loop = asyncio.get_running_loop()
-        await self._room.acquire()
+        await self._threads.room()
         began = loop.time()
         try:
             async with asyncio.timeout(self._patience):
-                found = await self._in_thread(host)
+                found = await self._threads.run(f"resolve {host[:60]}", partial(_system, host))
         except TimeoutError:
             return NameSeen(Evidence(Step.NAME, Ending.SILENCE, loop.time() - began))
         except (OSError, UnicodeError) as error:
             words = error.strerror if isinstance(error, OSError) else "no such name"
             return NameSeen(Evidence(Step.NAME, Ending.NO_NAME, loop.time() - began, (words or "").lower()))
         return NameSeen(Evidence(Step.NAME, Ending.DONE, loop.time() - began, answered=found), found)
-
-    def _in_thread(self, host: str) -> asyncio.Future[tuple[IpAddress, ...]]:
-        """The thread gives its room back when it ends, so hanging ones are bounded too."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[tuple[IpAddress, ...]] = loop.create_future()
-
-        def ended(found: tuple[IpAddress, ...] | Exception) -> None:
-            self._room.release()
-            if future.done():
-                return
-            if isinstance(found, Exception):
-                future.set_exception(found)
-            else:
-                future.set_result(found)
-
-        def work() -> None:
-            found: tuple[IpAddress, ...] | Exception
-            try:
-                found = _system(host)
-            except Exception as error:  # noqa: BLE001  (handed to who waits)
-                found = error
-            try:
-                loop.call_soon_threadsafe(ended, found)
-            except RuntimeError:
-                return  # the loop has ended meanwhile
-
-        threading.Thread(target=work, daemon=True, name=f"resolve {host[:60]}").start()
-        return future
 
 
 def _system(host: str) -> tuple[IpAddress, ...]:

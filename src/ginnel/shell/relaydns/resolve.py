@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
 from collections.abc import Callable
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from ginnel.core.relaydns.hosts import V4, V6, Lookup
+from ginnel.shell.daemon_threads import DaemonThreads
 
 PATIENCE = 15.0
 AT_ONCE = 8
@@ -24,7 +25,7 @@ GetAddresses = Callable[[str, socket.AddressFamily], list[str]]
 class Resolver:
     def __init__(self, get_addresses: GetAddresses | None = None) -> None:
         self._get = get_addresses or _system
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._threads = DaemonThreads(AT_ONCE)
 
     async def look_up(self, host: str) -> tuple[V4, V6]:
         v4, v6 = await asyncio.gather(self._family(host, socket.AF_INET), self._family(host, socket.AF_INET6))
@@ -35,42 +36,14 @@ class Resolver:
     async def _family(self, host: str, family: socket.AddressFamily) -> tuple[IPv4Address | IPv6Address, ...] | Lookup:
         try:
             async with asyncio.timeout(PATIENCE):
-                await self._room.acquire()
-                return usable(await self._in_thread(host, family))
+                await self._threads.room()
+                return usable(await self._threads.run(f"resolve {host[:60]}", partial(self._get, host, family)))
         except TimeoutError:
             return Lookup.FAILED
         except socket.gaierror as error:
             return Lookup.NONE if error.errno in _NOTHING else Lookup.FAILED
         except (OSError, UnicodeError):
             return Lookup.FAILED
-
-    def _in_thread(self, host: str, family: socket.AddressFamily) -> asyncio.Future[list[str]]:
-        """The thread gives its room back when it ends, so hanging ones are bounded too."""
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[str]] = loop.create_future()
-
-        def ended(found: list[str] | Exception) -> None:
-            self._room.release()
-            if future.done():
-                return
-            if isinstance(found, Exception):
-                future.set_exception(found)
-            else:
-                future.set_result(found)
-
-        def work() -> None:
-            found: list[str] | Exception
-            try:
-                found = self._get(host, family)
-            except Exception as error:  # noqa: BLE001  (handed to who waits)
-                found = error
-            try:
-                loop.call_soon_threadsafe(ended, found)
-            except RuntimeError:
-                return  # the loop has ended meanwhile
-
-        threading.Thread(target=work, daemon=True, name=f"resolve {host[:60]}").start()
-        return future
 
 
 def usable(texts: list[str]) -> tuple[IPv4Address | IPv6Address, ...] | Lookup:
