@@ -77,6 +77,20 @@ def test_a_second_run_replaces_the_first(two_hosts: World, tmp_path: Path) -> No
     assert told.count('rule family="ipv6" destination ipset="ginnel-stun-v6"') == 1
 
 
+BACK = """
+eval "$(sed -n 's/^# remove: //p' "$1/rules.sh" | sed "s|FILE|$1/rules.sh|; s/sudo //g")"
+find /etc/firewalld/policies /etc/firewalld/ipsets -name "*.xml"
+"""
+
+
+def test_what_is_taken_back_leaves_nothing(two_hosts: World, tmp_path: Path) -> None:
+    (tmp_path / "rules.sh").write_text(FIREWALLD.render(only(PINNED, "stun", "tunnel-in")))
+    told = two_hosts.script(f'{OFFLINE}sh -e "$1/rules.sh"\n{LOOK}echo; echo BACK{BACK}', str(tmp_path))
+    made, _, left = told.partition("BACK")
+    assert "ginnel-stun-v6" in made
+    assert "ginnel" not in left
+
+
 @pytest.mark.parametrize("plan", [ANY_PORT, ONLY_IPV4], ids=["any port", "only IPv4"])
 def test_every_plan_is_taken(two_hosts: World, tmp_path: Path, plan: Plan) -> None:
     assert "3478" in take(two_hosts, tmp_path, only(plan, "tunnel", "stun"), times=1)

@@ -7,7 +7,7 @@ import pytest
 from ginnel.core.firewall.formats.table import FORMATS
 from ginnel.core.firewall.needs import Plan
 from tests.core.firewall.formats.plans import ANY_PORT, PINNED, RECOMMENDED
-from tests.core.firewall.formats.world import World, program, what_gets_in, what_passes
+from tests.core.firewall.formats.world import World, commands, program, what_gets_in, what_passes
 
 pytestmark = pytest.mark.root
 PROGRAM = {4: "iptables", 6: "ip6tables"}
@@ -21,9 +21,7 @@ def restore(world: World, family: int, plan: Plan) -> str:
 
 
 def jump(world: World, text: str) -> None:
-    lines = [line.removeprefix("# ").strip() for line in text.splitlines() if line.startswith("#   ip")]
-    assert len(lines) == 2
-    world.script("\n".join(lines))
+    world.script(commands(text, "After loading"))
 
 
 def deny(world: World, family: int) -> None:
@@ -54,6 +52,19 @@ def test_restoring_again_keeps_other_rules_and_doubles_none(two_hosts: World, fa
     assert saved(two_hosts, family) == once
     assert once.count("-A OUTPUT -p tcp -m tcp --dport 25 -j DROP") == 1
     assert sum(line.startswith("-A OUTPUT -j GINNEL-OUT") for line in once) == 1
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_is_taken_back_leaves_the_users_own_rules(two_hosts: World, family: int) -> None:
+    deny(two_hosts, family)
+    for chain in ("OUTPUT", "INPUT"):
+        two_hosts.host(program(PROGRAM[family]), "-A", chain, "-p", "tcp", "--dport", "25", "-j", "DROP")
+    before = saved(two_hosts, family)
+    text = restore(two_hosts, family, PINNED)
+    jump(two_hosts, text)
+    assert saved(two_hosts, family) != before
+    two_hosts.script(commands(text, "To take it all back"))
+    assert saved(two_hosts, family) == before
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -35,6 +35,34 @@ def test_what_the_plan_names_passes_beside_a_default_deny_and_nothing_else(two_h
         what_gets_in(two_hosts, family)
 
 
+TWICE_AND_BACK = OWN_ETC.replace(
+    "ufw status\n",
+    """
+ufw allow out proto tcp to any port 25 comment 'mine'
+rules() { cat /etc/ufw/user.rules /etc/ufw/user6.rules; }
+rules >"$1/once"
+sh -e "$1/rules.sh"
+rules >"$1/twice"
+eval "$(sed -n 's/^# remove: //p' "$1/rules.sh" | sed "s|FILE|$1/rules.sh|; s/sudo //")"
+ufw status
+""",
+)
+
+
+@pytest.mark.root
+def test_a_second_run_doubles_nothing_and_what_is_taken_back_leaves_the_users_own_rules(
+    two_hosts: World, tmp_path: Path
+) -> None:
+    few = replace(PINNED, needs=tuple(replace(need, hosts=need.hosts[-1:]) for need in PINNED.needs))
+    (tmp_path / "rules.sh").write_text(UFW.render(few))
+    listed = two_hosts.script(TWICE_AND_BACK, str(tmp_path)).rpartition("Status: active")[2]
+    assert (tmp_path / "once").read_text() == (tmp_path / "twice").read_text()
+    assert "41641" in (tmp_path / "once").read_text()
+    assert "mine" in listed
+    assert "ginnel" not in listed
+    assert "41641" not in listed
+
+
 @pytest.mark.root
 @pytest.mark.parametrize("plan", [PINNED, ANY_PORT, ONLY_IPV4], ids=["pinned", "any port", "only IPv4"])
 def test_every_plan_is_taken(two_hosts: World, tmp_path: Path, plan: Plan) -> None:

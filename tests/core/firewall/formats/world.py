@@ -14,6 +14,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from ginnel.lab.namespace import Inside, enter_network
@@ -89,6 +90,15 @@ def program(name: str) -> str:
         if (path := Path(place) / name).exists():
             return str(path)
     raise AssertionError(f"{name} is not installed: run scripts/system-packages")
+
+
+def commands(text: str, lead: str) -> str:
+    """The commands of a comment below the line that begins with lead, as a person would copy them."""
+    lines = iter(text.splitlines())
+    assert any(line.startswith(f"# {lead}") for line in lines), f"{lead!r} is not told"
+    told = [line.removeprefix("#   ") for line in takewhile(lambda line: line.startswith("#   "), lines)]
+    assert told
+    return "\n".join(told)
 
 
 # --- what must pass, and what must not -------------------------------------------------------------------------------

@@ -81,7 +81,6 @@ def _entries(need: Need) -> Iterator[str]:
 def remarks(plan: Plan) -> Iterator[str]:
     if any(need.hosts for need in plan.needs):
         yield "names are resolved by the ASA: it needs `dns domain-lookup` on an interface and a name server"
-    yield "lines that are there already stay: take an entry that has left the list out by `no`"
     if needs_of(plan, "in"):
         yield "behind NAT the way in needs a static rule to the machine as well"
 
@@ -93,5 +92,7 @@ FORMAT = Format(
     comment="!",
     apply="paste in `configure terminal`; `write memory` to keep it",
     body=write,
+    again="nothing is doubled; what is there and no longer here stays: take it out by `no`",
+    undo="no access-group ..., clear configure access-list ginnel-out and ginnel-in, then no object-group, no object",
     remarks=remarks,
 )

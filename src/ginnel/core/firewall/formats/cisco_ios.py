@@ -7,7 +7,7 @@ deny of one's own comes first; `packet-too-big` they do not, and without it larg
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ginnel.core.firewall.formats.check import CannotExpress
 from ginnel.core.firewall.formats.format import Format
@@ -16,7 +16,7 @@ from ginnel.core.firewall.formats.targets import Family, Row, needs_of, rows
 from ginnel.core.firewall.needs import Need, Plan
 
 LIST = {4: "ip access-list extended", 6: "ipv6 access-list"}
-NEIGHBOURS = ("nd-na", "nd-ns")
+NEIGHBOURS = {"GINNEL-OUT": ("nd-na", "nd-ns", "router-solicitation"), "GINNEL-BACK": ("nd-na", "nd-ns")}
 WHERE = (
     "On the interface towards the machines (`in` is what they send, `out` what comes back):",
     "  ip access-group GINNEL-OUT4 in / ip access-group GINNEL-BACK4 out",
@@ -33,8 +33,8 @@ def write(plan: Plan) -> str:
         mine = [row for row in out if row.family == family]
         theirs = [row for row in back if row.family == family]
         if mine or theirs:
-            lines += _out(family, mine, theirs)
-            lines += _back(family, mine, theirs)
+            lines += _list(family, "GINNEL-OUT", _out(mine, theirs))
+            lines += _list(family, "GINNEL-BACK", _back(mine, theirs))
     return "\n".join([*lines, ""])
 
 
@@ -47,12 +47,19 @@ def _refuse_wide_answers(plan: Plan) -> None:
             )
 
 
-def _open(family: Family, name: str) -> list[str]:
-    return [f"no {LIST[family]} {name}{family}", f"{LIST[family]} {name}{family}"]
+def _list(family: Family, name: str, entries: Iterable[str]) -> Iterator[str]:
+    """IOS says of an entry that is there twice that it is."""
+    yield f"no {LIST[family]} {name}{family}"
+    yield f"{LIST[family]} {name}{family}"
+    seen: set[str] = set()
+    for entry in (*entries, *_icmp(family, name)):
+        if entry.startswith("!") or entry not in seen:
+            yield entry
+        seen.add(entry)
+    yield "exit"
 
 
-def _out(family: Family, mine: list[Row], theirs: list[Row]) -> Iterator[str]:
-    yield from _open(family, "GINNEL-OUT")
+def _out(mine: list[Row], theirs: list[Row]) -> Iterator[str]:
     for row in mine:
         yield from commented("!", reasons(row.need))
         yield _remark(row.need)
@@ -61,12 +68,11 @@ def _out(family: Family, mine: list[Row], theirs: list[Row]) -> Iterator[str]:
             yield f" permit {row.need.transport} any{source} {to}{_eq(row.need.port)}"
     for row in theirs:
         yield from commented("!", reasons(row.need))
+        yield _remark(row.need, "answers to ")
         yield f" permit {row.need.transport} any{_eq(row.need.port)} any"
-    yield from _icmp(family)
 
 
-def _back(family: Family, mine: list[Row], theirs: list[Row]) -> Iterator[str]:
-    yield from _open(family, "GINNEL-BACK")
+def _back(mine: list[Row], theirs: list[Row]) -> Iterator[str]:
     for row in mine:
         yield _remark(row.need, "answers to ")
         ending = " established" if row.need.transport == "tcp" else ""
@@ -75,13 +81,12 @@ def _back(family: Family, mine: list[Row], theirs: list[Row]) -> Iterator[str]:
     for row in theirs:
         yield _remark(row.need)
         yield f" permit {row.need.transport} any any{_eq(row.need.port)}"
-    yield from _icmp(family)
 
 
-def _icmp(family: Family) -> Iterator[str]:
+def _icmp(family: Family, name: str) -> Iterator[str]:
     yield " permit icmp any any packet-too-big"
     if family == 6:
-        yield from (f" permit icmp any any {kind}" for kind in NEIGHBOURS)
+        yield from (f" permit icmp any any {kind}" for kind in NEIGHBOURS[name])
 
 
 def _to(row: Row) -> list[str]:
@@ -107,7 +112,9 @@ FORMAT = Format(
     about="access lists for IOS and IOS XE",
     level="L3",
     comment="!",
-    apply="paste in `configure terminal`; it replaces its own lists, so take them off the interface first",
+    apply="paste in `configure terminal`; `write memory` to keep it",
     body=write,
+    again="it replaces its own lists: take them off the interface first, since a list that is gone lets all pass",
+    undo="no ip access-group and no ipv6 traffic-filter on the interface, then the lines that begin with `no`",
     remarks=remarks,
 )

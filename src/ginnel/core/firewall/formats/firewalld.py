@@ -109,7 +109,9 @@ FORMAT = Format(
     about="commands for this host (firewalld 0.9 or later)",
     level="L3",
     comment="#",
-    apply="sudo sh -e FILE; `firewall-cmd --permanent --delete-policy=ginnel-out` and --reload take it back",
+    apply="sudo sh -e FILE",
     body=write,
+    again="it replaces its own policies and sets, which come alive at the reload",
+    undo=r"sed -n 's/.* then \(.*\); fi$/\1/p' FILE | sudo sh -e; sudo firewall-cmd --reload",
     remarks=remarks,
 )

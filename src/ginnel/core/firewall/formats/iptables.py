@@ -43,7 +43,8 @@ def _directions(plan: Plan) -> tuple[Direction, ...]:
 
 def _where(family: Family, directions: list[Direction]) -> Iterator[str]:
     program = PROGRAM[family]
-    yield "The first rule that matches decides: a jump comes before your own drops. Once, after loading:"
+    yield "The first rule that matches decides, so a jump comes before your own drops."
+    yield "After loading, as often as you like:"
     for direction in directions:
         ours, theirs = CHAIN[direction]
         yield f"  {program} -C {theirs} -j {ours} || {program} -I {theirs} 1 -j {ours}"
@@ -51,6 +52,13 @@ def _where(family: Family, directions: list[Direction]) -> Iterator[str]:
         yield "Both are needed: GINNEL-IN lets the answers in."
     yield "DNS, DHCP, loopback and what runs inside the mesh are yours to allow."
     yield f"This is IPv{family} alone: load the twin, format {PROGRAM[10 - family]}, too."
+    yield "A reboot forgets it, unless it is saved where your system loads its rules: netfilter-persistent save."
+    yield "To take it all back:"
+    for direction in directions:
+        ours, theirs = CHAIN[direction]
+        yield f"  {program} -D {theirs} -j {ours}"
+        yield f"  {program} -F {ours}"
+        yield f"  {program} -X {ours}"
 
 
 def _chain(direction: Direction, family: Family, found: list[Row]) -> Iterator[str]:
@@ -88,6 +96,8 @@ def _format(family: Family) -> Format:
         comment="#",
         apply=f"{PROGRAM[family]}-restore --noflush --test FILE, then the same without --test; never without --noflush",
         body=write(family),
+        again="it replaces its own chains at once, touches no other, and the jumps are asked for first",
+        undo="the commands below",
     )
 
 

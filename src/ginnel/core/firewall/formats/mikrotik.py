@@ -75,5 +75,7 @@ FORMAT = Format(
     comment="#",
     apply="upload as ginnel.rsc, then /import file-name=ginnel.rsc",
     body=write,
+    again="it removes what it added, known by comments that begin with `ginnel `, and adds it anew",
+    undo="its lines with `remove`, and the jumps",
     remarks=remarks,
 )

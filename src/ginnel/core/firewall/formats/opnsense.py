@@ -71,5 +71,8 @@ FORMAT = Format(
     comment="",
     apply="Firewall, Aliases, the upload button; or POST to /api/firewall/alias/import as `data`",
     body=write,
+    again="an alias of the same name is replaced, others stay",
+    undo="delete your rules that use them, then the aliases ginnel_*",
     remarks=remarks,
+    bare=True,
 )

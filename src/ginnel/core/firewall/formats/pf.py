@@ -57,6 +57,8 @@ def _rule(row: Row) -> str:
 
 
 def remarks(plan: Plan) -> Iterator[str]:
+    if any(need.source_port for need in plan.needs):
+        yield "where this machine translates addresses, rules on the way out see the new port: use static-port for ours"
     if needs_of(plan, "in"):
         yield "behind this router's own NAT the way in needs an `rdr` to the machine as well"
 
@@ -68,5 +70,7 @@ FORMAT = Format(
     comment="#",
     apply="save as /etc/pf.anchors/ginnel; pfctl -n -a ginnel -f FILE to check, then the same without -n",
     body=write,
+    again="it replaces the anchor's rules and tables at once",
+    undo="pfctl -a ginnel -F all; and the two lines in /etc/pf.conf",
     remarks=remarks,
 )

@@ -70,5 +70,7 @@ FORMAT = Format(
     comment="#",
     apply="save as /etc/squid/conf.d/ginnel.conf, before the deny; squid -k parse, then -k reconfigure",
     body=write,
+    again="replace the file, squid -k reconfigure",
+    undo="delete the file, squid -k reconfigure",
     remarks=remarks,
 )

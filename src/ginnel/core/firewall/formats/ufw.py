@@ -63,7 +63,9 @@ FORMAT = Format(
     about="commands for this host",
     level="L3",
     comment="#",
-    apply="sudo sh FILE; `ufw status numbered` shows the result, `ufw delete allow ...` takes a rule back",
+    apply="sudo sh FILE; `ufw status numbered` shows the result",
     body=write,
+    again="ufw skips a rule that it has",
+    undo="sed -n 's/^ufw allow/ufw delete allow/p' FILE | sudo sh",
     remarks=remarks,
 )

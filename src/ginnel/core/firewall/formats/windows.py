@@ -80,6 +80,8 @@ NETSH = Format(
     comment="rem",
     apply="save as ginnel.cmd and run it as administrator",
     body=netsh,
+    again="each run deletes its own rules first, those named ginnel and no others",
+    undo="run its lines that begin with netsh advfirewall firewall delete rule",
     remarks=remarks,
 )
 POWERSHELL = Format(
@@ -87,7 +89,9 @@ POWERSHELL = Format(
     about="New-NetFirewallRule, for Windows",
     level="L3",
     comment="#",
-    apply="save as ginnel.ps1 and run it as administrator",
+    apply="save as ginnel.ps1; as administrator: powershell -ExecutionPolicy Bypass -File ginnel.ps1",
     body=powershell,
+    again="each run removes its own rules first, the group ginnel and no others",
+    undo="Remove-NetFirewallRule -Group ginnel",
     remarks=remarks,
 )
