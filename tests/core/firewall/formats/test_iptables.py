@@ -7,7 +7,15 @@ import pytest
 from ginnel.core.firewall.formats.table import FORMATS
 from ginnel.core.firewall.needs import Plan
 from tests.core.firewall.formats.plans import ANY_PORT, PINNED, RECOMMENDED
-from tests.core.firewall.formats.world import World, commands, program, what_gets_in, what_passes
+from tests.core.firewall.formats.world import (
+    World,
+    commands,
+    everything_passes,
+    inside_the_mesh,
+    program,
+    what_gets_in,
+    what_passes,
+)
 
 pytestmark = pytest.mark.root
 PROGRAM = {4: "iptables", 6: "ip6tables"}
@@ -40,6 +48,15 @@ def test_what_the_plan_names_passes_beside_a_default_deny_and_nothing_else(two_h
     jump(two_hosts, restore(two_hosts, family, RECOMMENDED))
     what_passes(two_hosts, family)
     what_gets_in(two_hosts, family)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_runs_inside_the_mesh_passes_once_its_lines_are_uncommented(two_hosts: World, family: int) -> None:
+    deny(two_hosts, family)
+    text = FORMATS[PROGRAM[family]].render(RECOMMENDED)
+    two_hosts.host(program(f"{PROGRAM[family]}-restore"), "--noflush", stdin=inside_the_mesh(text, "eth0"))
+    jump(two_hosts, text)
+    everything_passes(two_hosts, family)
 
 
 @pytest.mark.parametrize("family", [4, 6])

@@ -10,7 +10,7 @@ import pytest
 from ginnel.core.firewall.formats.table import FORMATS
 from ginnel.core.firewall.needs import Plan
 from tests.core.firewall.formats.plans import ANY_PORT, ONLY_IPV4, PINNED, RECOMMENDED
-from tests.core.firewall.formats.world import World, what_gets_in, what_passes
+from tests.core.firewall.formats.world import World, everything_passes, inside_the_mesh, what_gets_in, what_passes
 
 UFW = FORMATS["ufw"]
 OWN_ETC = """
@@ -33,6 +33,14 @@ def test_what_the_plan_names_passes_beside_a_default_deny_and_nothing_else(two_h
     for family in (4, 6):
         what_passes(two_hosts, family)
         what_gets_in(two_hosts, family)
+
+
+@pytest.mark.root
+def test_what_runs_inside_the_mesh_passes_once_its_lines_are_uncommented(two_hosts: World, tmp_path: Path) -> None:
+    (tmp_path / "rules.sh").write_text(inside_the_mesh(UFW.render(RECOMMENDED), "eth0"))
+    two_hosts.script(OWN_ETC, str(tmp_path))
+    for family in (4, 6):
+        everything_passes(two_hosts, family)
 
 
 TWICE_AND_BACK = OWN_ETC.replace(

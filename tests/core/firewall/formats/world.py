@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -101,6 +102,13 @@ def commands(text: str, lead: str) -> str:
     return "\n".join(told)
 
 
+def inside_the_mesh(text: str, interface: str) -> str:
+    """The file with the lines about the mesh's interface uncommented, as if that were the one named."""
+    changed = re.sub(r"^(\t*)# (.*\bginnel0\b|firewall-cmd .*ginnel-mesh)", r"\1\2", text, flags=re.M)
+    assert changed != text
+    return changed.replace("ginnel0", interface)
+
+
 # --- what must pass, and what must not -------------------------------------------------------------------------------
 
 
@@ -188,3 +196,15 @@ def arrived(receive: object) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def everything_passes(world: World, family: int) -> None:
+    """What no rule of the plan names passes both ways."""
+    for here, there in (("host", "far"), ("far", "host")):
+        addresses = HOST if there == "host" else FAR
+        with (
+            world.socket(there, socket.SOCK_STREAM, 2222, family) as listener,
+            world.socket(here, socket.SOCK_STREAM, 0, family) as client,
+        ):
+            listener.listen()
+            client.connect((addresses[family == 6], 2222))

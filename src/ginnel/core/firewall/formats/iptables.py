@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from ginnel.core.firewall.formats.check import CannotExpress
 from ginnel.core.firewall.formats.format import Format
-from ginnel.core.firewall.formats.notes import commented, reasons, words
+from ginnel.core.firewall.formats.notes import INSIDE, TUN, YOURS, commented, reasons, words
 from ginnel.core.firewall.formats.targets import Family, Row, rows
 from ginnel.core.firewall.needs import Direction, Plan
 
@@ -50,7 +50,7 @@ def _where(family: Family, directions: list[Direction]) -> Iterator[str]:
         yield f"  {program} -C {theirs} -j {ours} || {program} -I {theirs} 1 -j {ours}"
     if "out" in directions:
         yield "Both are needed: GINNEL-IN lets the answers in."
-    yield "DNS, DHCP, loopback and what runs inside the mesh are yours to allow."
+    yield f"{YOURS}."
     yield f"This is IPv{family} alone: load the twin, format {PROGRAM[10 - family]}, too."
     yield "A reboot forgets it, unless it is saved where your system loads its rules: netfilter-persistent save."
     yield "To take it all back:"
@@ -74,6 +74,7 @@ def _chain(direction: Direction, family: Family, found: list[Row]) -> Iterator[s
         for target in row.to or (None,):
             to = f" -d {target}" if target else ""
             yield f"-A {chain}{to} {_match(row)} -j ACCEPT"
+    yield from commented("#", [INSIDE, f"-A {chain} {'-o' if direction == 'out' else '-i'} {TUN} -j ACCEPT"])
 
 
 def _match(row: Row) -> str:

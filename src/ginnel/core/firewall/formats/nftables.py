@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from ginnel.core.firewall.formats.format import Format
 from ginnel.core.firewall.formats.kept import commands
-from ginnel.core.firewall.formats.notes import commented, reasons
+from ginnel.core.firewall.formats.notes import INSIDE, TUN, YOURS, commented, reasons
 from ginnel.core.firewall.formats.targets import Row, rows
 from ginnel.core.firewall.needs import Direction, Plan
 
@@ -21,6 +21,7 @@ ELEMENTS = 50  # to a line
 TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
 DADDR = {4: "ip daddr", 6: "ip6 daddr"}
 HOOK = {"out": "output", "in": "input"}
+NAME = {"out": "oifname", "in": "iifname"}
 NFPROTO = {4: "ipv4", 6: "ipv6"}
 
 STATE = (
@@ -64,7 +65,7 @@ def _where(directions: tuple[Direction, ...], sets: list[str]) -> Iterator[str]:
     yield f"or in /etc/nftables.conf, below a line that includes this file: {jumps}."
     if "out" in directions:
         yield "Both jumps are needed: ginnel_in lets the answers in."
-    yield "DNS, DHCP, loopback and what runs inside the mesh are yours to allow."
+    yield f"{YOURS}."
     yield "To take it all back:"
     for direction in directions:
         hook, handle = f"{TABLE} {HOOK[direction]}", f"s/.*jump ginnel_{direction} # handle //p"
@@ -95,6 +96,7 @@ def _chain(direction: Direction, found: list[Row]) -> Iterator[str]:
             yield from (f"\t{line}" for line in commented("#", reasons(row.need)))
         said.add(row.need.id)
         yield f"\t{_rule(row)}"
+    yield from (f"\t{line}" for line in commented("#", [INSIDE, f'{NAME[direction]} "{TUN}" accept']))
     yield "}"
 
 

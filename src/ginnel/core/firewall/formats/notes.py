@@ -14,6 +14,9 @@ from collections.abc import Iterable
 from ginnel.core.firewall.needs import Need, Plan
 
 LONGEST_LINE = 400
+YOURS = "DNS, DHCP, loopback and what runs inside the mesh are yours to allow"
+INSIDE = "inside the mesh, where its policy decides: uncomment this beside a firewall that denies by default"
+TUN = "ginnel0"
 _NOT_IN_LINE = re.compile(r"[^A-Za-z0-9 .,:;/()_+*=@<>'\"-]")
 _WORDS_FOR = str.maketrans({"'": "", '"': "", "`": "", ";": ","})
 _NOT_IN_WORDS = re.compile(r"[^A-Za-z0-9 .,:/()_+*=@-]")

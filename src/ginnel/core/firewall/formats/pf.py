@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ginnel.core.firewall.formats.format import Format
-from ginnel.core.firewall.formats.notes import commented, reasons
+from ginnel.core.firewall.formats.notes import YOURS, commented, reasons
 from ginnel.core.firewall.formats.targets import Row, needs_of, rows
 from ginnel.core.firewall.needs import Plan
 
@@ -19,6 +19,7 @@ WHERE = (
     '  anchor "ginnel"',
     '  load anchor "ginnel" from "/etc/pf.anchors/ginnel"',
     "On a router these rules are about packets that leave it: let them in on the inner interface too.",
+    f"{YOURS}.",
 )
 NEIGHBOURS = "pass quick inet6 proto icmp6 icmp6-type { toobig, neighbrsol, neighbradv, routersol, routeradv }"
 

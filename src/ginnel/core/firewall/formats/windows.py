@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ginnel.core.firewall.formats.format import Format
-from ginnel.core.firewall.formats.notes import commented, label, reasons, words
+from ginnel.core.firewall.formats.notes import YOURS, commented, label, reasons, words
 from ginnel.core.firewall.formats.targets import ANYWHERE, rows_of
 from ginnel.core.firewall.needs import Need, Plan
 
@@ -71,6 +71,7 @@ def _new_rule(need: Need, remote: list[str], number: int) -> str:
 
 def remarks(plan: Plan) -> Iterator[str]:  # noqa: ARG001
     yield "a rule of yours that blocks wins over these, whatever the order"
+    yield YOURS
 
 
 NETSH = Format(
