@@ -104,7 +104,7 @@ def commands(text: str, lead: str) -> str:
 
 def inside_the_mesh(text: str, interface: str) -> str:
     """The file with the lines about the mesh's interface uncommented, as if that were the one named."""
-    changed = re.sub(r"^(\t*)# (.*\bginnel0\b|firewall-cmd .*ginnel-mesh)", r"\1\2", text, flags=re.M)
+    changed = re.sub(r"^(\t*)# (.*\bginnel0\b|.*firewall-cmd .*ginnel-mesh.*)", r"\1\2", text, flags=re.M)
     assert changed != text
     return changed.replace("ginnel0", interface)
 

@@ -38,7 +38,7 @@ def write(plan: Plan) -> str:
 def _inside() -> Iterator[str]:
     """A zone lets in; out past a policy that drops leads another policy alone."""
     yield f"{COMMAND} --zone=trusted --add-interface={TUN}"
-    yield f"{COMMAND} --new-policy=ginnel-mesh"
+    yield from _anew("policy", "ginnel-mesh", "--new-policy=ginnel-mesh")
     ours = f"{COMMAND} --policy=ginnel-mesh"
     yield f"{ours} --add-ingress-zone=HOST"
     yield f"{ours} --add-egress-zone=trusted"
@@ -125,6 +125,6 @@ FORMAT = Format(
     apply="sudo sh -e FILE",
     body=write,
     again="it replaces its own policies and sets, which come alive at the reload",
-    undo=r"sed -n 's/.* then \(.*\); fi$/\1/p' FILE | sudo sh -e; sudo firewall-cmd --reload",
+    undo=r"sed -n 's/^if .* then \(.*\); fi$/\1/p' FILE | sudo sh -e; sudo firewall-cmd --reload",
     remarks=remarks,
 )

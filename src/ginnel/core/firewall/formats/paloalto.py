@@ -2,7 +2,8 @@
 
 Room: core. A comment in a list of addresses stands behind an entry, after a blank; lists of domains and of URLs have
 none (PAN-OS: "Formatting Guidelines for an External Dynamic List"). A list is of destinations, so the recommended
-profile, whose destination is anywhere, has none: its rule is a service on port 443 to any.
+profile, whose destination is anywhere, has none: its rule is a service on port 443 to any. Checked against that page
+by eye.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 Room: core. Windows keeps state, so answers pass; a rule that blocks wins over ours whatever the order, and everything
 goes out unless the profile's default says block. Each run takes its own former rules away first. In a batch file a
 comment may hold no percent sign: it would be read (cmd: `%~` in a `rem` is an error).
+
+Checked: Wine's cmd runs the batch file before a netsh that writes its arguments down: each rule arrives whole, hostile
+texts and 200 relays too. PowerShell's grammar reads the script in a test.
 """
 
 from __future__ import annotations
