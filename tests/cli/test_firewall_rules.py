@@ -181,3 +181,15 @@ def test_json_alone_is_the_format(relays: tuple[str, ...]) -> None:
     document = json.loads(run("--json", *relays).stdout)
     assert document["profile"] == "recommended"
     assert [rule["id"] for rule in document["rules"]] == ["https", "tunnel", "stun", "tunnel-in"]
+
+
+def test_a_rule_that_is_not_optional_is_missed_in_the_file_and_on_stderr(relays: tuple[str, ...]) -> None:
+    result = run("--format", "nftables", "--without", "https", *relays)
+    assert "tcp dport 443" not in result.stdout
+    assert "# warning: https is left out, which is not optional. No machine logs in" in result.stdout
+    assert "Warning: https is left out, which is not optional." in result.stderr
+
+
+def test_a_rule_that_is_optional_goes_without_a_word(relays: tuple[str, ...]) -> None:
+    result = run("--format", "nftables", "--without", "tunnel-in", *relays)
+    assert "left out" not in result.stdout + result.stderr

@@ -104,7 +104,14 @@ def _less(plan: Plan, without: tuple[str, ...]) -> Plan:
         known = dict.fromkeys((*(need.id for need in plan.needs), *USUAL))
         if name not in known:
             fail(f"--without {name}: there is no such rule, only {', '.join(known)}")
-    return replace(plan, needs=tuple(need for need in plan.needs if need.id not in without))
+    left_out = [need for need in plan.needs if need.id in without]
+    warnings = tuple(
+        f"{need.id} is left out, which is not optional. {need.breaks}" for need in left_out if not need.optional
+    )
+    for warning in warnings:
+        print(plain(f"Warning: {warning}"), file=sys.stderr)
+    kept = tuple(need for need in plan.needs if need not in left_out)
+    return replace(plan, needs=kept, warnings=(*plan.warnings, *warnings))
 
 
 def _rendered(form: Format, plan: Plan, inbound: bool) -> str:

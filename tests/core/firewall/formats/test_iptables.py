@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ginnel.core.firewall.formats.table import FORMATS
@@ -39,7 +41,7 @@ def deny(world: World, family: int) -> None:
 
 def saved(world: World, family: int) -> list[str]:
     lines = world.host(program(f"{PROGRAM[family]}-save")).splitlines()
-    return [line for line in lines if line.startswith("-")]
+    return [re.sub(r" \[\d+:\d+\]", "", line) for line in lines if line.startswith((":", "-"))]
 
 
 @pytest.mark.parametrize("family", [4, 6])
