@@ -41,6 +41,7 @@ class Cause(StrEnum):
     OLD_VERSION = "old-version"
     PORT80_BLOCKED = "port80-blocked"
     NO_IPV6 = "no-ipv6"
+    NOT_LOOKED_AT = "not-looked-at"
 
     PEER_UNKNOWN = "peer-unknown"
     PEER_OFFLINE = "peer-offline"
@@ -69,6 +70,8 @@ class Grade(StrEnum):
 
 
 HEALTHY = "healthy"
+UNKNOWN = "unknown"
+"""Nothing was found wrong, and not everything could be looked at."""
 
 _BROKEN = frozenset(
     {
@@ -77,7 +80,7 @@ _BROKEN = frozenset(
         Cause.PEER_KEY_EXPIRED, Cause.POLICY_DENIES, Cause.PATH_POLICY_DIRECT, Cause.NO_COMMON_RELAY,
     }
 )  # fmt: skip
-_NOTES = frozenset({Cause.PORT80_BLOCKED, Cause.NO_IPV6})
+_NOTES = frozenset({Cause.PORT80_BLOCKED, Cause.NO_IPV6, Cause.NOT_LOOKED_AT})
 
 
 def grade_of(cause: Cause) -> Grade:
@@ -185,11 +188,15 @@ def _is_explained(one: Finding, found: list[Finding]) -> bool:
 
 
 def verdict(findings: Iterable[Finding]) -> str:
-    """`healthy`, `degraded` or `broken`: the worst grade among those that are likely at all."""
-    grades = {one.grade for one in findings if one.confidence >= LIKELY}
+    """`broken` or `degraded`: the worst grade among those that are likely at all. Without any: `healthy`, or `unknown`
+    where something was not looked at."""
+    likely = [one for one in findings if one.confidence >= LIKELY]
+    grades = {one.grade for one in likely}
     if Grade.BROKEN in grades:
         return str(Grade.BROKEN)
-    return str(Grade.DEGRADED) if Grade.DEGRADED in grades else HEALTHY
+    if Grade.DEGRADED in grades:
+        return str(Grade.DEGRADED)
+    return UNKNOWN if any(one.cause is Cause.NOT_LOOKED_AT for one in likely) else HEALTHY
 
 
 LIKELY = 0.25

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ginnel.core.doctor.causes import HEALTHY, Cause, Finding, Fix, Grade, ranked, verdict
+from ginnel.core.doctor.causes import HEALTHY, UNKNOWN, Cause, Finding, Fix, Grade, ranked, verdict
 from ginnel.core.doctor.evidence import Host, Pair
 from ginnel.core.doctor.host import host_findings
 from ginnel.core.doctor.pair import pair_findings, unexplained
@@ -51,10 +51,10 @@ def of_pair(pair: Pair) -> Diagnosis:
     if path == "none":
         found = [replace(one, confidence=one.confidence * NOT_THAT) if one.cause in NO_HARM else one for one in found]
     findings = ranked(found)
-    if verdict(findings) == HEALTHY and path != "direct":
+    if verdict(findings) in (HEALTHY, UNKNOWN) and path != "direct":
         findings = ranked([*found, *unexplained(pair, searching=searching)])
     said = verdict(findings)
-    if path != "direct" and said == HEALTHY:
+    if path != "direct" and said in (HEALTHY, UNKNOWN):
         said = str(Grade.DEGRADED)
     if path == "none" and said == Grade.DEGRADED:
         said = str(Grade.BROKEN)
@@ -87,6 +87,11 @@ def _weighed(pair: Pair, *, searching: bool) -> list[Finding]:
         else one
         for one in found
     ]
+
+
+def not_made(why: str) -> dict[str, Any]:
+    """In place of a diagnosis: why there is none."""
+    return {"verdict": UNKNOWN, "causes": [], "error": why}
 
 
 def members(diagnosis: Diagnosis) -> dict[str, Any]:

@@ -106,7 +106,8 @@ class Host:
     machines whose home it is. `udp_refused`: our own kernel refused to send a STUN packet. `udp_elsewhere`: UDP to a
     port other than 3478 was seen to reach a relay. `way_out`: there is a default route. `holder`: who has the port.
     `control_trusted`: whether there is a key or a pin by which the server's certificate could be judged. `witnesses`:
-    what peers say of their network, where something is out of reach from here."""
+    what peers say of their network, where something is out of reach from here. `unlooked`: what could not be looked at,
+    and why."""
 
     name: str
     program: str = ""
@@ -131,6 +132,7 @@ class Host:
     peers_of: tuple[tuple[int, tuple[str, ...]], ...] = ()
     root: bool = True
     witnesses: tuple[Testimony, ...] = ()
+    unlooked: tuple[str, ...] = ()
 
     def homed_in(self, region: int) -> tuple[str, ...]:
         return dict(self.peers_of).get(region, ())

@@ -22,7 +22,16 @@ def host_findings(host: Host) -> list[Finding]:
 
 
 def _machine(host: Host) -> list[Finding]:
-    rules: tuple[Callable[[Host], Iterable[Finding]], ...] = (_daemon, _tun, _login, _clock, _port, _clashes, _versions)
+    rules: tuple[Callable[[Host], Iterable[Finding]], ...] = (
+        _daemon,
+        _tun,
+        _login,
+        _clock,
+        _port,
+        _clashes,
+        _versions,
+        _unlooked,
+    )
     return [finding for rule in rules for finding in rule(host)]
 
 
@@ -136,3 +145,9 @@ def _versions(host: Host) -> Iterable[Finding]:
         return
     lines = (f"ginneld that runs is {daemon.version}, this command is {host.program}: it was not restarted since",)
     yield Finding(Cause.OLD_VERSION, 0.6, lines, fix(host, "sudo systemctl restart ginneld"))
+
+
+def _unlooked(host: Host) -> Iterable[Finding]:
+    if host.unlooked:
+        again = fix(host, "ginnel doctor", "when the machine has less to do, or its network is quicker")
+        yield Finding(Cause.NOT_LOOKED_AT, 0.99, tuple(f"not looked at: {line}" for line in host.unlooked), again)

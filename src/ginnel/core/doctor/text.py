@@ -20,6 +20,7 @@ TITLES = {
     "healthy": "healthy",
     "degraded": "works, and not as well as it could",
     "broken": "does not work",
+    "unknown": "nothing is known to be wrong, and not everything could be looked at",
 }
 
 

@@ -1,29 +1,24 @@
-"""What this machine says of itself: clock, TUN device, way out, who has a port, what else uses mesh addresses.
+"""What this machine says of itself: TUN device, way out, who has a port, what else uses mesh addresses.
 
 Room: shell.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import stat
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
-from ginnel.core.doctor.evidence import Clash, Clock
+from ginnel.core.doctor.evidence import Clash
 from ginnel.core.node.actions import MeasureIcmp
 from ginnel.core.node.routing import TABLE
-from ginnel.shell.node.dial import unverified
 from ginnel.shell.node.icmp import echo
 from ginnel.shell.node.links import Links, read_links
 from ginnel.shell.node.netlink import Netlink
-from ginnel.shell.node.web import WebError, fetch
 from ginnel.wire import rtnetlink as rt
 from ginnel.wire.rtnetlink import Kind
 from ginnel.words import RegionId
@@ -31,26 +26,9 @@ from ginnel.words import RegionId
 CARRIER = IPv4Network("100.64.0.0/10")
 TUN_DEVICE = Path("/dev/net/tun")
 TUN_NUMBER = (10, 200)  # linux: Documentation/admin-guide/devices.txt
-CLOCK_TIME = 3.0
 ANY_PORT = 9  # discard; nothing is sent
 COVERED = 16
 ALL_TABLES, LOCAL_TABLE = 0, 255
-
-
-# --- the clock -------------------------------------------------------------------------------------------------------
-
-
-async def clock_of(url: str, *, mark: int) -> Clock | None:
-    """The Date header of any answer; who gives it need not be trusted for this, only compared."""
-    try:
-        async with asyncio.timeout(CLOCK_TIME):
-            began = time.time()
-            page = await fetch("GET", url, mark=mark, tls=unverified() if url.startswith("https") else None)
-            ended = time.time()
-        said = parsedate_to_datetime(page.headers.get("date", "")).timestamp()
-    except (WebError, TimeoutError, ValueError, TypeError, OverflowError):
-        return None
-    return Clock(url, (began + ended) / 2 - said)
 
 
 # --- devices and routes ----------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from ginnel.shell.node.control_connection import ControlError
 from ginnel.shell.node.hostinfo import host_name
 from ginnel.shell.node.node import MeshNode
 from ginnel.shell.node.web import WebError, fetch
-from ginnel.wire.doctor import ANSWER_LIMIT, PairQuestion, PortMapTold, Testimony, parse_testimony
+from ginnel.wire.doctor import ANSWER_LIMIT, FirewallTold, PairQuestion, PortMapTold, Testimony, parse_testimony
 from ginnel.wire.read import WireError
 from ginnel.wire.tailcfg import Hostinfo, Node, encode, read_hostinfo, wall_time
 from ginnel.words import Instant, NodeKey
@@ -32,6 +32,10 @@ from ginnel.words import Instant, NodeKey
 ASK_TIME = 1.5
 SERVER_TIME = 1.5
 HEAD_START = 0.5  # of the tunnel before the server
+
+
+Looked = tuple[FirewallTold | None, tuple[str, ...]]
+"""The machine's own firewall, and the first hops of the way out."""
 
 
 class DoctorDesk:
@@ -62,13 +66,15 @@ class DoctorDesk:
             control=self._node.client is not None and self._node.client.session.in_map_poll,
         )
 
-    async def _complete(self, peer: Node | None) -> Testimony | None:
+    async def _look(self, peer: Node | None) -> Looked:
         engine = self._node.engine
         port = engine.ports[0] if engine is not None else 0
-        looks = self._firewall.look(port, self._node.links), self._way_out() if peer is not None else self._known_hops()
-        firewall, hops = await asyncio.gather(*looks)
+        way_out = self._way_out() if peer is not None else self._known_hops()
+        return await asyncio.gather(self._firewall.look(port, self._node.links), way_out)
+
+    def _complete(self, peer: Node | None, looked: Looked) -> Testimony | None:
         known = self.testimony(peer)
-        return msgspec.structs.replace(known, firewall=firewall, hops=hops) if known is not None else None
+        return msgspec.structs.replace(known, firewall=looked[0], hops=looked[1]) if known is not None else None
 
     async def _known_hops(self) -> tuple[str, ...]:
         return self._hops[1]
@@ -110,6 +116,7 @@ class DoctorDesk:
             "ControlURL": prefs.control_url,
             "ControlConnected": client is not None and client.session.in_map_poll,
             "ControlAddress": client.last_address if client is not None else "",
+            "ClockAhead": client.clock_ahead() if client is not None else None,
             "ControlProblem": client.session.problem if client is not None else "",
             "KeyExpired": node.expired or (expiry is not None and expiry < time.time()),
             "TunnelProblem": node.broken,
@@ -119,14 +126,16 @@ class DoctorDesk:
     async def answer(self, peer: Node | None, regions: tuple[int, ...] = ()) -> dict[str, Any]:
         """`GET doctor`: this end's testimony and, of a peer that runs ginnel, its own. The peer looks at these regions
         anew."""
-        theirs, by, silence = (None, "", "") if peer is None else await self._ask(peer, regions)
-        own = await self._complete(peer) or await self._complete(None)
+        (theirs, by, silence), looked = await asyncio.gather(self._ask(peer, regions), self._look(peer))
+        own = self._complete(peer, looked) or self._complete(None, looked)
         return {"Daemon": self.daemon(), "Own": own, "Theirs": theirs, "By": by, "Silence": silence}
 
     # --- the other end -----------------------------------------------------------------------------------------
 
-    async def _ask(self, peer: Node, regions: tuple[int, ...]) -> tuple[Testimony | None, str, str]:
+    async def _ask(self, peer: Node | None, regions: tuple[int, ...]) -> tuple[Testimony | None, str, str]:
         """Its testimony, by which way, and why there is none."""
+        if peer is None:
+            return None, "", ""
         if peer.expired:
             return None, "", "its key has expired"
         info = _hostinfo(peer)
@@ -189,9 +198,9 @@ class DoctorDesk:
         peer = next((peer for peer in self._node.netmap.peers.values() if peer.key == asker), None)
         if peer is None:
             return None
-        told, looked = await asyncio.gather(self._complete(peer), look_at_regions(self._node.netmap.derp_map, regions))
-        told = with_regions(told, looked) if told is not None else None
-        return encode(told) if told is not None else None
+        looks, seen = await asyncio.gather(self._look(peer), look_at_regions(self._node.netmap.derp_map, regions))
+        told = self._complete(peer, looks)
+        return encode(with_regions(told, seen)) if told is not None else None
 
 
 def is_v4(text: str) -> bool:
