@@ -49,7 +49,12 @@ CASES = {
         Cause.CAPTIVE_PORTAL,
         "broken",
     ),
-    "a portal that the daemon found": (network(portal=True), Cause.CAPTIVE_PORTAL, "broken"),
+    "a portal that the daemon found": (
+        replace(one_relay(replace(DROPPED, place=NYC), stun=True), network=network(portal=True).network),
+        Cause.CAPTIVE_PORTAL,
+        "broken",
+    ),
+    "a proxy before port 80 alone": (replace(HOST, port80=Port80.FORGED), Cause.PORT80_BLOCKED, "healthy"),
     "all TLS is opened": (all_443(OTHER_TLS), Cause.TLS_INTERCEPTION, "degraded"),
     "one relay's TLS is opened": (
         one_relay(replace(OTHER_TLS, place=NYC), stun=True),

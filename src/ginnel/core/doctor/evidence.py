@@ -107,7 +107,7 @@ class Host:
     port other than 3478 was seen to reach a relay. `way_out`: there is a default route. `holder`: who has the port.
     `control_trusted`: whether there is a key or a pin by which the server's certificate could be judged. `witnesses`:
     what peers say of their network, where something is out of reach from here. `unlooked`: what could not be looked at,
-    and why."""
+    and why. `alone`: no other machine of the mesh is shown to it."""
 
     name: str
     program: str = ""
@@ -130,6 +130,7 @@ class Host:
     firewall: FirewallTold | None = None
     global_v6: bool = False
     peers_of: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    alone: bool = False
     root: bool = True
     witnesses: tuple[Testimony, ...] = ()
     unlooked: tuple[str, ...] = ()

@@ -30,6 +30,7 @@ def _machine(host: Host) -> list[Finding]:
         _port,
         _clashes,
         _versions,
+        _alone,
         _unlooked,
     )
     return [finding for rule in rules for finding in rule(host)]
@@ -151,3 +152,11 @@ def _unlooked(host: Host) -> Iterable[Finding]:
     if host.unlooked:
         again = fix(host, "ginnel doctor", "when the machine has less to do, or its network is quicker")
         yield Finding(Cause.NOT_LOOKED_AT, 0.99, tuple(f"not looked at: {line}" for line in host.unlooked), again)
+
+
+def _alone(host: Host) -> Iterable[Finding]:
+    """Not of a pair: there it would be the peer that is not shown."""
+    if host.alone:
+        lines = ("no other machine is shown to this one: it is the first of the mesh, or the policy shows it none",)
+        fix = Fix("the server", "ginnel policy get", "and `ginnel nodes list` shows all machines")
+        yield Finding(Cause.POLICY_DENIES, 0.5, lines, fix, about="nobody", harmless=True)

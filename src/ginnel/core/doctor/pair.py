@@ -5,10 +5,12 @@ Room: core. Pure. Each rule finds one cause, or nothing; what ails this machine 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 
 from ginnel.core.doctor.causes import Cause, Finding, Fix
 from ginnel.core.doctor.evidence import Pair
+from ginnel.core.doctor.own_firewall import of_peer
 from ginnel.core.doctor.pair_views import is_direct, meets
 from ginnel.core.doctor.relayed import closed, hairpin, nats, silence, udp
 from ginnel.core.doctor.unreachable import no_relay
@@ -16,7 +18,7 @@ from ginnel.core.doctor.unreachable import no_relay
 
 def pair_findings(pair: Pair) -> list[Finding]:
     """In no order; `ranked` has that."""
-    rules: list[Callable[[Pair], Iterable[Finding]]] = [_peer, _policy, _sizes]
+    rules: list[Callable[[Pair], Iterable[Finding]]] = [_peer, _policy, _sizes, of_peer]
     if not meets(pair):
         rules += [no_relay]
     if not is_direct(pair):
@@ -49,7 +51,7 @@ def _path_policy(pair: Pair) -> Iterable[Finding]:
         (pair.peer.name, pair.host.name, pair.theirs.policy if pair.theirs is not None else "auto"),
     ):
         lines = (f"`ginnel path` on {side} says `{policy}` for {other}",)
-        fix = Fix(side, f"sudo ginnel path {other} auto")
+        fix = Fix(side, f"sudo ginnel path {shlex.quote(other)} auto")
         if policy == "relay":
             yield Finding(Cause.PATH_POLICY_RELAY, 0.97, lines, fix)
         elif policy == "direct":

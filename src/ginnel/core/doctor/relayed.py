@@ -30,8 +30,10 @@ def udp(pair: Pair) -> Iterable[Finding]:
     if theirs is not None and theirs.udp is False:
         told = pair.source is not Source.MAP
         lines = (f"no STUN server answers {pair.peer.name}: UDP does not get out of its network{said_by_map(pair)}",)
-        fix = Fix(pair.peer.name, "ginnel firewall plan", "in the firewall there: let UDP out, and the answers in")
-        yield Finding(Cause.PEER_UDP_BLOCKED, 0.93 if told else 0.7, lines, fix)
+        also = "in the firewall there: let UDP out, and the answers in"
+        both = pair.own.udp is False
+        fix = Fix(pair.peer.name, "ginnel firewall plan", also + ("; both ends need it" if both else ""))
+        yield Finding(Cause.PEER_UDP_BLOCKED, 0.7 if not told else 0.9 if both else 0.93, lines, fix)
 
 
 def nats(pair: Pair) -> Iterable[Finding]:
