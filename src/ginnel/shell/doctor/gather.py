@@ -10,7 +10,6 @@ import logging
 import socket as sockets
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from functools import partial
 from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,7 +19,6 @@ from ginnel.core.doctor.evidence import Clash, Clock, Daemon, Host, NameSeen, Po
 from ginnel.core.firewall.tried import Asked
 from ginnel.core.node.addresses import is_private
 from ginnel.core.node.routing import MARK
-from ginnel.shell.daemon_threads import DaemonThreads
 from ginnel.shell.doctor import machine
 from ginnel.shell.doctor.clocks import server_clocks
 from ginnel.shell.doctor.port80 import look_at_port80
@@ -111,13 +109,6 @@ class Here:
 
 
 async def _here(known: Known) -> Here:
-    """In a thread, for /proc and netlink are slow on a machine that has much to do."""
-    threads = DaemonThreads(1)
-    await threads.room()
-    return await threads.run("machine", partial(_read_here, known))
-
-
-def _read_here(known: Known) -> Here:
     links, daemon = machine.links(known.tun), known.daemon
     taken = daemon is not None and daemon.port != daemon.wanted_port
     return Here(

@@ -54,8 +54,7 @@ async def _look(port: int, links: Links) -> FirewallTold | None:
     interface = min((name for name, _ in links.defaults), default="")
     local = tuple(ip_address(str(a.address.ip)) for a in links.addresses if a.interface == interface)
     where = Where(interface, local)
-    listed = await asyncio.gather(*(_rules(*listing) for listing in LISTINGS))
-    sets = [rules for rules in listed if rules is not None]
+    sets = [rules for listing in LISTINGS if (rules := await _rules(*listing)) is not None]
     if not sets:
         return None
     found = [finding for rules in sets for finding in inbound_udp(rules, port, where) if finding.family == 4]

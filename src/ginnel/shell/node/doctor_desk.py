@@ -123,6 +123,10 @@ class DoctorDesk:
             "Health": node.health(),
         }
 
+    def at_once(self) -> dict[str, Any]:
+        """`GET doctor?brief=true`: what is known without a look at anything."""
+        return {"Daemon": self.daemon(), "Own": self.testimony(None), "Theirs": None, "By": "", "Silence": ""}
+
     async def answer(self, peer: Node | None, regions: tuple[int, ...] = ()) -> dict[str, Any]:
         """`GET doctor`: this end's testimony and, of a peer that runs ginnel, its own. The peer looks at these regions
         anew."""
