@@ -148,7 +148,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PeerFacts:
-    """The net map's word on the peer. `ours`: it runs ginnel."""
+    """The net map's word on the peer. `ours`: it runs ginnel. `system`: its operating system."""
 
     name: str
     address: str = ""
@@ -158,6 +158,7 @@ class PeerFacts:
     version: str = ""
     home: int = 0
     endpoints: tuple[str, ...] = ()
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True)

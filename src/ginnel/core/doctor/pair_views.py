@@ -30,12 +30,13 @@ def still_searching(pair: Pair) -> bool:
 
 
 def own_side(pair: Pair) -> Side:
-    return Side(pair.host.name, pair.own)
+    return Side(pair.host.name, pair.own, here=True)
 
 
 def their_side(pair: Pair) -> Side:
     known = pair.theirs if pair.theirs is not None else Testimony()
-    return Side(pair.peer.name, known, told=pair.theirs is not None and pair.source is not Source.MAP)
+    told = pair.theirs is not None and pair.source is not Source.MAP
+    return Side(pair.peer.name, known, told=told, ours=pair.peer.ours, system=pair.peer.system)
 
 
 def open_fix(pair: Pair) -> Fix:

@@ -190,4 +190,5 @@ def _facts(node: Node) -> PeerFacts:
         version=info.ipn_version,
         home=home_region(node),
         endpoints=tuple(node.endpoints or ()),
+        system=info.os[:40],
     )
