@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from ginnel.core.doctor.causes import Cause
 from ginnel.core.doctor.diagnosis import members, of_pair, of_stranger
@@ -147,3 +148,24 @@ def test_a_cause_is_told_once_with_the_evidence_of_both_looks():
     blocked = [f for f in of_pair(pair).findings if f.cause is Cause.RELAY_BLOCKED]
     assert len(blocked) == 1
     assert blocked[0].about == "region nyc (node 2a)"
+
+
+GAVE_UP = Step("gave up the way", "192.0.2.1:1", since=700.0, ago=20.0, why="loses large packets")
+TOOK = Step("took the direct way", "192.0.2.1:1", since=10.0, ago=10.0)
+
+
+@pytest.mark.parametrize("why", ["loses large packets", "carries no data"])
+@pytest.mark.parametrize(
+    ("story", "told"),
+    [
+        ((GAVE_UP,), True),
+        ((TOOK, GAVE_UP), True),
+        ((GAVE_UP, TOOK), False),
+        ((structs.replace(GAVE_UP, ago=86400.0),), False),
+    ],
+    ids=["just now", "after a good time", "and taken again", "yesterday"],
+)
+def test_only_a_story_of_now_is_a_fault_of_now(story: tuple[Step, ...], why: str, *, told: bool) -> None:
+    retold = tuple(structs.replace(step, why=why) if step.why else step for step in story)
+    causes = {finding.cause for finding in of_pair(relayed({"story": retold})).findings}
+    assert bool(causes & {Cause.MTU_HOLE, Cause.WIREGUARD_FILTERED}) is told

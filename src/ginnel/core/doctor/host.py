@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from ginnel.core.doctor.causes import Cause, Finding, Fix
 from ginnel.core.doctor.evidence import Clock, Host
+from ginnel.core.doctor.links import link_findings
 from ginnel.core.doctor.network import network_findings
 
 CLOCK_BOUND = 60.0
@@ -18,7 +19,7 @@ is set back after a start costs the sessions; certificates and keys' expiry are 
 
 def host_findings(host: Host) -> list[Finding]:
     """In no order; `ranked` has that."""
-    return [*_machine(host), *network_findings(host)]
+    return [*_machine(host), *network_findings(host), *link_findings(host)]
 
 
 def _machine(host: Host) -> list[Finding]:
@@ -148,6 +149,12 @@ def _versions(host: Host) -> Iterable[Finding]:
 
 
 def _unlooked(host: Host) -> Iterable[Finding]:
-    if host.unlooked:
+    """What is not known to be well is not called well."""
+    lines = [f"not looked at: {line}" for line in host.unlooked]
+    if host.daemon is not None and host.daemon.state == "Running":
+        lines += [] if host.clocks else ["not looked at: this machine's clock: no source of time answered"]
+        if host.control is None and all(relay.https is None for relay in host.relays):
+            lines.append("not looked at: any server or relay: none is known here, or nothing came of it")
+    if lines:
         again = fix(host, "ginnel doctor", "when the machine has less to do, or its network is quicker")
-        yield Finding(Cause.NOT_LOOKED_AT, 0.99, tuple(f"not looked at: {line}" for line in host.unlooked), again)
+        yield Finding(Cause.NOT_LOOKED_AT, 0.99, tuple(lines), again)

@@ -26,7 +26,7 @@ BY_BACKEND = {
 }
 """What one command of the firewall's own does; else ours finds the place (core/firewall/backends.py)."""
 BY_SYSTEM = {
-    "windows": "netsh advfirewall firewall add rule name=tunnel-{port} dir=in action=allow protocol=UDP localport={port}"
+    "windows": "netsh advfirewall firewall add rule name=udp-{port} dir=in action=allow protocol=UDP localport={port}"
 }
 IN_WORDS = {
     "windows": "as an administrator",

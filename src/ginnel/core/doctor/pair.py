@@ -12,6 +12,9 @@ from ginnel.core.doctor.evidence import Pair
 from ginnel.core.doctor.pair_views import is_direct, meets
 from ginnel.core.doctor.relayed import closed, hairpin, nats, silence, udp
 from ginnel.core.doctor.unreachable import no_relay
+from ginnel.core.node.constants import SHUNNED_MAX
+from ginnel.core.node.path_history import What
+from ginnel.wire.doctor import Step
 
 
 def pair_findings(pair: Pair) -> list[Finding]:
@@ -77,13 +80,19 @@ def _shunned(pair: Pair) -> Iterable[Finding]:
 def _convicted(pair: Pair, fault: str, cause: Cause, means: str) -> Iterable[Finding]:
     for name, known in ((pair.host.name, pair.own), (pair.peer.name, pair.theirs)):
         told = [way.endpoint for way in (known.ways if known is not None else ()) if way.shunned == fault]
-        told += [step.endpoint for step in (known.story if known is not None else ()) if step.why == fault]
+        told += _lately(known.story, fault) if known is not None else []
         if told:
             lines = (f"{name} gave up the direct way by {told[0]}: it {fault}", means)
             also = "find the link with the small MTU and mend it, or let ICMP `fragmentation needed` pass"
             fix = Fix(pair.host.name, "ip link", also) if cause is Cause.MTU_HOLE else Fix(pair.host.name, "", means)
             yield Finding(cause, 0.93, lines, fix)
             return
+
+
+def _lately(story: tuple[Step, ...], fault: str) -> list[str]:
+    """Ways that were given up for it not long ago, and since the last one was taken: an old story is no fault of now."""
+    taken = max((number for number, step in enumerate(story) if step.what == What.DIRECT), default=-1)
+    return [step.endpoint for step in story[taken + 1 :] if step.why == fault and step.ago <= SHUNNED_MAX]
 
 
 def unexplained(pair: Pair, *, searching: bool) -> Iterable[Finding]:

@@ -33,7 +33,6 @@ LIMIT = 6.5
 """Seconds for all looks together."""
 GRACE = 0.3
 """For a look that ends itself at the limit."""
-NO_CLOCK = "this machine's clock: no source of time answered"
 T = TypeVar("T")
 
 
@@ -95,7 +94,7 @@ async def gather_host(known: Known, tell: Callable[[str], None] = lambda _: None
         global_v6=links is not None and machine.has_global_v6(links),
         peers_of=known.peers_of,
         root=known.root,
-        unlooked=(*looks.missed, *network.unlooked, *_no_clock(known, clocks)),
+        unlooked=(*looks.missed, *network.unlooked),
     )
 
 
@@ -177,10 +176,6 @@ def _firewall(known: Known) -> FirewallTold | None:
 async def _gateway(here: asyncio.Future[Here]) -> bool | None:
     links = (await asyncio.shield(here)).links
     return await machine.gateway_answers(links, mark=MARK) if links is not None else None
-
-
-def _no_clock(known: Known, clocks: tuple[Clock, ...]) -> tuple[str, ...]:
-    return (NO_CLOCK,) if known.control_url and not clocks else ()
 
 
 def host_name() -> str:
