@@ -90,7 +90,7 @@ def _convicted(pair: Pair, fault: str, cause: Cause, means: str) -> Iterable[Fin
 
 
 def _lately(story: tuple[Step, ...], fault: str) -> list[str]:
-    """Ways that were given up for it not long ago, and since the last one was taken: an old story is no fault of now."""
+    """Ways given up for it not long ago, and since the last one was taken: an old story is no fault of now."""
     taken = max((number for number, step in enumerate(story) if step.what == What.DIRECT), default=-1)
     return [step.endpoint for step in story[taken + 1 :] if step.why == fault and step.ago <= SHUNNED_MAX]
 
