@@ -113,3 +113,10 @@ def test_a_wrong_clock_says_which_way() -> None:
     (ahead,), (behind,) = (of_host(clocks(by)).findings for by in (400 * 86400.0, -400 * 86400.0))
     assert "400 days ahead of the time of" in ahead.evidence[0]
     assert "400 days behind the time of" in behind.evidence[0]
+
+
+@pytest.mark.parametrize(("unit", "command"), [(True, "sudo systemctl start ginneld"), (False, "sudo ginneld")])
+def test_the_command_that_starts_the_daemon_is_one_that_is_there(*, unit: bool, command: str) -> None:
+    fix = of_host(replace(DOWN, unit=unit)).findings[0].fix
+    assert fix is not None
+    assert fix.command == command

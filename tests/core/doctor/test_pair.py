@@ -7,7 +7,7 @@ from msgspec import structs
 
 from ginnel.core.doctor.causes import Cause
 from ginnel.core.doctor.diagnosis import members, of_pair, of_stranger
-from ginnel.core.doctor.evidence import Pair, Port80, Source
+from ginnel.core.doctor.evidence import Pair, PingSeen, Port80, Probe, Source
 from ginnel.wire.doctor import FirewallTold, PortMapTold, RelayTold, Step, WayTold
 from tests.core.doctor.world import (
     ALICE_OUTSIDE,
@@ -16,11 +16,13 @@ from tests.core.doctor.world import (
     FRANKFURT,
     HOST,
     NEW_YORK,
+    NYC,
     PAIR,
     RELAYED,
     THEIRS,
     end,
     no_udp,
+    one_relay,
     pair_cause,
 )
 
@@ -36,6 +38,10 @@ def dead(theirs: dict[str, object] | None = None, **own: object) -> Pair:
     told = end(THEIRS, **theirs) if theirs is not None else None
     source = Source.SERVER if told is not None else Source.MAP
     return replace(DEAD, own=end(RELAYED, **own), theirs=told, source=source)
+
+
+def without_new_york(pair: Pair) -> Pair:
+    return replace(pair, host=one_relay(Probe(NYC, "silent-drop"), stun=False))
 
 
 BOTH_HARD = relayed(HARD, HARD)
@@ -67,11 +73,17 @@ CASES = {
     "they are offline": (replace(DEAD, peer=replace(DEAD.peer, online=False)), Cause.PEER_OFFLINE),
     "they say nothing by any way": (dead(), Cause.PEER_OFFLINE),
     "their relay is not reached": (
-        dead({"home": NEW_YORK, "relays": (RelayTold(NEW_YORK, connected=True), RelayTold(FRANKFURT, latency=0.1))}),
+        without_new_york(
+            dead({"home": NEW_YORK, "relays": (RelayTold(NEW_YORK, connected=True), RelayTold(FRANKFURT, latency=0.1))})
+        ),
         Cause.RELAY_BLOCKED,
     ),
     "no relay is common": (
-        dead({"home": NEW_YORK, "relays": (RelayTold(NEW_YORK, connected=True), RelayTold(FRANKFURT, problem="no"))}),
+        without_new_york(
+            dead(
+                {"home": NEW_YORK, "relays": (RelayTold(NEW_YORK, connected=True), RelayTold(FRANKFURT, problem="no"))}
+            )
+        ),
         Cause.NO_COMMON_RELAY,
     ),
     "they reach no relay": (dead({"relays": (RelayTold(FRANKFURT, problem="timed out"),)}), Cause.PEER_RELAY_BLOCKED),
@@ -144,7 +156,8 @@ def test_a_peer_that_is_not_in_the_map_may_be_hidden_by_the_policy():
 
 
 def test_a_cause_is_told_once_with_the_evidence_of_both_looks():
-    pair = dead({"home": NEW_YORK, "relays": (RelayTold(NEW_YORK, connected=True),)}, relays=MISSED)
+    told = {"home": NEW_YORK, "relays": (RelayTold(NEW_YORK, connected=True),)}
+    pair = without_new_york(dead(told, relays=MISSED))
     blocked = [f for f in of_pair(pair).findings if f.cause is Cause.RELAY_BLOCKED]
     assert len(blocked) == 1
     assert blocked[0].about == "region nyc (node 2a)"
@@ -169,3 +182,15 @@ def test_only_a_story_of_now_is_a_fault_of_now(story: tuple[Step, ...], why: str
     retold = tuple(structs.replace(step, why=why) if step.why else step for step in story)
     causes = {finding.cause for finding in of_pair(relayed({"story": retold})).findings}
     assert bool(causes & {Cause.MTU_HOLE, Cause.WIREGUARD_FILTERED}) is told
+
+
+def test_a_relay_that_nobody_dialled_yet_is_not_called_blocked_where_it_answers() -> None:
+    """Daemons are connected to the relays that they use, and no others."""
+    pair = dead({"home": NEW_YORK, "relays": (RelayTold(NEW_YORK, connected=True),)}, relays=(RelayTold(NEW_YORK),))
+    assert Cause.RELAY_BLOCKED not in {finding.cause for finding in of_pair(pair).findings}
+
+
+def test_a_way_that_the_daemon_calls_direct_and_that_carries_no_ping_is_none() -> None:
+    pair = replace(PAIR, ping=PingSeen(problem="timed out"), source=Source.SERVER)
+    assert of_pair(pair).path == "none"
+    assert of_pair(replace(pair, source=Source.TUNNEL)).path == "direct"

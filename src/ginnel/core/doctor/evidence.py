@@ -107,7 +107,8 @@ class Host:
     port other than 3478 was seen to reach a relay. `way_out`: there is a default route. `holder`: who has the port.
     `control_trusted`: whether there is a key or a pin by which the server's certificate could be judged. `witnesses`:
     what peers say of their network, where something is out of reach from here. `unlooked`: what could not be looked at,
-    and why."""
+    and why. `resolvers`: whom this machine asks for names, `resolved`: by systemd-resolved, which has a command of its
+    own. `unit`: systemd runs ginneld here. `proxy`: that the environment names."""
 
     name: str
     program: str = ""
@@ -133,6 +134,11 @@ class Host:
     root: bool = True
     witnesses: tuple[Testimony, ...] = ()
     unlooked: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    resolvers: tuple[str, ...] = ()
+    resolved: bool = False
+    unit: bool = True
+    proxy: str = ""
 
     def homed_in(self, region: int) -> tuple[str, ...]:
         return dict(self.peers_of).get(region, ())

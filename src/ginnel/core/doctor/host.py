@@ -40,20 +40,25 @@ def fix(host: Host, command: str, also: str = "") -> Fix:
     return Fix(host.name, command, also)
 
 
+def _restart(host: Host, also: str = "") -> Fix:
+    if host.unit:
+        return fix(host, "sudo systemctl restart ginneld", also)
+    return fix(host, "sudo ginneld", "; ".join(filter(None, ("once the one that runs is ended", also))))
+
+
 # --- the daemon ------------------------------------------------------------------------------------------------------
 
 
 def _daemon(host: Host) -> Iterable[Finding]:
     if host.daemon is None:
         why = host.why_down or "ginneld does not run"
-        yield Finding(
-            Cause.DAEMON_DOWN, 0.95, (why,), fix(host, "sudo systemctl start ginneld", "or run `sudo ginneld`")
-        )
+        start = fix(host, "sudo systemctl start ginneld") if host.unit else fix(host, "sudo ginneld")
+        yield Finding(Cause.DAEMON_DOWN, 0.95, (why,), start)
 
 
 def _tun(host: Host) -> Iterable[Finding]:
     if host.daemon is not None and host.daemon.tunnel_problem:
-        yield Finding(Cause.NO_TUN, 0.97, (host.daemon.tunnel_problem,), fix(host, "sudo systemctl restart ginneld"))
+        yield Finding(Cause.NO_TUN, 0.97, (host.daemon.tunnel_problem,), _restart(host))
     elif host.daemon is None and host.tun_device is False:
         lines = ("there is no /dev/net/tun, so ginneld cannot make its interface",)
         yield Finding(Cause.NO_TUN, 0.97, lines, fix(host, "sudo modprobe tun", "or give the container that device"))
@@ -121,7 +126,7 @@ def _port(host: Host) -> Iterable[Finding]:
         f"firewall rules and port forwards for {daemon.wanted_port} do not fit that port",
     )
     also = f"after {host.holder or 'the other program'} is stopped; or give one of both another port (`ginneld --port`)"
-    yield Finding(Cause.PORT_TAKEN, 0.95, lines, fix(host, "sudo systemctl restart ginneld", also))
+    yield Finding(Cause.PORT_TAKEN, 0.95, lines, _restart(host, also))
 
 
 def _clashes(host: Host) -> Iterable[Finding]:
@@ -145,7 +150,7 @@ def _versions(host: Host) -> Iterable[Finding]:
     if daemon is None or not daemon.version or not host.program or daemon.version == host.program:
         return
     lines = (f"ginneld that runs is {daemon.version}, this command is {host.program}: it was not restarted since",)
-    yield Finding(Cause.OLD_VERSION, 0.6, lines, fix(host, "sudo systemctl restart ginneld"))
+    yield Finding(Cause.OLD_VERSION, 0.6, lines, _restart(host))
 
 
 def _unlooked(host: Host) -> Iterable[Finding]:

@@ -35,7 +35,7 @@ def _peer(pair: Pair) -> Iterable[Finding]:
         lines = (f"the key of {peer.name} has expired: nobody talks to it until somebody logs in there again",)
         yield Finding(Cause.PEER_KEY_EXPIRED, 0.97, lines, Fix(peer.name, "sudo ginnel up --force-reauth"))
     elif peer.online is False and not meets(pair):
-        lines = (f"{peer.name} is not connected to the server: it is switched off, asleep or without a network",)
+        lines = (f"{peer.name} is not connected to the server: it is switched off, asleep or cut off",)
         yield Finding(Cause.PEER_OFFLINE, 0.93, lines, Fix(peer.name, "ginnel doctor"))
 
 

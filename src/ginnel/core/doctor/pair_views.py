@@ -17,11 +17,12 @@ SEARCH_TIME = 25.0
 
 
 def is_direct(pair: Pair) -> bool:
-    return bool(pair.own.direct or pair.ping.direct)
+    return bool(pair.ping.direct) or (bool(pair.own.direct) and meets(pair))
 
 
 def meets(pair: Pair) -> bool:
-    return pair.ping.answered
+    """A way that the daemon calls direct and by which nothing comes back is none."""
+    return pair.ping.answered or pair.source is Source.TUNNEL
 
 
 def still_searching(pair: Pair) -> bool:

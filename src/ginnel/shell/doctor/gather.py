@@ -94,6 +94,11 @@ async def gather_host(known: Known, tell: Callable[[str], None] = lambda _: None
         global_v6=links is not None and machine.has_global_v6(links),
         peers_of=known.peers_of,
         root=known.root,
+        gateways=tuple(gateway for _, gateway in links.defaults if gateway) if links is not None else (),
+        resolvers=machine.resolvers(),
+        resolved=machine.has_resolved(),
+        unit=machine.has_unit(),
+        proxy=machine.proxy(),
         unlooked=(*looks.missed, *network.unlooked),
     )
 
