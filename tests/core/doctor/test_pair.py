@@ -194,3 +194,23 @@ def test_a_way_that_the_daemon_calls_direct_and_that_carries_no_ping_is_none() -
     pair = replace(PAIR, ping=PingSeen(problem="timed out"), source=Source.SERVER)
     assert of_pair(pair).path == "none"
     assert of_pair(replace(pair, source=Source.TUNNEL)).path == "direct"
+
+
+UNSHAKEN = replace(PAIR, source=Source.SERVER, silence="it does not answer through the tunnel")
+
+
+@pytest.mark.parametrize(
+    ("pair", "told"),
+    [
+        (UNSHAKEN, True),
+        (replace(UNSHAKEN, own=end(PAIR.own, handshake=200.0)), True),
+        (replace(UNSHAKEN, own=end(PAIR.own, handshake=5.0)), False),
+        (replace(UNSHAKEN, source=Source.TUNNEL, silence=""), False),
+        (replace(UNSHAKEN, peer=replace(PAIR.peer, ours=False)), False),
+    ],
+    ids=["never", "long ago", "just now", "it answers", "the official client is not asked"],
+)
+def test_pings_alone_prove_no_tunnel(pair: Pair, *, told: bool) -> None:
+    said = of_pair(pair)
+    assert (said.verdict == "healthy") is not told
+    assert (Cause.WIREGUARD_FILTERED in {finding.cause for finding in said.findings}) is told

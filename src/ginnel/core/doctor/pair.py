@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ginnel.core.doctor.causes import Cause, Finding, Fix
-from ginnel.core.doctor.evidence import Pair
+from ginnel.core.doctor.evidence import Pair, Source
 from ginnel.core.doctor.pair_views import is_direct, meets
 from ginnel.core.doctor.relayed import closed, hairpin, nats, silence, udp
 from ginnel.core.doctor.unreachable import no_relay
@@ -16,10 +16,12 @@ from ginnel.core.node.constants import SHUNNED_MAX
 from ginnel.core.node.path_history import What
 from ginnel.wire.doctor import Step
 
+SESSION_ENDS = 180.0  # seconds (WireGuard paper §6.1: Reject-After-Time)
+
 
 def pair_findings(pair: Pair) -> list[Finding]:
     """In no order; `ranked` has that."""
-    rules: list[Callable[[Pair], Iterable[Finding]]] = [_peer, _policy, _sizes]
+    rules: list[Callable[[Pair], Iterable[Finding]]] = [_peer, _policy, _sizes, _silent_tunnel]
     if not meets(pair):
         rules += [no_relay]
     if not is_direct(pair):
@@ -75,6 +77,21 @@ def _shunned(pair: Pair) -> Iterable[Finding]:
         Cause.WIREGUARD_FILTERED,
         "something on the way lets pings pass and takes WireGuard away",
     )
+
+
+def _silent_tunnel(pair: Pair) -> Iterable[Finding]:
+    """Pings of disco prove an address and no more. The peer was asked through the tunnel, so WireGuard has shaken
+    hands, unless it cannot."""
+    known = pair.own.handshake
+    if not pair.ping.direct or not pair.peer.ours or pair.source is Source.TUNNEL or not pair.silence:
+        return
+    if known is None or known > SESSION_ENDS:
+        shaken = "never" if known is None else f"{known:.0f} s ago for the last time"
+        lines = (
+            f"pings pass by {pair.ping.direct}, and {pair.peer.name} was asked through the tunnel: {pair.silence}",
+            f"WireGuard's handshake succeeded {shaken}: something on the way may take its packets away",
+        )
+        yield Finding(Cause.WIREGUARD_FILTERED, 0.6, lines, Fix(pair.host.name, "", "find what filters WireGuard"))
 
 
 def _convicted(pair: Pair, fault: str, cause: Cause, means: str) -> Iterable[Finding]:

@@ -153,7 +153,7 @@ class DoctorDesk:
         (told, why), (by_server, why_not) = await asyncio.gather(inside, self._by_the_server(peer))
         if told is not None:
             return told, "tunnel", ""
-        return by_server, "server" if by_server is not None else "", f"{why}; {why_not}" if why_not else ""
+        return by_server, "server" if by_server is not None else "", "; ".join(filter(None, (why, why_not)))
 
     async def _through_the_tunnel(self, place: str | None, regions: tuple[int, ...]) -> tuple[Testimony | None, str]:
         if place is None:
