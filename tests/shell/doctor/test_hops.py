@@ -43,7 +43,8 @@ def test_a_router_that_says_nothing_leaves_its_place_empty() -> None:
     silent = (
         "table ip quiet {",
         "chain out { type filter hook output priority 0;",
-        "icmp type time-exceeded drop }",
+        "icmp type time-exceeded drop",
+        "}",
         "}",
     )
     (own, carrier, *_), _ = hops_of(carriers_hard(random.Random(1)), *silent)
