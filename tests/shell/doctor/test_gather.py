@@ -9,7 +9,7 @@ import pytest
 
 from ginnel.core.doctor.diagnosis import of_host
 from ginnel.shell.doctor import gather
-from ginnel.shell.doctor.gather import NO_CLOCK, Known, Looks, gather_host
+from ginnel.shell.doctor.gather import Known, Looks, gather_host
 from ginnel.shell.doctor.relays import NetworkSeen
 
 
@@ -47,14 +47,3 @@ async def test_a_look_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(gather, "GRACE", 0.0)
     host = await gather_host(Known("alice"), within=0.05)
     assert "servers and relays: not within the time" in host.unlooked
-
-
-async def test_a_clock_that_nobody_was_asked_about_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def nobody(_: str) -> tuple[()]:
-        return ()
-
-    monkeypatch.setattr(gather, "server_clocks", nobody)
-    host = await gather_host(Known("alice", control_url="https://vpn.example.com"), within=5.0)
-    assert host.unlooked == (NO_CLOCK,)
-    said = of_host(host)
-    assert [finding.cause for finding in said.findings][-1] == "not-looked-at"

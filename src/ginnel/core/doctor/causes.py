@@ -28,8 +28,10 @@ class Cause(StrEnum):
     HTTPS_BLOCKED = "https-blocked"
     CONTROL_BLOCKED = "control-blocked"
     CONTROL_DOWN = "control-down"
+    CONTROL_REFUSES = "control-refuses"
     RELAY_BLOCKED = "relay-blocked"
     RELAY_DOWN = "relay-down"
+    RELAY_REFUSES = "relay-refuses"
     UDP_BLOCKED = "udp-blocked"
     STUN_BLOCKED = "stun-blocked"
     TUNNEL_PORT_BLOCKED = "tunnel-port-blocked"
@@ -108,13 +110,14 @@ _ONE_HOST = frozenset({Cause.CONTROL_BLOCKED, Cause.CONTROL_DOWN, Cause.RELAY_BL
 
 EXPLAINS: dict[Cause, frozenset[Cause]] = {
     Cause.NO_TUN: frozenset({Cause.DAEMON_DOWN}),
-    Cause.KEY_EXPIRED: frozenset({Cause.NOT_LOGGED_IN}),
+    Cause.KEY_EXPIRED: frozenset({Cause.NOT_LOGGED_IN, Cause.CONTROL_REFUSES, Cause.RELAY_REFUSES}),
+    Cause.CLOCK_WRONG: frozenset({Cause.TLS_INTERCEPTION, Cause.CONTROL_BLOCKED, Cause.RELAY_BLOCKED,
+                                  Cause.CONTROL_REFUSES, Cause.RELAY_REFUSES}),
     Cause.NO_INTERNET: _ALL_TRAFFIC,
     Cause.CAPTIVE_PORTAL: _ALL_TRAFFIC | {Cause.TLS_INTERCEPTION, Cause.DNS_LIES, Cause.NO_INTERNET},
     Cause.TLS_INTERCEPTION: _ONE_HOST | {Cause.HTTPS_BLOCKED, Cause.NO_COMMON_RELAY},
     Cause.DNS_LIES: _ONE_HOST | {Cause.TLS_INTERCEPTION},
     Cause.DNS_BROKEN: _ONE_HOST,
-    Cause.CLOCK_WRONG: frozenset({Cause.TLS_INTERCEPTION, Cause.CONTROL_BLOCKED, Cause.RELAY_BLOCKED}),
     Cause.HTTPS_BLOCKED: _ONE_HOST | {Cause.NO_COMMON_RELAY, Cause.PEER_RELAY_BLOCKED},
     Cause.UDP_BLOCKED: (_RELAYED - {Cause.PEER_UDP_BLOCKED}) | {Cause.STUN_BLOCKED, Cause.TUNNEL_PORT_BLOCKED},
     Cause.PEER_OFFLINE: _RELAYED | {Cause.NO_COMMON_RELAY, Cause.PEER_RELAY_BLOCKED},

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from ginnel.core.doctor.causes import Cause, Finding, Fix
 from ginnel.core.doctor.evidence import Clock, Host
+from ginnel.core.doctor.links import link_findings
 from ginnel.core.doctor.network import network_findings
 
 CLOCK_BOUND = 60.0
@@ -18,7 +19,7 @@ is set back after a start costs the sessions; certificates and keys' expiry are 
 
 def host_findings(host: Host) -> list[Finding]:
     """In no order; `ranked` has that."""
-    return [*_machine(host), *network_findings(host)]
+    return [*_machine(host), *network_findings(host), *link_findings(host)]
 
 
 def _machine(host: Host) -> list[Finding]:
@@ -40,20 +41,25 @@ def fix(host: Host, command: str, also: str = "") -> Fix:
     return Fix(host.name, command, also)
 
 
+def _restart(host: Host, also: str = "") -> Fix:
+    if host.unit:
+        return fix(host, "sudo systemctl restart ginneld", also)
+    return fix(host, "sudo ginneld", "; ".join(filter(None, ("once the one that runs is ended", also))))
+
+
 # --- the daemon ------------------------------------------------------------------------------------------------------
 
 
 def _daemon(host: Host) -> Iterable[Finding]:
     if host.daemon is None:
         why = host.why_down or "ginneld does not run"
-        yield Finding(
-            Cause.DAEMON_DOWN, 0.95, (why,), fix(host, "sudo systemctl start ginneld", "or run `sudo ginneld`")
-        )
+        start = fix(host, "sudo systemctl start ginneld") if host.unit else fix(host, "sudo ginneld")
+        yield Finding(Cause.DAEMON_DOWN, 0.95, (why,), start)
 
 
 def _tun(host: Host) -> Iterable[Finding]:
     if host.daemon is not None and host.daemon.tunnel_problem:
-        yield Finding(Cause.NO_TUN, 0.97, (host.daemon.tunnel_problem,), fix(host, "sudo systemctl restart ginneld"))
+        yield Finding(Cause.NO_TUN, 0.97, (host.daemon.tunnel_problem,), _restart(host))
     elif host.daemon is None and host.tun_device is False:
         lines = ("there is no /dev/net/tun, so ginneld cannot make its interface",)
         yield Finding(Cause.NO_TUN, 0.97, lines, fix(host, "sudo modprobe tun", "or give the container that device"))
@@ -121,7 +127,7 @@ def _port(host: Host) -> Iterable[Finding]:
         f"firewall rules and port forwards for {daemon.wanted_port} do not fit that port",
     )
     also = f"after {host.holder or 'the other program'} is stopped; or give one of both another port (`ginneld --port`)"
-    yield Finding(Cause.PORT_TAKEN, 0.95, lines, fix(host, "sudo systemctl restart ginneld", also))
+    yield Finding(Cause.PORT_TAKEN, 0.95, lines, _restart(host, also))
 
 
 def _clashes(host: Host) -> Iterable[Finding]:
@@ -145,13 +151,19 @@ def _versions(host: Host) -> Iterable[Finding]:
     if daemon is None or not daemon.version or not host.program or daemon.version == host.program:
         return
     lines = (f"ginneld that runs is {daemon.version}, this command is {host.program}: it was not restarted since",)
-    yield Finding(Cause.OLD_VERSION, 0.6, lines, fix(host, "sudo systemctl restart ginneld"))
+    yield Finding(Cause.OLD_VERSION, 0.6, lines, _restart(host))
 
 
 def _unlooked(host: Host) -> Iterable[Finding]:
-    if host.unlooked:
+    """What is not known to be well is not called well."""
+    lines = [f"not looked at: {line}" for line in host.unlooked]
+    if host.daemon is not None and host.daemon.state == "Running":
+        lines += [] if host.clocks else ["not looked at: this machine's clock: no source of time answered"]
+        if host.control is None and all(relay.https is None for relay in host.relays):
+            lines.append("not looked at: any server or relay: none is known here, or nothing came of it")
+    if lines:
         again = fix(host, "ginnel doctor", "when the machine has less to do, or its network is quicker")
-        yield Finding(Cause.NOT_LOOKED_AT, 0.99, tuple(f"not looked at: {line}" for line in host.unlooked), again)
+        yield Finding(Cause.NOT_LOOKED_AT, 0.99, tuple(lines), again)
 
 
 def _alone(host: Host) -> Iterable[Finding]:

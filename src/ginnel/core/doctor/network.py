@@ -75,6 +75,11 @@ def _all_fail(host: Host) -> bool:
     return bool(probes) and not any(probe.works for probe in probes)
 
 
+def is_cut_off(host: Host) -> bool:
+    """Neither the server nor any relay can be used: tunnels that stand go on, and nothing new begins."""
+    return host.control is not None and _all_fail(host)
+
+
 def _is_intercepted(probe: Probe) -> bool:
     """Somebody else speaks TLS there; a page that comes through such a connection is theirs too."""
     return probe.blocking in INTERCEPTED or (probe.blocking == "block-page" and bool(probe.issuer))
@@ -82,6 +87,12 @@ def _is_intercepted(probe: Probe) -> bool:
 
 def _failure(probe: Probe) -> str:
     return f"{probe.place}: {probe.blocking}" + (f" ({probe.detail})" if probe.detail else "")
+
+
+def _proxy(host: Host) -> list[str]:
+    return (
+        [f"a proxy is named here ({host.proxy}), and ginnel uses none: it must get out by itself"] if host.proxy else []
+    )
 
 
 # --- the internet ----------------------------------------------------------------------------------------------------
@@ -96,7 +107,7 @@ def _internet(host: Host) -> Iterable[Finding]:
         return
     if not all(probe.blocking in SILENT or probe.blocking.startswith("dns") for probe in _probes(host)):
         return
-    lines = ["neither TCP 443 nor UDP nor TCP 80 reaches anybody"]
+    lines = ["neither TCP 443 nor UDP nor TCP 80 reaches anybody", *_proxy(host)]
     if host.gateway_answers is False:
         lines.append("the router itself does not answer")
     several = len({probe.place for probe in _probes(host)}) > 1
@@ -145,7 +156,8 @@ def _names(host: Host) -> Iterable[Finding]:
     if broken:
         lines = tuple(f"the name {name.name} cannot be resolved: {name.problem}" for name in broken[:3])
         confidence = 0.95 if len(broken) == len([n for n in host.names if n.needed]) else 0.75
-        fix = _fix(host, "resolvectl status", "or look at /etc/resolv.conf: the resolver named there must answer")
+        lines += (_asked(host),)
+        fix = _resolver_fix(host, "the resolver named there must answer; or name another one")
         yield Finding(Cause.DNS_BROKEN, confidence, lines, fix)
     lying = [name for name in host.names if name.lied]
     if lying:
@@ -154,8 +166,20 @@ def _names(host: Host) -> Iterable[Finding]:
             + (f"the map says {', '.join(n.known[:3])}" if n.known else "nobody is there")
             for n in lying[:3]
         )
-        fix = _fix(host, "resolvectl status", "use another resolver: this one gives false addresses")
+        lines += (_asked(host),)
+        fix = _resolver_fix(host, "use another resolver: this one gives false addresses")
         yield Finding(Cause.DNS_LIES, 0.95, lines, fix)
+
+
+def _asked(host: Host) -> str:
+    named = [f"{ip} (the router)" if ip in host.gateways else ip for ip in host.resolvers]
+    return (
+        f"asked by this machine: {', '.join(named)}" if named else "this machine names no resolver (/etc/resolv.conf)"
+    )
+
+
+def _resolver_fix(host: Host, also: str) -> Fix:
+    return _fix(host, "resolvectl status" if host.resolved else "cat /etc/resolv.conf", also)
 
 
 # --- TCP 443 ---------------------------------------------------------------------------------------------------------
@@ -167,6 +191,8 @@ def _interception(host: Host) -> Iterable[Finding]:
         return
     issuers = sorted({probe.issuer for probe in odd if probe.issuer})
     lines = [_failure(probe) for probe in odd[:3]]
+    if host.control is not None and host.control not in odd and not host.control.works:
+        lines.append(_failure(host.control))
     if issuers:
         lines.append(f"who stands between calls itself {', '.join(issuers[:3])}")
     several = len(odd) > 1 or not any(probe.works for probe in _probes(host))
@@ -197,7 +223,7 @@ def _https(host: Host) -> Iterable[Finding]:
         *(["TCP port 80 gets through"] if _port80_works(host) else []),
         *(["the router answers"] if host.gateway_answers else []),
     ]
-    lines = [*(_failure(probe) for probe in _probes(host)[:3]), *other]
+    lines = [*(_failure(probe) for probe in _probes(host)[:3]), *other, *_proxy(host)]
     confidence = 0.93 if len(other) > 1 or _udp_works(host) or _port80_works(host) else 0.5
     if all(probe.blocking == "refused" for probe in _probes(host)) and len({p.place for p in _probes(host)}) == 1:
         confidence = 0.4  # a server that is down refuses too

@@ -6,16 +6,35 @@ other, whatever NAT that is behind (docs/nat-traversal.md, "answer").
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, ip_address
 
 from ginnel.core.doctor.causes import Fix
+from ginnel.core.firewall.backends import Backend
 from ginnel.wire.doctor import Testimony
+from ginnel.words import IpAddress
 
-CARRIER_NAT = ip_network("100.64.0.0/10")
-PRIVATE = [ip_network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
-OPEN = "ginnel firewall open"
+CARRIER_NAT = IPv4Network("100.64.0.0/10")
+PRIVATE = tuple(IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
+TUNNEL_PORT = 41641
+OPEN = "sudo ginnel firewall open"
+BY_BACKEND = {
+    Backend.UFW: "sudo ufw allow {port}/udp",
+    Backend.FIREWALLD: "sudo firewall-cmd --permanent --add-port={port}/udp && sudo firewall-cmd --reload",
+}
+"""What one command of the firewall's own does; else ours finds the place (core/firewall/backends.py)."""
+BY_SYSTEM = {
+    "windows": "netsh advfirewall firewall add rule name=udp-{port} dir=in action=allow protocol=UDP localport={port}"
+}
+IN_WORDS = {
+    "windows": "as an administrator",
+    "macos": "if its firewall is on: System Settings, Network, Firewall, Options: let Tailscale's connections in",
+    "linux": "if it has a firewall: let UDP port {port} in (with ufw: `sudo ufw allow {port}/udp`)",
+}
+"""For machines that run the official client: `ginnel` is not there. Names of systems: tailscale: version/distro, Go's
+GOOS as Hostinfo has it."""
 
 
 class Place(IntEnum):
@@ -30,11 +49,15 @@ class Place(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two, with its name. `told`: its own testimony, not the map's word."""
+    """One of the two, with its name. `told`: its own testimony, not the map's word. `here`: this machine. `ours`: it
+    runs ginnel. `system`: its operating system, "" where that is not known."""
 
     name: str
     known: Testimony
     told: bool = True
+    here: bool = False
+    ours: bool = True
+    system: str = ""
 
     @property
     def place(self) -> Place:
@@ -59,23 +82,31 @@ class Side:
         return self.known.firewall is not None and self.known.firewall.closed is True
 
     @property
-    def ours(self) -> bool:
-        return self.told
-
-    @property
     def port(self) -> int:
-        return self.known.port or 41641
+        return self.known.port or TUNNEL_PORT
 
     def fix(self) -> Fix:
-        command = (self.known.firewall.opens if self.known.firewall is not None else "") or OPEN
-        return Fix(self.name, command, self._on_the_router())
+        return Fix(self.name, self._command(), "; ".join(filter(None, (self._in_words(), self._on_the_router()))))
+
+    def _command(self) -> str:
+        """Made here: no text of another machine's becomes a command."""
+        firewall = self.known.firewall
+        if not self.ours:
+            return BY_SYSTEM.get(self.system.lower(), "").format(port=self.port)
+        if self.here and firewall is not None and firewall.opens:
+            return firewall.opens
+        backend = firewall.backend if firewall is not None else ""
+        return BY_BACKEND[Backend(backend)].format(port=self.port) if backend in BY_BACKEND else OPEN
+
+    def _in_words(self) -> str:
+        return "" if self.ours else IN_WORDS.get(self.system.lower(), "let UDP port {port} in").format(port=self.port)
 
     def _on_the_router(self) -> str:
         if self.place not in (Place.ONE_NAT, Place.CARRIER):
             return ""
         router = self.known.port_map.router if self.known.port_map is not None else ""
         to = next((ip for ip in self.known.local if _is_lan(ip)), "this machine")
-        named = f"its router ({router})" if router else "its router"
+        named = f"its router ({router})" if _address(router) is not None else "its router"
         forward = f"forward UDP port {self.port} to {to}, or switch UPnP or NAT-PMP on"
         if self.place is Place.CARRIER:
             return f"on {named} {forward}; the carrier's NAT before it must forward it too, which few do"
@@ -92,15 +123,23 @@ def _host_of(endpoint: str) -> str:
     return endpoint.rpartition(":")[0].strip("[]")
 
 
+def _address(text: str) -> IpAddress | None:
+    """Texts of peers are anything."""
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
 def _is_inside(hop: str) -> bool:
     """A router that is not on the internet: behind our own one, there is another NAT."""
-    try:
-        ip = ip_address(hop)
-    except ValueError:
-        return False
-    return ip.version == 4 and (ip in CARRIER_NAT or any(ip in network for network in PRIVATE))
+    return _in(hop, (CARRIER_NAT, *PRIVATE))
 
 
 def _is_lan(text: str) -> bool:
-    ip = ip_address(text)
-    return ip.version == 4 and any(ip in network for network in PRIVATE)
+    return _in(text, PRIVATE)
+
+
+def _in(text: str, networks: Iterable[IPv4Network]) -> bool:
+    ip = _address(text)
+    return isinstance(ip, IPv4Address) and any(ip in network for network in networks)

@@ -9,16 +9,21 @@ import shlex
 from collections.abc import Callable, Iterable
 
 from ginnel.core.doctor.causes import Cause, Finding, Fix
-from ginnel.core.doctor.evidence import Pair
+from ginnel.core.doctor.evidence import Pair, Source
 from ginnel.core.doctor.own_firewall import of_peer
 from ginnel.core.doctor.pair_views import is_direct, meets
 from ginnel.core.doctor.relayed import closed, hairpin, nats, silence, udp
 from ginnel.core.doctor.unreachable import no_relay
+from ginnel.core.node.constants import SHUNNED_MAX
+from ginnel.core.node.path_history import What
+from ginnel.wire.doctor import Step
+
+SESSION_ENDS = 180.0  # seconds (WireGuard paper §6.1: Reject-After-Time)
 
 
 def pair_findings(pair: Pair) -> list[Finding]:
     """In no order; `ranked` has that."""
-    rules: list[Callable[[Pair], Iterable[Finding]]] = [_peer, _policy, _sizes, of_peer]
+    rules: list[Callable[[Pair], Iterable[Finding]]] = [_peer, _policy, _sizes, _silent_tunnel, of_peer]
     if not meets(pair):
         rules += [no_relay]
     if not is_direct(pair):
@@ -34,7 +39,7 @@ def _peer(pair: Pair) -> Iterable[Finding]:
         lines = (f"the key of {peer.name} has expired: nobody talks to it until somebody logs in there again",)
         yield Finding(Cause.PEER_KEY_EXPIRED, 0.97, lines, Fix(peer.name, "sudo ginnel up --force-reauth"))
     elif peer.online is False and not meets(pair):
-        lines = (f"{peer.name} is not connected to the server: it is switched off, asleep or without a network",)
+        lines = (f"{peer.name} is not connected to the server: it is switched off, asleep or cut off",)
         yield Finding(Cause.PEER_OFFLINE, 0.93, lines, Fix(peer.name, "ginnel doctor"))
 
 
@@ -76,16 +81,37 @@ def _shunned(pair: Pair) -> Iterable[Finding]:
     )
 
 
+def _silent_tunnel(pair: Pair) -> Iterable[Finding]:
+    """Pings of disco prove an address and no more. The peer was asked through the tunnel, so WireGuard has shaken
+    hands, unless it cannot."""
+    known = pair.own.handshake
+    if not pair.ping.direct or not pair.peer.ours or pair.source is Source.TUNNEL or not pair.silence:
+        return
+    if known is None or known > SESSION_ENDS:
+        shaken = "never" if known is None else f"{known:.0f} s ago for the last time"
+        lines = (
+            f"pings pass by {pair.ping.direct}, and {pair.peer.name} was asked through the tunnel: {pair.silence}",
+            f"WireGuard's handshake succeeded {shaken}: something on the way may take its packets away",
+        )
+        yield Finding(Cause.WIREGUARD_FILTERED, 0.6, lines, Fix(pair.host.name, "", "find what filters WireGuard"))
+
+
 def _convicted(pair: Pair, fault: str, cause: Cause, means: str) -> Iterable[Finding]:
     for name, known in ((pair.host.name, pair.own), (pair.peer.name, pair.theirs)):
         told = [way.endpoint for way in (known.ways if known is not None else ()) if way.shunned == fault]
-        told += [step.endpoint for step in (known.story if known is not None else ()) if step.why == fault]
+        told += _lately(known.story, fault) if known is not None else []
         if told:
             lines = (f"{name} gave up the direct way by {told[0]}: it {fault}", means)
             also = "find the link with the small MTU and mend it, or let ICMP `fragmentation needed` pass"
             fix = Fix(pair.host.name, "ip link", also) if cause is Cause.MTU_HOLE else Fix(pair.host.name, "", means)
             yield Finding(cause, 0.93, lines, fix)
             return
+
+
+def _lately(story: tuple[Step, ...], fault: str) -> list[str]:
+    """Ways given up for it not long ago, and since the last one was taken: an old story is no fault of now."""
+    taken = max((number for number, step in enumerate(story) if step.what == What.DIRECT), default=-1)
+    return [step.endpoint for step in story[taken + 1 :] if step.why == fault and step.ago <= SHUNNED_MAX]
 
 
 def unexplained(pair: Pair, *, searching: bool) -> Iterable[Finding]:

@@ -68,4 +68,5 @@ def story(name: str, known: Testimony) -> list[str]:
 def _step(step: Step) -> str:
     times = f", {step.times} times since {step.since:.0f} s" if step.times > 1 else ""
     why = f": it {step.why}" if step.why else ""
-    return f"{step.ago:6.1f} s ago  {step.what} {step.endpoint}{why}{times}".rstrip()
+    where = step.endpoint.removesuffix(":0") + ", guessed ports" if step.endpoint.endswith(":0") else step.endpoint
+    return f"{step.ago:6.1f} s ago  {f'{step.what} {where}'.rstrip()}{why}{times}"

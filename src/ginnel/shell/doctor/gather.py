@@ -10,7 +10,6 @@ import logging
 import socket as sockets
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from functools import partial
 from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,7 +19,6 @@ from ginnel.core.doctor.evidence import Clash, Clock, Daemon, Host, NameSeen, Po
 from ginnel.core.firewall.tried import Asked
 from ginnel.core.node.addresses import is_private
 from ginnel.core.node.routing import MARK
-from ginnel.shell.daemon_threads import DaemonThreads
 from ginnel.shell.doctor import machine
 from ginnel.shell.doctor.clocks import server_clocks
 from ginnel.shell.doctor.port80 import look_at_port80
@@ -35,7 +33,6 @@ LIMIT = 6.5
 """Seconds for all looks together."""
 GRACE = 0.3
 """For a look that ends itself at the limit."""
-NO_CLOCK = "this machine's clock: no source of time answered"
 T = TypeVar("T")
 
 
@@ -99,7 +96,12 @@ async def gather_host(known: Known, tell: Callable[[str], None] = lambda _: None
         peers_of=known.peers_of,
         alone=known.daemon is not None and known.daemon.state == "Running" and not known.peers,
         root=known.root,
-        unlooked=(*looks.missed, *network.unlooked, *_no_clock(known, clocks)),
+        gateways=tuple(gateway for _, gateway in links.defaults if gateway) if links is not None else (),
+        resolvers=machine.resolvers(),
+        resolved=machine.has_resolved(),
+        unit=machine.has_unit(),
+        proxy=machine.proxy(),
+        unlooked=(*looks.missed, *network.unlooked),
     )
 
 
@@ -113,13 +115,6 @@ class Here:
 
 
 async def _here(known: Known) -> Here:
-    """In a thread, for /proc and netlink are slow on a machine that has much to do."""
-    threads = DaemonThreads(1)
-    await threads.room()
-    return await threads.run("machine", partial(_read_here, known))
-
-
-def _read_here(known: Known) -> Here:
     links, daemon = machine.links(known.tun), known.daemon
     taken = daemon is not None and daemon.port != daemon.wanted_port
     return Here(
@@ -188,10 +183,6 @@ def _firewall(known: Known) -> FirewallTold | None:
 async def _gateway(here: asyncio.Future[Here]) -> bool | None:
     links = (await asyncio.shield(here)).links
     return await machine.gateway_answers(links, mark=MARK) if links is not None else None
-
-
-def _no_clock(known: Known, clocks: tuple[Clock, ...]) -> tuple[str, ...]:
-    return (NO_CLOCK,) if known.control_url and not clocks else ()
 
 
 def host_name() -> str:

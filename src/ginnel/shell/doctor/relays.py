@@ -62,7 +62,7 @@ def _unlooked(reach: Reach) -> Iterable[str]:
     """What was begun and did not end, or could not be tried. A family that this machine has not is no such thing."""
     if reach.result is Result.UNTRIED and reach.target.need.partition("-")[0] not in OPTIONAL:
         for check in reach.checks:
-            if check.verdict is None and check.address and not check.why.startswith(NO_FAMILY):
+            if check.verdict is None and not check.why.startswith(NO_FAMILY):
                 yield f"{_place(reach.target, (check,))}: {check.why}"
 
 

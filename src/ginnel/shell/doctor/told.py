@@ -76,7 +76,7 @@ def known_by_daemon(daemon: AskDaemon) -> Known:
 def _said(daemon: AskDaemon, status: dict[str, Any]) -> dict[str, Any]:
     """Its answer to `doctor`. A daemon that was not restarted after an upgrade may not know that yet."""
     try:
-        said: dict[str, Any] = daemon("doctor")
+        said: dict[str, Any] = daemon("doctor?brief=true")
     except Refused as error:
         log.debug("ginneld: %s", error)
         return {"Daemon": {"State": status.get("BackendState", ""), "Version": status.get("Version", "")}}
@@ -191,4 +191,5 @@ def _facts(node: Node) -> PeerFacts:
         version=info.ipn_version,
         home=home_region(node),
         endpoints=tuple(node.endpoints or ()),
+        system=info.os[:40],
     )

@@ -31,8 +31,10 @@ WHOLE = 7.6
 KNOWN_TIME = 3.0  # of each question before all looks
 PING_TIME = 4.0  # until a direct answer; the relay's comes at once
 PING_GAP = 0.4
+PAIR_TIME = 2.8  # for both ends' word behind the pings: the peer is asked by two ways, each has 1.5 s
 NETCHECK_TIME = 5.8
-WITNESSES, WITNESS_TIME = 3, 2.0
+WITNESSES, WITNESS_TIME, WITNESS_LEAST = 3, 2.0, 1.2
+LEAST = 0.3  # of all looks, where the daemon took the time
 LAST_WORD = 0.5  # for the daemon's own word when all is over
 NO_NET_CHECK = "UDP by the daemon's own socket: its net check did not end in time"
 NO_LAST_WORD = "what the daemon found meanwhile: it did not say so in time"
@@ -86,7 +88,7 @@ class Visit:
     async def _host(self, known: Known) -> Host:
         """The daemon measures at the same time, so its word is asked for again when all is over."""
         measuring = asyncio.ensure_future(self._in_thread("net check", self._measure))
-        within = self._daemon.left() - LAST_WORD - WITNESS_TIME
+        within = max(LEAST, self._daemon.left() - LAST_WORD - WITNESS_LEAST)
         host = await gather_host(known, self._tell, within=within)
         witnesses = await self._witnesses(known, host) if misses_somebody(host) else ()
         in_time = await wait_until(measuring, self._daemon.left() - LAST_WORD) and measuring.result()
@@ -154,7 +156,7 @@ class Visit:
 
     def _meet(self, address: str, patience: float) -> tuple[PingSeen, dict[str, Any] | None]:
         """What pings come to, and then what both ends say of it."""
-        ping = self._ping(address, patience)
+        ping = self._ping(address, min(patience, self._daemon.left() - PAIR_TIME))
         try:
             told: dict[str, Any] = self._get(f"doctor?peer={address}", KNOWN_TIME)
             return ping, told

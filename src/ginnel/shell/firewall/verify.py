@@ -185,7 +185,9 @@ class _Trying:
 
     async def _name(self, target: Target) -> tuple[IpAddress, ...]:
         """What DNS says of a target's host, told as a check of its own."""
+        self._open[target, ""] = None
         seen = await self._look_up(target.host)
+        del self._open[target, ""]
         evidence = judged_name(seen.evidence, self._expected.get(target.host.lower(), frozenset()))
         self._checks.append(Check(target, "", classify(evidence), seconds=evidence.seconds))
         return seen.addresses

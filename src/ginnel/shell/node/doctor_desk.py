@@ -126,6 +126,10 @@ class DoctorDesk:
             "Health": node.health(),
         }
 
+    def at_once(self) -> dict[str, Any]:
+        """`GET doctor?brief=true`: what is known without a look at anything."""
+        return {"Daemon": self.daemon(), "Own": self.testimony(None), "Theirs": None, "By": "", "Silence": ""}
+
     async def answer(self, peer: Node | None, regions: tuple[int, ...] = ()) -> dict[str, Any]:
         """`GET doctor`: this end's testimony and, of a peer that runs ginnel, its own. The peer looks at these regions
         anew."""
@@ -152,7 +156,7 @@ class DoctorDesk:
         (told, why), (by_server, why_not) = await asyncio.gather(inside, self._by_the_server(peer))
         if told is not None:
             return told, "tunnel", ""
-        return by_server, "server" if by_server is not None else "", f"{why}; {why_not}" if why_not else ""
+        return by_server, "server" if by_server is not None else "", "; ".join(filter(None, (why, why_not)))
 
     async def _through_the_tunnel(self, place: str | None, regions: tuple[int, ...]) -> tuple[Testimony | None, str]:
         if place is None:
