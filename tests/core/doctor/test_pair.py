@@ -53,6 +53,7 @@ CASES = {
     "a firewall here, hard NATs": (relayed(HARD | {"firewall": CLOSED}, HARD), Cause.HOST_FIREWALL),
     "a firewall there, hard NATs": (relayed(HARD, HARD | {"firewall": CLOSED}), Cause.PEER_HOST_FIREWALL),
     "a carrier's NAT": (relayed(HARD | {"hops": ("192.168.1.1", "100.64.0.1")}, HARD), Cause.CGNAT_DOUBLE_NAT),
+    "perhaps a second NAT": (relayed(HARD | {"hops": ("192.168.1.1", "10.0.0.1")}, HARD), Cause.HARD_NAT_BOTH),
     "no UDP there": (relayed(theirs={"udp": False}), Cause.PEER_UDP_BLOCKED),
     "no UDP here": (replace(BY_RELAY, host=no_udp(HOST), own=end(RELAYED, udp=False)), Cause.UDP_BLOCKED),
     "relays wished for here": (relayed({"policy": "relay"}), Cause.PATH_POLICY_RELAY),

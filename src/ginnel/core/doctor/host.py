@@ -141,8 +141,8 @@ def _clashes(host: Host) -> Iterable[Finding]:
     covering = [clash for clash in host.clashes if clash.covers and not clash.steals]
     if covering:
         lines = [f"{clash.what} covers mesh addresses: {', '.join(clash.covers[:5])}" for clash in covering]
-        lines.append("what is meant for one network may end in the other; 100.64.0.0/10 is the mesh's")
-        also = "number that network otherwise, or give the mesh another range (`prefixes` of the server)"
+        lines.append("packets for these go into the tunnel, so whoever has them in the other network is out of reach")
+        also = "number that network otherwise: 100.64.0.0/10 is the mesh's"
         yield Finding(Cause.CGNAT_CLASH, 0.85, tuple(lines), fix(host, "ip address", also))
 
 

@@ -14,6 +14,7 @@ from ginnel.core.doctor.own_firewall import THEREFORE, keeps_in, own_firewall
 
 SILENT = ("silent-drop", "unreachable", "timeout")
 INTERCEPTED = ("tls-interception", "wrong-certificate")
+ROUTER = {True: "the router answers: what is behind it is out of reach", False: "the router itself does not answer"}
 NAMED = 5  # peers in a line
 
 
@@ -103,20 +104,24 @@ def _internet(host: Host) -> Iterable[Finding]:
         nowhere = "this machine has no default route: it is connected to no network, or to one that leads nowhere"
         yield Finding(Cause.NO_INTERNET, 0.97, (nowhere,), _fix(host, "ip route", "connect it to a network"))
         return
+    if host.relays and not _probes(host) and not host.unlooked and not _udp_works(host) and not _port80_works(host):
+        nowhere = "this machine has no route to the server or to any relay: nothing could even be tried"
+        yield Finding(Cause.NO_INTERNET, 0.95, (nowhere,), _fix(host, "ip route", "connect it to a network"))
+        return
     if not _all_fail(host) or _udp_works(host) or _port80_works(host):
         return
     if not all(probe.blocking in SILENT or probe.blocking.startswith("dns") for probe in _probes(host)):
         return
     lines = ["neither TCP 443 nor UDP nor TCP 80 reaches anybody", *_proxy(host)]
-    if host.gateway_answers is False:
-        lines.append("the router itself does not answer")
+    if host.gateway_answers is not None:
+        lines.append(ROUTER[host.gateway_answers])
     several = len({probe.place for probe in _probes(host)}) > 1
     confidence = 0.9 if host.gateway_answers is False else 0.7 if several else 0.5
     yield Finding(
         Cause.NO_INTERNET,
         confidence,
         tuple(lines),
-        _fix(host, "ip route", "look at the router: does it answer, is it connected?"),
+        _fix(host, "ip route", "look at the router: is it connected to the internet?"),
     )
 
 

@@ -27,8 +27,8 @@ def meets(pair: Pair) -> bool:
 
 def still_searching(pair: Pair) -> bool:
     """Too early to say: a direct path is looked for, and may be found."""
-    no_udp = pair.own.udp is False or (pair.theirs is not None and pair.theirs.udp is False)
-    if no_udp:
+    ends = [pair.own, *([pair.theirs] if pair.theirs is not None else [])]
+    if any(one.udp is False or one.policy == "relay" for one in ends):
         return False
     return pair.own.searching is not None and pair.own.searching < SEARCH_TIME and pair.own.search_ended != "hopeless"
 

@@ -56,6 +56,9 @@ def nats(pair: Pair) -> Iterable[Finding]:
             f"{' and '.join(carriers)}: a second NAT, the carrier's, stands behind the own router, which opens none"
         )
         yield Finding(Cause.CGNAT_DOUBLE_NAT, 0.96, (behind, *lines), open_fix(pair))
+    elif perhaps := [side.name for side in (own_side(pair), their_side(pair)) if side.maybe_carrier]:
+        behind = f"{' and '.join(perhaps)}: a second router with a private address: perhaps it translates as well"
+        yield Finding(Cause.CGNAT_DOUBLE_NAT, 0.5, (behind, *lines), open_fix(pair))
     if both:
         yield Finding(Cause.HARD_NAT_BOTH, 0.93, tuple(lines), open_fix(pair))
     else:
