@@ -16,6 +16,7 @@ from ginnel.core.node.constants import SHUNNED_MAX
 from ginnel.core.node.path_history import What
 from ginnel.wire.doctor import Step
 
+HELD = 30.0  # seconds that a way is in use, and large packets would have been missed by now
 SESSION_ENDS = 180.0  # seconds (WireGuard paper §6.1: Reject-After-Time)
 
 
@@ -107,9 +108,10 @@ def _convicted(pair: Pair, fault: str, cause: Cause, means: str) -> Iterable[Fin
 
 
 def _lately(story: tuple[Step, ...], fault: str) -> list[str]:
-    """Ways given up for it not long ago, and since the last one was taken: an old story is no fault of now."""
-    taken = max((number for number, step in enumerate(story) if step.what == What.DIRECT), default=-1)
-    return [step.endpoint for step in story[taken + 1 :] if step.why == fault and step.ago <= SHUNNED_MAX]
+    """Ways given up for it not long ago, and with none since that held for a while: an old story is no fault of now. A way
+    is tried again when its sentence ends, so that it was taken just now says little."""
+    held = max((n for n, step in enumerate(story) if step.what == What.DIRECT and step.ago > HELD), default=-1)
+    return [step.endpoint for step in story[held + 1 :] if step.why == fault and step.ago <= SHUNNED_MAX]
 
 
 def unexplained(pair: Pair, *, searching: bool) -> Iterable[Finding]:
