@@ -108,8 +108,8 @@ def _convicted(pair: Pair, fault: str, cause: Cause, means: str) -> Iterable[Fin
 
 
 def _lately(story: tuple[Step, ...], fault: str) -> list[str]:
-    """Ways given up for it not long ago, and with none since that held for a while: an old story is no fault of now. A way
-    is tried again when its sentence ends, so that it was taken just now says little."""
+    """Ways given up for it not long ago, and none held since for a while: an old story is no fault of now. A way is tried
+    again when its sentence ends, so that one was taken just now says little."""
     held = max((n for n, step in enumerate(story) if step.what == What.DIRECT and step.ago > HELD), default=-1)
     return [step.endpoint for step in story[held + 1 :] if step.why == fault and step.ago <= SHUNNED_MAX]
 
