@@ -66,7 +66,7 @@ def test_the_port_in_use_is_the_one_that_is_opened():
     ("backend", "command"),
     [
         ("ufw", "sudo ufw allow 41641/udp"),
-        ("firewalld", "sudo firewall-cmd --permanent --add-port=41641/udp && sudo firewall-cmd --reload"),
+        ("firewalld", "sudo firewall-cmd --add-port=41641/udp && sudo firewall-cmd --permanent --add-port=41641/udp"),
         ("nftables", "sudo ginnel firewall open"),
         ("", "sudo ginnel firewall open"),
         ("$(reboot)", "sudo ginnel firewall open"),

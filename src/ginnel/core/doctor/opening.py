@@ -21,7 +21,7 @@ TUNNEL_PORT = 41641
 OPEN = "sudo ginnel firewall open"
 BY_BACKEND = {
     "ufw": "sudo ufw allow {port}/udp",
-    "firewalld": "sudo firewall-cmd --permanent --add-port={port}/udp && sudo firewall-cmd --reload",
+    "firewalld": "sudo firewall-cmd --add-port={port}/udp && sudo firewall-cmd --permanent --add-port={port}/udp",
 }
 """What one command of the firewall's own does, by the names of core/firewall/backends.py; else ours finds the place."""
 BY_SYSTEM = {
