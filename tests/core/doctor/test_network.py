@@ -114,7 +114,8 @@ def test_another_machine_tells_a_relay_that_is_down_from_one_that_is_blocked(tol
 
 
 def test_another_machine_tells_a_server_that_is_down_from_one_that_is_blocked():
-    host = replace(HOST, control=replace(REFUSED, place=SERVER), witnesses=(end(NETWORK, control=True),))
+    cut = network(control=False)
+    host = replace(cut, control=replace(REFUSED, place=SERVER), witnesses=(end(NETWORK, control=True),))
     assert host_cause(host)[1] is Cause.CONTROL_BLOCKED
 
 

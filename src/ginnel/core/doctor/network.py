@@ -199,7 +199,7 @@ def _https(host: Host) -> Iterable[Finding]:
 
 
 def _believes(host: Host) -> bool:
-    """Our own daemon calls itself connected to a server that says nothing: others' word that they are is worth no more."""
+    """Our own daemon calls itself connected to a server that says nothing: others that say so prove as little."""
     return host.network is not None and host.network.control is True
 
 

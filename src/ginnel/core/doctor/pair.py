@@ -17,8 +17,8 @@ from ginnel.core.node.path_history import What
 from ginnel.wire.doctor import Step, Testimony
 
 UNFILTERED = (
-    "the relay carries the data, so speed is all that is lost; another port may pass (`ginneld --port 443`), or whoever "
-    "runs the network lets WireGuard through"
+    "the relay carries the data, so speed is all that is lost; another port may pass (`ginneld --port 443`), or who runs "
+    "the network lets WireGuard through"
 )
 HEADERS = 28  # IPv4's and UDP's
 HELD = 30.0  # seconds that a way is in use, and large packets would have been missed by now
