@@ -103,3 +103,25 @@ def test_a_socket_of_somebody_else_is_told_as_that(tmp_path: Path) -> None:
         Path(path).chmod(0)
         done = examined(path)
     assert "repeat the command with sudo" in json.loads(done.stdout)["error"]
+
+
+@pytest.mark.parametrize(
+    ("words", "peer"), [((), None), (("bob",), "bob"), (("peer", "bob"), "bob"), (("peer",), "peer")]
+)
+def test_whom_a_user_asks_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], peer: str | None
+) -> None:
+    asked: list[str | None] = []
+
+    async def examine(_: object, wanted: str | None) -> None:
+        asked.append(wanted)
+        raise visit.CannotLook("enough")
+
+    monkeypatch.setattr(visit.Visit, "examine", examine)
+    examined(str(tmp_path / "nobody"), *words)
+    assert asked == [peer]
+
+
+@pytest.mark.parametrize("words", [("",), ("bob", "carol"), ("peer", "bob", "carol")])
+def test_more_or_less_than_one_name_is_an_error_of_usage(tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert examined(str(tmp_path / "nobody"), *words).exit_code == 2

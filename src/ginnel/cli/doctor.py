@@ -28,14 +28,14 @@ log = logging.getLogger(__name__)
 
 
 @click.command()
-@click.argument("peer", required=False)
+@click.argument("words", nargs=-1, metavar="[PEER]")
 @click.option("--json", "as_json", is_flag=True, help="Instead of text.")
 @click.option(
     "--state", default=DEFAULT_STATE, help="The daemon's state, where no daemon runs.  [default: as ginneld's]"
 )
 @click.option("--verbose", is_flag=True, help="With PEER: tell what happened between the two as well.")
 @socket_option
-def doctor(*, peer: str | None, as_json: bool, state: str, verbose: bool, socket: str | None) -> None:
+def doctor(*, words: tuple[str, ...], as_json: bool, state: str, verbose: bool, socket: str | None) -> None:
     """Say what is wrong, why, and what to type where.
 
     Alone: this machine and its network. With PEER: why the way there is relayed or dead, by what both ends know.
@@ -43,6 +43,7 @@ def doctor(*, peer: str | None, as_json: bool, state: str, verbose: bool, socket
     """
     from ginnel.shell.doctor.visit import CannotLook, Visit
 
+    peer = _peer(words)
     visit = Visit(asking(local(socket)), known_machine, Path(state), _progress(quiet=as_json))
     try:
         diagnosis, pair = asyncio.run(visit.examine(peer))
@@ -55,6 +56,14 @@ def doctor(*, peer: str | None, as_json: bool, state: str, verbose: bool, socket
         _progress(quiet=as_json)("")
     _show(diagnosis, pair, as_json=as_json, verbose=verbose)
     sys.exit(0 if diagnosis.verdict == "healthy" else 1)
+
+
+def _peer(words: tuple[str, ...]) -> str | None:
+    """`doctor bob`, and `doctor peer bob` too."""
+    named = words[1:] if len(words) == 2 and words[0] == "peer" else words
+    if len(named) > 1 or "" in named:
+        raise click.UsageError("name one machine of the mesh, or none: `ginnel status` lists them")
+    return named[0] if named else None
 
 
 def asking(api: Local) -> Ask:

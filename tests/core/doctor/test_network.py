@@ -125,7 +125,8 @@ def test_another_machine_tells_a_relay_that_is_down_from_one_that_is_blocked(tol
 
 
 def test_another_machine_tells_a_server_that_is_down_from_one_that_is_blocked():
-    host = replace(HOST, control=replace(REFUSED, place=SERVER), witnesses=(end(NETWORK, control=True),))
+    cut = network(control=False)
+    host = replace(cut, control=replace(REFUSED, place=SERVER), witnesses=(end(NETWORK, control=True),))
     assert host_cause(host)[1] is Cause.CONTROL_BLOCKED
 
 
@@ -157,3 +158,10 @@ def test_a_proxy_that_is_named_here_stands_in_the_evidence():
     found = of_host(replace(all_443(DROPPED), proxy="proxy.example:3128")).findings[0]
     assert found.cause is Cause.HTTPS_BLOCKED
     assert any("proxy.example:3128" in line for line in found.evidence)
+
+
+@pytest.mark.parametrize(("believes", "cause"), [(True, Cause.CONTROL_DOWN), (False, Cause.CONTROL_BLOCKED)])
+def test_a_server_that_hangs_is_called_down_though_everybody_thinks_to_be_connected(believes, cause):
+    stalls = replace(network(control=believes), control=Probe(SERVER, "timeout-after-connect", "nothing for 2.2 s"))
+    said = of_host(replace(stalls, witnesses=(end(NETWORK, control=True),)))
+    assert said.findings[0].cause is cause

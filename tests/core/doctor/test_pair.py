@@ -164,8 +164,8 @@ def test_a_cause_is_told_once_with_the_evidence_of_both_looks():
     assert blocked[0].about == "region nyc (node 2a)"
 
 
-GAVE_UP = Step("gave up the way", "192.0.2.1:1", since=700.0, ago=20.0, why="loses large packets")
-TOOK = Step("took the direct way", "192.0.2.1:1", since=10.0, ago=10.0)
+GAVE_UP = Step("gave up the way", "192.0.2.1:1", since=700.0, ago=70.0, why="loses large packets")
+TOOK = Step("took the direct way", "192.0.2.1:1", since=60.0, ago=60.0)
 
 
 @pytest.mark.parametrize("why", ["loses large packets", "carries no data"])
@@ -175,9 +175,10 @@ TOOK = Step("took the direct way", "192.0.2.1:1", since=10.0, ago=10.0)
         ((GAVE_UP,), True),
         ((TOOK, GAVE_UP), True),
         ((GAVE_UP, TOOK), False),
+        ((GAVE_UP, structs.replace(TOOK, ago=3.0)), True),
         ((structs.replace(GAVE_UP, ago=86400.0),), False),
     ],
-    ids=["just now", "after a good time", "and taken again", "yesterday"],
+    ids=["just now", "after a good time", "and taken again", "and tried again just now", "yesterday"],
 )
 def test_only_a_story_of_now_is_a_fault_of_now(story: tuple[Step, ...], why: str, *, told: bool) -> None:
     retold = tuple(structs.replace(step, why=why) if step.why else step for step in story)

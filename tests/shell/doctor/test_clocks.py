@@ -41,8 +41,8 @@ async def test_the_server_is_asked_twice(
         return None if ahead is None else Clock(url, ahead)
 
     monkeypatch.setattr(clocks, "clock_of", clock_of)
-    found = await server_clocks("https://vpn.example.com/")
-    assert [(clock.source, clock.ahead) for clock in found] == [("https://vpn.example.com/health", 5.0)] * told
+    found = await server_clocks("https://vpn.example.com")
+    assert [(clock.source, clock.ahead) for clock in found] == [("https://vpn.example.com", 5.0)] * told
 
 
 async def test_the_servers_answer_tells_by_how_much_the_clock_is_off() -> None:

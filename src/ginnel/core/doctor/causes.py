@@ -20,6 +20,7 @@ class Cause(StrEnum):
     NEEDS_APPROVAL = "needs-approval"
     KEY_EXPIRED = "key-expired"
     CLOCK_WRONG = "clock-wrong"
+    SERVER_CLOCK_WRONG = "server-clock-wrong"
     NO_INTERNET = "no-internet"
     DNS_BROKEN = "dns-broken"
     DNS_LIES = "dns-lies"
@@ -82,7 +83,7 @@ _BROKEN = frozenset(
         Cause.PEER_KEY_EXPIRED, Cause.POLICY_DENIES, Cause.PATH_POLICY_DIRECT, Cause.NO_COMMON_RELAY,
     }
 )  # fmt: skip
-_NOTES = frozenset({Cause.PORT80_BLOCKED, Cause.NO_IPV6, Cause.NOT_LOOKED_AT})
+_NOTES = frozenset({Cause.SERVER_CLOCK_WRONG, Cause.PORT80_BLOCKED, Cause.NO_IPV6, Cause.NOT_LOOKED_AT})
 
 
 def grade_of(cause: Cause) -> Grade:

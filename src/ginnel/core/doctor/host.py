@@ -95,14 +95,19 @@ def _server_wanted(url: str) -> str:
 
 
 def _clock(host: Host) -> Iterable[Finding]:
-    """One source may be wrong itself; several that agree are not."""
+    """One source may be wrong itself; several that agree are not. The server's own word and its map's are one."""
     off = [clock for clock in host.clocks if abs(clock.ahead) > CLOCK_BOUND]
+    right = [clock for clock in host.clocks if clock not in off]
     if not off:
         return
-    agree = len(off) == len(host.clocks) and len(off) > 1
-    confidence = 0.95 if agree else 0.85 if len(off) == len(host.clocks) else 0.3
     lines = [f"this machine's clock is {_clock_words(clock)} the time of {clock.source}" for clock in off]
+    if right:
+        lines.append(f"and right by that of {', '.join(clock.source for clock in right[:3])}")
+        at_server = Fix("the server", "sudo timedatectl set-ntp true", "or at whichever of those has the wrong time")
+        yield Finding(Cause.SERVER_CLOCK_WRONG, 0.8, tuple(lines), at_server)
+        return
     lines.append("WireGuard refuses handshakes from the past, and certificates seem not valid yet or no more")
+    confidence = 0.95 if len({clock.source for clock in off}) > 1 else 0.85
     yield Finding(Cause.CLOCK_WRONG, confidence, tuple(lines), fix(host, "sudo timedatectl set-ntp true"))
 
 

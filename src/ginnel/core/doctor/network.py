@@ -11,6 +11,7 @@ from dataclasses import replace
 from ginnel.core.doctor.causes import EXPLAINED, Cause, Finding, Fix
 from ginnel.core.doctor.evidence import Host, Port80, Probe, RelaySeen
 from ginnel.core.doctor.own_firewall import THEREFORE, keeps_in, own_firewall
+from ginnel.core.firewall.verdict import Blocking
 
 SILENT = ("silent-drop", "unreachable", "timeout")
 INTERCEPTED = ("tls-interception", "wrong-certificate")
@@ -236,6 +237,11 @@ def _https(host: Host) -> Iterable[Finding]:
     yield Finding(Cause.HTTPS_BLOCKED, confidence, tuple(lines), _fix(host, "ginnel firewall plan", also))
 
 
+def _believes(host: Host) -> bool:
+    """Our own daemon calls itself connected to a server that says nothing: others that say so prove as little."""
+    return host.network is not None and host.network.control is True
+
+
 def _control(host: Host) -> Iterable[Finding]:
     probe = host.control
     if probe is None or probe.works or _is_intercepted(probe) or probe.blocking.startswith("dns"):
@@ -246,9 +252,11 @@ def _control(host: Host) -> Iterable[Finding]:
         lines.append(f"ginneld: {host.daemon.control_problem}")
     if others:
         lines.append("relays are reached on the same port")
-    alive = any(witness.control for witness in host.witnesses)
+    alive = any(witness.control for witness in host.witnesses) and not _believes(host)
     lines += ["another machine of the mesh is connected to it"] if alive else []
-    down, blocked = (0.7, 0.4) if probe.blocking == "refused" else (0.3, 0.85 if others else 0.5)
+    hangs = probe.blocking == str(Blocking.TIMEOUT_AFTER_CONNECT)
+    lines += ["its machine accepts connections, and nothing is said on them: a program that hangs"] if hangs else []
+    down, blocked = (0.7, 0.4) if probe.blocking == "refused" or hangs else (0.3, 0.85 if others else 0.5)
     down, blocked = (0.15, 0.95) if alive else (down, blocked)
     at_server = Fix("the server", "sudo systemctl status ginnel-server", "if nobody reaches it, it is down")
     yield Finding(Cause.CONTROL_DOWN, down, tuple(lines), at_server)

@@ -12,7 +12,6 @@ from enum import IntEnum
 from ipaddress import IPv4Address, IPv4Network, ip_address
 
 from ginnel.core.doctor.causes import Fix
-from ginnel.core.firewall.backends import Backend
 from ginnel.wire.doctor import Testimony
 from ginnel.words import IpAddress
 
@@ -21,10 +20,10 @@ PRIVATE = tuple(IPv4Network(text) for text in ("10.0.0.0/8", "172.16.0.0/12", "1
 TUNNEL_PORT = 41641
 OPEN = "sudo ginnel firewall open"
 BY_BACKEND = {
-    Backend.UFW: "sudo ufw allow {port}/udp",
-    Backend.FIREWALLD: "sudo firewall-cmd --add-port={port}/udp && sudo firewall-cmd --permanent --add-port={port}/udp",
+    "ufw": "sudo ufw allow {port}/udp",
+    "firewalld": "sudo firewall-cmd --add-port={port}/udp && sudo firewall-cmd --permanent --add-port={port}/udp",
 }
-"""What one command of the firewall's own does; else ours finds the place (core/firewall/backends.py)."""
+"""What one command of the firewall's own does, by the names of core/firewall/backends.py; else ours finds the place."""
 BY_SYSTEM = {
     "windows": "netsh advfirewall firewall add rule name=udp-{port} dir=in action=allow protocol=UDP localport={port}"
 }
@@ -111,7 +110,7 @@ class Side:
         if self.here and firewall is not None and firewall.opens:
             return firewall.opens
         backend = firewall.backend if firewall is not None else ""
-        return BY_BACKEND[Backend(backend)].format(port=self.port) if backend in BY_BACKEND else OPEN
+        return BY_BACKEND.get(backend, OPEN).format(port=self.port)
 
     def _in_words(self) -> str:
         return "" if self.ours else IN_WORDS.get(self.system.lower(), "let UDP port {port} in").format(port=self.port)

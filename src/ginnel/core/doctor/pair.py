@@ -14,10 +14,16 @@ from ginnel.core.doctor.own_firewall import of_peer
 from ginnel.core.doctor.pair_views import is_direct, meets
 from ginnel.core.doctor.relayed import closed, hairpin, nats, silence, udp
 from ginnel.core.doctor.unreachable import no_relay
-from ginnel.core.node.constants import SHUNNED_MAX
+from ginnel.core.node.constants import FULL_SIZE, SHUNNED_MAX
 from ginnel.core.node.path_history import What
-from ginnel.wire.doctor import Step
+from ginnel.wire.doctor import Step, Testimony
 
+UNFILTERED = (
+    "the relay carries the data, so speed is all that is lost; another port may pass (`ginneld --port 443`), or who "
+    "runs the network lets WireGuard through"
+)
+HEADERS = 28  # IPv4's and UDP's
+HELD = 30.0  # seconds that a way is in use, and large packets would have been missed by now
 SESSION_ENDS = 180.0  # seconds (WireGuard paper §6.1: Reject-After-Time)
 
 
@@ -85,33 +91,41 @@ def _silent_tunnel(pair: Pair) -> Iterable[Finding]:
     """Pings of disco prove an address and no more. The peer was asked through the tunnel, so WireGuard has shaken
     hands, unless it cannot."""
     known = pair.own.handshake
-    if not pair.ping.direct or not pair.peer.ours or pair.source is Source.TUNNEL or not pair.silence:
+    if not pair.ping.direct or not pair.peer.ours or pair.source is Source.TUNNEL:
         return
     if known is None or known > SESSION_ENDS:
         shaken = "never" if known is None else f"{known:.0f} s ago for the last time"
+        said = pair.silence or "no answer"
         lines = (
-            f"pings pass by {pair.ping.direct}, and {pair.peer.name} was asked through the tunnel: {pair.silence}",
+            f"pings pass by {pair.ping.direct}, and {pair.peer.name} was asked through the tunnel: {said}",
             f"WireGuard's handshake succeeded {shaken}: something on the way may take its packets away",
         )
-        yield Finding(Cause.WIREGUARD_FILTERED, 0.6, lines, Fix(pair.host.name, "", "find what filters WireGuard"))
+        yield Finding(Cause.WIREGUARD_FILTERED, 0.6, lines, Fix(pair.host.name, "", UNFILTERED))
 
 
 def _convicted(pair: Pair, fault: str, cause: Cause, means: str) -> Iterable[Finding]:
     for name, known in ((pair.host.name, pair.own), (pair.peer.name, pair.theirs)):
         told = [way.endpoint for way in (known.ways if known is not None else ()) if way.shunned == fault]
-        told += _lately(known.story, fault) if known is not None else []
+        told += _lately(known.story, fault) if known is not None and not _refuted(known, cause) else []
         if told:
             lines = (f"{name} gave up the direct way by {told[0]}: it {fault}", means)
             also = "find the link with the small MTU and mend it, or let ICMP `fragmentation needed` pass"
-            fix = Fix(pair.host.name, "ip link", also) if cause is Cause.MTU_HOLE else Fix(pair.host.name, "", means)
+            small = cause is Cause.MTU_HOLE
+            fix = Fix(pair.host.name, "ip link", also) if small else Fix(pair.host.name, "", UNFILTERED)
             yield Finding(cause, 0.93, lines, fix)
             return
 
 
+def _refuted(known: Testimony, cause: Cause) -> bool:
+    """Large packets are known to pass by the way in use."""
+    return cause is Cause.MTU_HOLE and bool(known.direct) and known.wire_mtu >= FULL_SIZE + HEADERS
+
+
 def _lately(story: tuple[Step, ...], fault: str) -> list[str]:
-    """Ways given up for it not long ago, and since the last one was taken: an old story is no fault of now."""
-    taken = max((number for number, step in enumerate(story) if step.what == What.DIRECT), default=-1)
-    return [step.endpoint for step in story[taken + 1 :] if step.why == fault and step.ago <= SHUNNED_MAX]
+    """Ways given up for it not long ago, and none held since for a while: old stories are no fault. A way is tried
+    again when its sentence ends, so that one was taken just now says little."""
+    held = max((n for n, step in enumerate(story) if step.what == What.DIRECT and step.ago > HELD), default=-1)
+    return [step.endpoint for step in story[held + 1 :] if step.why == fault and step.ago <= SHUNNED_MAX]
 
 
 def unexplained(pair: Pair, *, searching: bool) -> Iterable[Finding]:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ginnel.shell.daemon_threads import DaemonThreads
 
 AT_ONCE = 16
-STARTING_MOST = 2.5
+STARTING_MOST = 4.0
 T = TypeVar("T")
 
 Ask = Callable[[str, str, float], Any]

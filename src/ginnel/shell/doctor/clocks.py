@@ -25,13 +25,15 @@ ADDRESSES = 4
 async def server_clocks(control_url: str) -> tuple[Clock, ...]:
     """Of the server's /health; asked twice, as a packet may get lost or a machine be slow."""
     for _ in range(TRIES if control_url else 0):
-        seen = await clock_of(f"{control_url.rstrip('/')}/health")
+        seen = await clock_of(control_url)
         if seen is not None:
             return (seen,)
     return ()
 
 
-async def clock_of(url: str) -> Clock | None:
+async def clock_of(control_url: str) -> Clock | None:
+    """Its source is the server, as that of the map's time is."""
+    url = f"{control_url.rstrip('/')}/health"
     try:
         async with asyncio.timeout(TIME):
             found = await addresses_of(url)
@@ -42,7 +44,7 @@ async def clock_of(url: str) -> Clock | None:
             page = await fetch("GET", url, mark=MARK, tls=tls, addresses=found)
     except (WebError, TimeoutError):
         return None
-    return clock_by(url, page.headers.get("date", ""), began)
+    return clock_by(control_url, page.headers.get("date", ""), began)
 
 
 def clock_by(source: str, date: str, began: float) -> Clock | None:

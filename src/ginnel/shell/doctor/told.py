@@ -20,8 +20,7 @@ from ginnel.core.doctor.evidence import Clock, Daemon, Host, Pair, PeerFacts, Pi
 from ginnel.core.doctor.from_map import of_map
 from ginnel.core.firewall.needs import Role
 from ginnel.core.firewall.tried import Asked, Server
-from ginnel.core.node.peer_views import home_region
-from ginnel.core.node.punch_rules import OURS
+from ginnel.core.node.peer_views import OURS, home_region
 from ginnel.core.node.routing import MARK
 from ginnel.shell.doctor.asking import Refused
 from ginnel.shell.doctor.clocks import addresses_of

@@ -15,7 +15,6 @@ import msgspec
 from ginnel import __version__
 from ginnel.core.node import peer_views
 from ginnel.core.node.portmap.text import view
-from ginnel.core.node.punch_rules import OURS
 from ginnel.core.node.routing import MARK
 from ginnel.shell.doctor.hops import first_hops
 from ginnel.shell.doctor.host_firewall import HostFirewall
@@ -146,7 +145,7 @@ class DoctorDesk:
         if peer.expired:
             return None, "", "its key has expired"
         info = _hostinfo(peer)
-        if not info.ipn_version.endswith(OURS):
+        if not info.ipn_version.endswith(peer_views.OURS):
             return None, "", "it runs the official client, which does not tell"
         place = _peer_api_of(peer, info)
         inside = asyncio.ensure_future(self._through_the_tunnel(place, regions))
