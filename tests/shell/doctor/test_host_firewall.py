@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
+import sys
 import threading
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
+from ginnel.core.firewall.own_rules import INSIDE_IN
 from ginnel.lab.namespace import Inside, enter_network, run
 from ginnel.shell.doctor import host_firewall
 from ginnel.shell.doctor.host_firewall import HostFirewall, look
 from ginnel.shell.node.links import Links
 from ginnel.wire.doctor import FirewallTold
+from tests.shell.firewall.hosts import Host, host
 
 pytestmark = pytest.mark.root
 DROP = "table inet t { chain c { type filter hook input priority 0; policy drop; ct state established accept; }; }"
@@ -59,6 +64,41 @@ def test_the_last_of_many_rules_counts(inside: Inside) -> None:
     told = seen(inside, f"table inet t {{ {chain}\n}}")
     assert told is not None
     assert (told.closed, told.rule) == (True, f"udp dport {PORT} drop (table inet t, chain c)")
+
+
+PAGE = (Path(__file__).parents[3] / "docs/firewall.md").read_text()
+LOOK = """
+from ipaddress import ip_address
+from ginnel.shell.doctor.host_firewall import look
+from ginnel.shell.node.links import Links
+told = look(41641, Links(), "ginnel0", [ip_address("100.64.0.1")])
+print(*(f"{one.need}: {one.opens}" for one in told.stopped), sep="\\n")
+"""
+ANSWERS = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+DENYING = {
+    "ufw": "ufw --force enable",
+    "nftables": "nft 'add table inet filter; add chain inet filter input { type filter hook input priority 0; "
+    "policy drop; }; add rule inet filter input ct state established accept'",
+    "iptables": f"iptables -A INPUT {ANSWERS} && iptables -P INPUT DROP",
+}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Host]:
+    with host(tmp_path) as made:
+        made.with_ufw()
+        yield made
+
+
+@pytest.mark.parametrize("firewall", DENYING)
+def test_what_runs_inside_the_mesh_passes_after_the_command_of_the_page(machine: Host, firewall: str) -> None:
+    machine.run("sh", "-c", DENYING[firewall])
+    [line] = machine.run(sys.executable, "-c", LOOK).splitlines()
+    need, _, command = line.partition(": ")
+    assert need == INSIDE_IN.id
+    assert f"| {firewall} | `{command}`" in PAGE
+    machine.run(*shlex.split(command)[1:])
+    assert machine.run(sys.executable, "-c", LOOK).strip() == ""
 
 
 async def test_whoever_asks_does_not_wait_for_a_slow_look_and_the_next_one_has_it(
