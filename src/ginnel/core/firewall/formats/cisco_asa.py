@@ -95,7 +95,7 @@ FORMAT = Format(
     comment="!",
     apply="paste in `configure terminal`; `write memory` to keep it",
     body=write,
-    again="nothing is doubled; what is there and no longer here stays: take it out by `no`",
+    again="an entry that is there is not doubled; one that is no longer here stays: take it out by `no`",
     undo="no access-group ..., clear configure access-list ginnel-out and ginnel-in, then no object-group, no object",
     remarks=remarks,
 )
