@@ -102,6 +102,7 @@ def test_6_stun_is_dropped_and_relays_still_work(heals: World) -> None:
     assert "* Nearest DERP: FRA" in report
     said(heals, "carol", "path", "bob", "relay")
     assert "via DERP(fra)" in said(heals, "carol", "ping", "-c", "1", "--no-until-direct", "bob")
+    assert 'relay "fra"' in said(heals, "carol", "status")
     said(heals, "carol", "path", "bob", "default")
 
 
@@ -156,7 +157,7 @@ def test_11_ufw_is_opened_by_the_faqs_own_command(world: World) -> None:
     assert said(world, "frank", "firewall", "open", "--backend", "ufw", "--dry-run") == "sudo ufw allow 41641/udp\n"
     assert "41641" not in shell(world, "frank", "ufw status")
     state = world.lab.inside_path("state")
-    said(world, "frank", "firewall", "open", "--state", state)
+    said(world, "frank", "firewall", "open", "--backend", "ufw", "--state", state)
     assert re.search(r"^41641/udp +ALLOW +Anywhere *$", shell(world, "frank", "ufw status"), re.MULTILINE)
     said(world, "frank", "firewall", "close", "--state", state)
     assert "41641" not in shell(world, "frank", "ufw status")

@@ -103,6 +103,7 @@ def test_a_pair_whose_udp_is_let_through_at_last_turns_direct_under_its_stream(h
     heals.drop("erin", "meta l4proto udp")
     with talking(heals, "erin", "dave") as stream:
         stream.send_and_wait(bytes(MEGABYTE), LIMIT)
+        assert "* UDP: false" in said(heals, "erin", "netcheck")  # meanwhile the first, quick rounds are over
         assert (way(heals, "erin", "dave"), way(heals, "dave", "erin")) == ("relay", "relay")
         heals.lab.unblock(heals.router("erin"))
         until(lambda: way(heals, "erin", "dave") == way(heals, "dave", "erin") == "direct" or None, 20, "direct")
