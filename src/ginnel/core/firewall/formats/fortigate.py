@@ -4,8 +4,8 @@ Room: core. FortiOS resolves the FQDN objects itself. Wildcard FQDN objects are 
 the DNS answers of clients, and clients may dial an address straight from the DERP map (tailscale/tailscale issue
 15217). A service's ports read `destination:source`.
 
-Checked: the FortiOS parser of anyconfig reads every section, object and setting back (but `append`, which it does not know); Aerleon
-1.18 writes the same objects and policies for the same policy, all but the source port, which it cannot say.
+Checked: the FortiOS parser of anyconfig reads every section, object and setting back, but `append`, which it does not
+know; Aerleon 1.18 writes the same objects and policies for the same policy, all but the source port, which it lacks.
 """
 
 from __future__ import annotations
