@@ -19,7 +19,7 @@ from ginnel.core.node.control_session import ControlSession
 from ginnel.core.node.login import SendRegister
 from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.routing import Routing
-from ginnel.shell.node import home_router, host_network, node_core
+from ginnel.shell.node import control_start, home_router, host_network
 from ginnel.shell.node.backend import NodeBackend
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
@@ -219,7 +219,7 @@ class World:
         self.state = file.open()
         self.file = file
         monkeypatch.setattr(
-            node_core,
+            control_start,
             "ControlClient",
             lambda session, *, tell, changed, **_: Client(self.server, session, tell, changed),
         )

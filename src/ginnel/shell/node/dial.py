@@ -30,6 +30,15 @@ class DialError(Exception):
     """One line for people: where to, and why not."""
 
 
+class Untrusted(DialError):
+    """Somebody answers there, whose certificate is not the host's."""
+
+
+def is_untrusted(error: BaseException | None) -> bool:
+    """Whether this, or what it came of, is a certificate that is not trusted."""
+    return error is not None and (isinstance(error, Untrusted) or is_untrusted(error.__cause__))
+
+
 @dataclass(frozen=True, slots=True)
 class Streams:
     reader: asyncio.StreamReader
@@ -51,7 +60,7 @@ async def open_streams(
     connected: socket.socket | None = None
     try:
         async with asyncio.timeout(timeout):
-            connected = await _race(_literal(addresses) if addresses else await _lookup(host, port), mark)
+            connected = await _race(_interleave(_literal(addresses)) if addresses else await _lookup(host, port), mark)
             name = (server_name or host) if tls else None
             reader, writer = await asyncio.open_connection(sock=connected, ssl=tls, server_hostname=name)
             connected = None
@@ -59,7 +68,7 @@ async def open_streams(
     except TimeoutError:
         raise DialError(f"{place} does not answer") from None
     except ssl.SSLCertVerificationError as error:
-        raise DialError(f"the certificate of {place} is not trusted: {error.verify_message}") from None
+        raise Untrusted(f"the certificate of {place} is not trusted: {error.verify_message}") from None
     except ssl.SSLError as error:
         raise DialError(f"{place} does not speak TLS: {error.reason or 'handshake failed'}") from None
     except socket.gaierror:

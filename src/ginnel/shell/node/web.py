@@ -39,9 +39,11 @@ async def fetch(
     pin: str = "",
     headers: Sequence[tuple[str, str]] = (),
     limit: int = MAX_BODY,
+    addresses: Sequence[str] = (),
 ) -> Page:
     """No redirects, no cookies, at most `limit` bytes. `tls`: instead of the system's roots; `pin`: the one certificate
-    that will do, as DERP maps pin it. Raises WebError. Time it out."""
+    that will do, as DERP maps pin it; `addresses`: where the host is, () to ask DNS. Raises WebError, caused by
+    `dial.Untrusted` where that is why. Time it out."""
     try:
         parts = urlsplit(url)
         wanted = parts.port
@@ -53,10 +55,11 @@ async def fetch(
     if pin and not secure:
         raise WebError("a pinned certificate needs an https address")
     context = (unverified() if pin else tls or ssl.create_default_context()) if secure else None
+    port = wanted or (443 if secure else 80)
     try:
-        streams = await open_streams(host, wanted or (443 if secure else 80), mark=mark, tls=context)
+        streams = await open_streams(host, port, mark=mark, tls=context, addresses=[(ip, port) for ip in addresses])
     except DialError as error:
-        raise WebError(str(error)) from None
+        raise WebError(str(error)) from error
     try:
         if pin and not is_pinned(streams, pin):
             raise WebError(f"the certificate of {host} is not the one that was pinned")
