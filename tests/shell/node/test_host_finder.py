@@ -231,8 +231,22 @@ async def test_relays_that_the_map_only_names_keep_their_addresses() -> None:
     assert await world.finder.resolve("ra.example") == ["192.0.2.80"]
     world.dns = FAILED
     assert await world.finder.resolve("ra.example") == ["192.0.2.80"]
-    assert "ra.example" in world.finder.problems[0]
     assert await world.finder.resolve("unknown.example") == []
+    assert world.finder.problems == [
+        "DNS does not lead to ra.example (no such name): last known addresses are used; `ginnel doctor` tells more"
+    ]
+
+
+async def test_of_many_relays_status_has_one_line() -> None:
+    world = World()
+    for name in ("ra.example", "rb.example", "rc.example"):
+        world.finder.memory.found_relay(name, ["192.0.2.80"])
+        await world.finder.resolve(name)
+    (line,) = world.finder.problems
+    assert "ra.example and 2 other relays" in line
+    world.dns = Seen(("192.0.2.80",))
+    await world.finder.look_again()
+    assert world.finder.problems == []
 
 
 async def test_a_restart_without_dns_finds_all_again(tmp_path: Path) -> None:

@@ -49,9 +49,11 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """`lied`: DNS gave an address where somebody else answers."""
+    """Why DNS does not lead to a host, and `how` it was reached, "" for a relay. `lied`: DNS gave an address where
+    somebody else answers."""
 
-    line: str
+    why: str
+    how: str = ""
     lied: bool = False
 
 
@@ -86,8 +88,13 @@ class HostFinder:
 
     @property
     def problems(self) -> list[str]:
-        """Lines for people."""
-        return [trouble.line for trouble in self._troubles.values()]
+        """Lines for people; one for all relays."""
+        lines = [_line(host, trouble.why, trouble.how) for host, trouble in self._troubles.items() if trouble.how]
+        relays = [(host, trouble.why) for host, trouble in self._troubles.items() if not trouble.how]
+        if relays:
+            (host, why), more = relays[0], f" and {len(relays) - 1} other relays" if len(relays) > 1 else ""
+            lines.append(_line(host + more, why, "last known addresses are used"))
+        return lines
 
     # --- names of relays -----------------------------------------------------------------------------------------
 
@@ -100,7 +107,7 @@ class HostFinder:
             return list(seen.addresses)
         kept = self.memory.relay(host)
         if kept:
-            self._note(host, Trouble(_line(host, seen.why, "its last known address is used")))
+            self._note(host, Trouble(seen.why))
         return list(kept)
 
     # --- the server and the log host -----------------------------------------------------------------------------
@@ -134,7 +141,7 @@ class HostFinder:
                 except failures as error:
                     log.info("%s is not %s: %s", host, how, error)
                     continue
-                self._note(host, Trouble(_line(host, why, f"it was reached {how}"), lied=bool(seen.addresses)))
+                self._note(host, Trouble(why, f"it was reached {how}", lied=bool(seen.addresses)))
                 self.memory.reached(host, addresses)
                 return reached
         raise failure
@@ -193,7 +200,7 @@ class HostFinder:
 
     def _note(self, host: str, trouble: Trouble) -> None:
         if self._troubles.get(host) != trouble:
-            log.warning("%s", trouble.line)
+            log.warning("%s", _line(host, trouble.why, trouble.how or "its last known addresses are used"))
             self._troubles[host] = trouble
             self._troubled.set()
             self.changed()
