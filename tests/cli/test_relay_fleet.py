@@ -16,6 +16,12 @@ from click.testing import CliRunner
 
 from ginnel.cli.relay import relay
 from ginnel.cli.relay_fleet import _troubles
+from ginnel.cli.relay_join import joined, settings_for
+from ginnel.core.relay.bootstrap import BootstrapNames
+from ginnel.core.relaydns.hosts import Lookup
+from ginnel.shell.relay import EmbeddedRelay
+from ginnel.shell.relay_bootstrap import BootstrapDns
+from ginnel.shell.relay_settings import RelaySettings
 from ginnel.wire.relay_token import RelayToken, encode_relay_token
 from ginnel.words import MachineKey, WallTime
 from tests.shell.control.control_client import PATIENCE, Client, auth_key
@@ -93,6 +99,31 @@ async def test_a_relay_whose_server_was_never_there_says_that_it_has_not_joined(
         assert process.stderr is not None
         said = (await asyncio.wait_for(process.stderr.readline(), PATIENCE)).decode()
     assert said.startswith("ginnel relay: away: the server cannot be reached, this relay has not joined and goes on")
+
+
+async def test_it_tells_the_names_of_its_server_to_clients_whose_dns_fails(tmp_path: Path) -> None:
+    asked: set[str] = set()
+
+    async def look_up(name: str) -> tuple[Lookup, Lookup]:
+        asked.add(name)
+        return Lookup.FAILED, Lookup.FAILED
+
+    async with fleet_server(tmp_path / "server", log_host={"names": ["log.example"]}) as server:
+        token = await token_for(server)
+        ports = ("127.0.0.1:0",)
+        settings = RelaySettings(tmp_path / "r", "127.0.0.1", tls=ports, http=ports, stun=ports, threads=1)
+        running = EmbeddedRelay.start(settings, WallTime(time.time()))
+        telling = BootstrapDns(running.set_bootstrap_dns, BootstrapNames(frozenset({"own.example"})), look_up)
+        work = asyncio.create_task(telling.run())
+        try:
+            joining = settings_for(settings.state, token)
+            assert joining is not None
+            async with joined(running, joining, telling, asyncio.Event()):
+                await eventually(lambda: "log.example" in asked, "the server's names")
+            assert asked == {"own.example", "log.example"}
+        finally:
+            work.cancel()
+            running.close()
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "500"])

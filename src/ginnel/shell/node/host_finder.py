@@ -92,7 +92,8 @@ class HostFinder:
         lines = [_line(host, trouble.why, trouble.how) for host, trouble in self._troubles.items() if trouble.how]
         relays = [(host, trouble.why) for host, trouble in self._troubles.items() if not trouble.how]
         if relays:
-            (host, why), more = relays[0], f" and {len(relays) - 1} other relays" if len(relays) > 1 else ""
+            (host, why), others = relays[0], len(relays) - 1
+            more = f" and {others} other relay{'s' if others > 1 else ''}" if others else ""
             lines.append(_line(host + more, why, "last known addresses are used"))
         return lines
 
