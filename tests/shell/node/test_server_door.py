@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from ginnel.shell.node.control_connection import ControlError
+from ginnel.shell.node.dial import is_untrusted
 from ginnel.shell.node.host_finder import HostFinder, Seen
 from ginnel.shell.node.server_door import ServerDoor, WrongServer
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
 from ginnel.words import MachineKey, MachinePrivate
+from tests.shell.control.test_relayside import bound, server_at
 from tests.shell.node.test_control_client import serving
 
 HOST = "c.example"
@@ -91,3 +93,14 @@ async def test_another_server_at_the_address_that_was_found_is_not_the_server_bu
     world.dns = Seen(("127.0.0.1",))
     with pytest.raises(WrongServer):
         await world.comes_up(other)
+
+
+async def test_a_certificate_that_is_not_trusted_is_told_from_other_failures(tmp_path: Path) -> None:
+    """DNS that lies is noticed by it alone."""
+    private = MachinePrivate(os.urandom(32))
+    async with server_at(tmp_path) as server:
+        for port, expected in ((bound(server, "tls"), True), (bound(server, "http"), False)):
+            door = ServerDoor(f"https://127.0.0.1:{port}", private, None, mark=0, finder=HostFinder())
+            with pytest.raises(ControlError) as failed:
+                await door.open()
+            assert is_untrusted(failed.value) is expected
