@@ -79,8 +79,13 @@ class HostFinder:
     def serve(self, control_url: str) -> None:
         """From now on for this server and its mesh."""
         if self.memory.serve(control_url):
-            self._troubles.clear()
+            self.rest()
         self._relays.map_changed(self.memory.derp_map, self.memory.relays())
+
+    def rest(self) -> None:
+        """No host is looked for any more, so nothing ails."""
+        self._troubles.clear()
+        self._troubled.clear()
 
     def map_changed(self, derp_map: DERPMap | None) -> None:
         self.memory.map_changed(derp_map)

@@ -1,6 +1,6 @@
 """The addresses that hosts of a mesh had last, and its DERP map, in memory and on disk.
 
-Room: shell. Written a moment after a change, so that many changes are written once.
+Room: shell. Written some seconds after a change, so that many changes are written once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ginnel.wire.bootstrapdns import ADDRESSES_KEPT
 from ginnel.wire.tailcfg import DERPMap
 from ginnel.words import IpAddress
 
-WRITE_AFTER = 1.0
+WRITE_AFTER = 5.0
 HOSTS_KEPT = 4
 RELAYS_KEPT = 1024
 

@@ -216,6 +216,7 @@ class NodeCore:
         if self._control is not None:
             self._control.cancel()
         self._control = self.client = None
+        self.finder.rest()
         self._control_moved()
 
     def _draw_key(self) -> bytes:
