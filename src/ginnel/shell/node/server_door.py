@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+from ginnel.core.node.control_url import legs
 from ginnel.core.node.login import CAPABILITY_VERSION
 from ginnel.shell.node.control_connection import ControlConnection, ControlError
 from ginnel.shell.node.control_dial import open_connection
@@ -65,10 +66,11 @@ class ServerDoor:
 
     async def _fetch_key(self, addresses: Sequence[str]) -> MachineKey:
         """The server's Noise key: over verified TLS, or whatever says the same as the invite."""
-        url = f"{self._url}/key?v={CAPABILITY_VERSION}"
+        url, port = f"{self._url}/key?v={CAPABILITY_VERSION}", legs(self._url)[0].port
+        dialled = [(ip, port) for ip in addresses]
         try:
             async with asyncio.timeout(KEY_TIME):
-                page = await fetch("GET", url, mark=self._mark, tls=self.trust(), addresses=addresses)
+                page = await fetch("GET", url, mark=self._mark, tls=self.trust(), addresses=dialled)
             if page.status != 200:
                 raise ControlError(f"{self._url} is no coordination server: /key answers HTTP {page.status}")
             key = decode(ServerKeys, page.body).public_key

@@ -39,11 +39,11 @@ async def fetch(
     pin: str = "",
     headers: Sequence[tuple[str, str]] = (),
     limit: int = MAX_BODY,
-    addresses: Sequence[str] = (),
+    addresses: Sequence[tuple[str, int]] = (),
 ) -> Page:
     """No redirects, no cookies, at most `limit` bytes. `tls`: instead of the system's roots; `pin`: the one certificate
-    that will do, as DERP maps pin it; `addresses`: where the host is, () to ask DNS. Raises WebError, caused by
-    `dial.Untrusted` where that is why. Time it out."""
+    that will do, as DERP maps pin it; `addresses`: with ports, in place of what the name resolves to. Raises WebError,
+    caused by `dial.Untrusted` where that is why. Time it out."""
     try:
         parts = urlsplit(url)
         wanted = parts.port
@@ -57,7 +57,7 @@ async def fetch(
     context = (unverified() if pin else tls or ssl.create_default_context()) if secure else None
     port = wanted or (443 if secure else 80)
     try:
-        streams = await open_streams(host, port, mark=mark, tls=context, addresses=[(ip, port) for ip in addresses])
+        streams = await open_streams(host, port, mark=mark, tls=context, addresses=addresses)
     except DialError as error:
         raise WebError(str(error)) from error
     try:
