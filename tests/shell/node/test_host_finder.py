@@ -249,6 +249,15 @@ async def test_of_many_relays_status_has_one_line() -> None:
     assert world.finder.problems == []
 
 
+async def test_a_relay_that_left_the_map_is_no_trouble_any_more() -> None:
+    world = World()
+    world.finder.memory.found_relay("gone.example", ["192.0.2.80"])
+    await world.finder.resolve("gone.example")
+    assert world.finder.problems
+    world.finder.map_changed(relay_map())
+    assert world.finder.problems == []
+
+
 async def test_a_restart_without_dns_finds_all_again(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.finder.map_changed(relay_map(ipv4="", ipv6=""))

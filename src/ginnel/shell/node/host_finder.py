@@ -90,6 +90,9 @@ class HostFinder:
     def map_changed(self, derp_map: DERPMap | None) -> None:
         self.memory.map_changed(derp_map)
         self._relays.map_changed(derp_map, self.memory.relays())
+        for host in [host for host, trouble in self._troubles.items() if not trouble.how]:
+            if not self.memory.relay(host):  # it left the map
+                self._well(host)
 
     @property
     def problems(self) -> list[str]:
@@ -213,7 +216,7 @@ class HostFinder:
 
     def _well(self, host: str) -> None:
         if self._troubles.pop(host, None) is not None:
-            log.info("DNS resolves %s again", host)
+            log.info("DNS is no trouble for %s any more", host)
             if not self._troubles:
                 self._troubled.clear()
             self.changed()
