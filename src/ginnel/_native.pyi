@@ -194,8 +194,9 @@ class Relay:
 
     def add_member(self, key: bytes) -> None: ...
     def remove_member(self, key: bytes) -> None: ...
-    def set_bootstrap_dns(self, body: bytes) -> None:
-        """The JSON that `/bootstrap-dns` answers: name -> list of IP addresses."""
+    def set_bootstrap_dns(self, published: str, unpublished: Mapping[str, str]) -> None:
+        """What `/bootstrap-dns` answers: the JSON of all published names, name -> list of IP addresses, and by name,
+        in lower case, the JSON for who asks for one of the unpublished ones."""
 
     def set_mesh(self, key: bytes | None, peers: Sequence[MeshPeer]) -> None:
         """Be one of the region's relays. Who logs in with this key, 32 random bytes, is another one, and `peers` are

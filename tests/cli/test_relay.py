@@ -93,6 +93,8 @@ def test_a_members_file_that_is_none_stops_the_start(tmp_path: Path) -> None:
     ("arguments", "why"),
     [
         (["--acme-url", "https://a/"], "add --acme"),
+        (["--bootstrap-dns-names", "a.example/txt.example"], "--bootstrap-dns-names: names with the percentage"),
+        (["--unpublished-bootstrap-dns-names", "10.0.0.1"], "--bootstrap-dns-names: the host name"),
         (["--acme", "--cert", "a", "--key", "b"], "leave out --cert and --key"),
         (["--acme"], "--acme needs a name that the authority can reach, not 127.0.0.1: give --domain NAME"),
         (

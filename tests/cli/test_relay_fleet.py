@@ -16,6 +16,12 @@ from click.testing import CliRunner
 
 from ginnel.cli.relay import relay
 from ginnel.cli.relay_fleet import _troubles
+from ginnel.cli.relay_join import joined, settings_for
+from ginnel.core.relay.bootstrap import BootstrapNames
+from ginnel.core.relaydns.hosts import Lookup
+from ginnel.shell.relay import EmbeddedRelay
+from ginnel.shell.relay_bootstrap import BootstrapDns
+from ginnel.shell.relay_settings import RelaySettings
 from ginnel.wire.relay_token import RelayToken, encode_relay_token
 from ginnel.words import MachineKey, WallTime
 from tests.shell.control.control_client import PATIENCE, Client, auth_key
@@ -93,6 +99,46 @@ async def test_a_relay_whose_server_was_never_there_says_that_it_has_not_joined(
         assert process.stderr is not None
         said = (await asyncio.wait_for(process.stderr.readline(), PATIENCE)).decode()
     assert said.startswith("ginnel relay: away: the server cannot be reached, this relay has not joined and goes on")
+
+
+class Telling:
+    """A relay's process, as far as it tells names; `asked`: what it has asked DNS for, which knows none."""
+
+    def __init__(self, state: Path) -> None:
+        self.asked: set[str] = set()
+        ports = ("127.0.0.1:0",)
+        settings = RelaySettings(state, "127.0.0.1", tls=ports, http=ports, stun=ports, threads=1)
+        self.relay = EmbeddedRelay.start(settings, WallTime(time.time()))
+        names = BootstrapNames(frozenset({"own.example"}))
+        self.bootstrap = BootstrapDns(self.relay.set_bootstrap_dns, names, self._look_up)
+        self._work = asyncio.create_task(self.bootstrap.run())
+
+    async def _look_up(self, name: str) -> tuple[Lookup, Lookup]:
+        self.asked.add(name)
+        return Lookup.FAILED, Lookup.FAILED
+
+    async def joins(self, token: str, wanted: set[str]) -> None:
+        """Until it has asked for these names."""
+        joining = settings_for(self.relay._settings.state, token)
+        assert joining is not None
+        try:
+            async with joined(self.relay, joining, self.bootstrap, asyncio.Event()):
+                await eventually(lambda: self.asked == wanted, f"{wanted} to be asked for")
+        finally:
+            self._work.cancel()
+            self.relay.close()
+
+
+async def test_it_tells_the_names_of_its_server_to_clients_whose_dns_fails(tmp_path: Path) -> None:
+    async with fleet_server(tmp_path / "server", log_host={"names": ["log.example"]}) as server:
+        await Telling(tmp_path / "relay").joins(await token_for(server), {"own.example", "log.example"})
+
+
+async def test_it_knows_the_servers_own_name_while_that_is_away(tmp_path: Path) -> None:
+    token = RelayToken(
+        f"http://c.example:{free_port()}", MachineKey(bytes(range(32))), WallTime(time.time() + 3600), "a-b", None
+    )
+    await Telling(tmp_path).joins(encode_relay_token(token), {"own.example", "c.example"})
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "500"])

@@ -7,12 +7,17 @@ import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
+from ginnel.core.node.bootstrap import BootstrapRelay
+from ginnel.core.relay.identity import read_leaf
 from ginnel.lab import LabError
 from ginnel.lab.daemon import official
+from ginnel.shell.node.ask_relay import ask_relay
+from ginnel.words import Endpoint
 from tests.shell.control.control_client import Client as Node
 from tests.shell.control.control_client import auth_key, running, until
 from tests.shell.derp_client import UPGRADE, client_info, connect, login, tls_context
@@ -36,12 +41,12 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def derper(state: Path, verify_url: str) -> AsyncIterator[int]:
-    """Fails closed. Gives the port."""
+async def derper(state: Path, *words: str) -> AsyncIterator[int]:
+    """Gives the port. words: further arguments."""
     at = free_port()
     command = [str(official("derper")), "-hostname", "127.0.0.1", "-certmode", "manual", "-certdir", str(state)]
     command += ["-c", str(state / "derper.key"), "-a", f"127.0.0.1:{at}", "-http-port", "-1", "-stun=false"]
-    command += ["-verify-client-url", verify_url, "-verify-client-url-fail-open=false"]
+    command += words
     with (state / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: ASYNC220
         try:
@@ -62,7 +67,8 @@ async def test_their_relay_lets_in_our_members_and_nobody_else(tmp_path: Path) -
     async with running(tmp_path / "server") as server, Node(server) as node:
         url = f"http://127.0.0.1:{server.plain_ports()[0]}/verify"
         private = node.key.raw
-        async with derper(tmp_path / "derper", url) as at:
+        closed = ("-verify-client-url", url, "-verify-client-url-fail-open=false")
+        async with derper(tmp_path / "derper", *closed) as at:
             async with connect(at, tls=tls_context()) as raw:
                 await raw.send(UPGRADE + b"Derp-Fast-Start: 1\r\n\r\n")
                 key = (await raw.expect(1))[8:]
@@ -71,3 +77,15 @@ async def test_their_relay_lets_in_our_members_and_nobody_else(tmp_path: Path) -
             assert (await node.register(await auth_key(server)))["Error"] == ""
             async with asyncio.timeout(30), login(at, key, private=private) as member:
                 await member.settle()
+
+
+async def test_our_node_reads_what_their_relay_says_of_names(tmp_path: Path) -> None:
+    """`localhost` is the name that resolves everywhere; the relay looks it up some moments after it answers."""
+    async with derper(tmp_path, "-bootstrap-dns-names", "localhost") as at:
+        pin = read_leaf((tmp_path / "127.0.0.1.crt").read_bytes()).pin
+        relay = BootstrapRelay("1a", "127.0.0.1", (Endpoint.parse(f"127.0.0.1:{at}"),), pin)
+        async with asyncio.timeout(30):
+            while not (found := await ask_relay(relay, "localhost", mark=0)):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        assert ip_address("127.0.0.1") in found
+        assert await ask_relay(relay, "other.example", mark=0) == ()

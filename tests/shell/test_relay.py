@@ -312,12 +312,15 @@ async def test_port_80_answers_the_challenge_and_points_elsewhere_to_https(serve
 
 async def test_bootstrap_dns_answers_what_was_set(serve: Serve) -> None:
     relay = serve()
-    relay.set_bootstrap_dns(json.dumps({"relay.example": ["192.0.2.1"]}).encode())
-    async with connect(port(relay), tls=tls_context()) as raw:
-        await raw.send(b"GET /bootstrap-dns?q=relay.example HTTP/1.1\r\n\r\n")
-        head, _, body = (await raw.all()).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 ")
-    assert json.loads(body) == {"relay.example": ["192.0.2.1"]}
+    told, hidden = ({name: ["192.0.2.1"]} for name in ("relay.example", "hidden.example"))
+    relay.set_bootstrap_dns(json.dumps(told), {"hidden.example": json.dumps(hidden)})
+    for query, expected in (("", told), ("?q=relay.example", told), ("?q=other", told), ("?q=Hidden.example", hidden)):
+        async with connect(port(relay), tls=tls_context()) as raw:
+            await raw.send(f"GET /bootstrap-dns{query} HTTP/1.1\r\n\r\n".encode())
+            head, _, body = (await raw.all()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert b"\r\nContent-Type: application/json\r\n" in head
+        assert json.loads(body) == expected
 
 
 async def test_other_requests_are_not_found_without_a_server_behind(serve: Serve) -> None:

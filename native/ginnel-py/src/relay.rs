@@ -149,11 +149,9 @@ impl Relay {
         Ok(())
     }
 
-    fn set_bootstrap_dns(&self, body: &[u8]) -> PyResult<()> {
-        let text = std::str::from_utf8(body)
-            .map_err(|_| PyValueError::new_err("expected JSON in UTF-8"))?;
-        self.0.set_bootstrap_dns(text);
-        Ok(())
+    #[pyo3(signature = (published, unpublished))]
+    fn set_bootstrap_dns(&self, published: &str, unpublished: HashMap<String, String>) {
+        self.0.set_bootstrap_dns(published, unpublished);
     }
 
     #[pyo3(signature = (key, peers))]

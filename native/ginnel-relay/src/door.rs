@@ -82,10 +82,11 @@ pub(crate) async fn serve_tls(shared: Arc<Shared>, tcp: TcpStream, ends: Ends, m
             ..
         } => finish(&shared, stream, &text).await,
         Head::Whole {
-            want: Want::BootstrapDns { head_only },
+            want: Want::BootstrapDns { asked, head_only },
             ..
         } => {
-            let text = http::bootstrap_dns(&shared.bootstrap_dns.read().clone(), head_only);
+            let json = shared.bootstrap_dns.read().answer(asked.as_deref());
+            let text = http::bootstrap_dns(&json, head_only);
             finish(&shared, stream, &text).await;
         }
         Head::Refused(text) => {

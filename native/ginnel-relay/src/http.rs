@@ -27,8 +27,11 @@ pub(crate) enum Want {
     AcmeToken { token: String, otherwise: String },
     /// This answer, then close.
     Answer(String),
-    /// The names' addresses, then close.
-    BootstrapDns { head_only: bool },
+    /// The names' addresses, or those of the one that was asked for, then close.
+    BootstrapDns {
+        asked: Option<String>,
+        head_only: bool,
+    },
     /// Not ours: for the server behind, or this answer where there is none.
     Elsewhere { otherwise: String },
 }
@@ -98,12 +101,22 @@ fn want(request: &Request<'_, '_>, tls: bool) -> Want {
             "",
             false,
         )),
-        "/bootstrap-dns" if reading => Want::BootstrapDns { head_only },
+        "/bootstrap-dns" if reading => Want::BootstrapDns {
+            asked: asked_name(target),
+            head_only,
+        },
         "/robots.txt" if reading => Want::Answer(answer("200 OK", "", ROBOTS, head_only)),
         _ => Want::Elsewhere {
             otherwise: answer("404 Not Found", "", "not found\n", head_only),
         },
     }
+}
+
+/// The first `q` of the query, as it stands there: a host name has nothing that would be escaped.
+fn asked_name(target: &str) -> Option<String> {
+    let (_, query) = target.split_once('?')?;
+    let name = query.split('&').find_map(|pair| pair.strip_prefix("q="))?;
+    Some(name.to_ascii_lowercase())
 }
 
 fn derp(request: &Request<'_, '_>, method: &str) -> Want {
@@ -199,6 +212,25 @@ mod tests {
                 otherwise: text, ..
             } => text,
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn bootstrap_dns_is_asked_for_a_name_or_for_none() {
+        for (target, name) in [
+            ("/bootstrap-dns", None),
+            ("/bootstrap-dns?x=y", None),
+            ("/bootstrap-dns?x=y&q=A.example&q=b", Some("a.example")),
+        ] {
+            let asked = name.map(str::to_owned);
+            let want = Want::BootstrapDns {
+                asked,
+                head_only: false,
+            };
+            assert_eq!(
+                wanted(&format!("GET {target} HTTP/1.1\r\n\r\n"), true),
+                want
+            );
         }
     }
 

@@ -12,6 +12,7 @@
 //! socket is full.
 
 mod admission;
+mod bootstrap_dns;
 mod certificates;
 mod config;
 mod counters;

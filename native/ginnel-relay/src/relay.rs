@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::admission::Admission;
+use crate::bootstrap_dns::BootstrapDns;
 use crate::config::{Config, Limits, Rate, RelayError};
 use crate::counters::Counters;
 use crate::derp::Registry;
@@ -38,7 +39,7 @@ pub(crate) struct Shared {
     pub(crate) notices: Notices,
     pub(crate) rates: Rates,
     pub(crate) counters: Counters,
-    pub(crate) bootstrap_dns: RwLock<Arc<str>>,
+    pub(crate) bootstrap_dns: RwLock<BootstrapDns>,
     pub(crate) front: Front,
     /// True once no more connections are taken.
     pub(crate) unheard: watch::Sender<bool>,
@@ -84,7 +85,7 @@ impl Relay {
                 Instant::now(),
             ),
             counters: Counters::default(),
-            bootstrap_dns: RwLock::new("{}".into()),
+            bootstrap_dns: RwLock::new(BootstrapDns::new("{}", HashMap::new())),
             front,
             unheard: watch::Sender::new(false),
             admission: Arc::new(Admission::new(config.limits.clone())),
@@ -199,9 +200,10 @@ impl Relay {
         self.shared.registry.remove_member(key);
     }
 
-    /// What `/bootstrap-dns` answers.
-    pub fn set_bootstrap_dns(&self, json: &str) {
-        *self.shared.bootstrap_dns.write() = json.into();
+    /// What `/bootstrap-dns` answers: the JSON of all published names, and that of each unpublished one to whoever asks
+    /// for it by name.
+    pub fn set_bootstrap_dns(&self, published: &str, unpublished: HashMap<String, String>) {
+        *self.shared.bootstrap_dns.write() = BootstrapDns::new(published, unpublished);
     }
 
     /// Be one of the region's relays: who shows this key is another one, and these are dialled. None: be alone. A peer

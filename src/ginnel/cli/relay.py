@@ -69,6 +69,12 @@ relay.add_command(zone)
 @click.option(
     "--client-rate", type=click.IntRange(0, 2**31), default=0, help="Bytes/s each client may send; 0: no limit."
 )
+@click.option(
+    "--bootstrap-dns-names", default="", metavar="NAMES", help="Told to clients whose DNS fails; commas between."
+)
+@click.option(
+    "--unpublished-bootstrap-dns-names", default="", metavar="NAMES", help="The same, each only to who asks for it."
+)
 @click.option("--metrics", help="Prometheus' numbers at /metrics, a page at /debug: port or ip:port.  [default: none]")
 @click.option("--region", type=click.IntRange(1, 65535), default=900, show_default=True, help="Region in the DERP map.")
 @click.option("--join", metavar="TOKEN", help="Join a server's fleet (`ginnel relay token create` there).")
@@ -94,12 +100,12 @@ def run(**given: Any) -> None:
     allow_descriptors()
     try:
         fleet = settings_for(Path(options.state), options.join)
-        settings = options.settings(joins=fleet is not None)
+        settings, names = options.settings(joins=fleet is not None), options.bootstrap()
         allowed = read_members(options.members)
         running = EmbeddedRelay.start(settings, WallTime(time.time()))
         running.set_members(allowed)
         try:
-            asyncio.run(keep(running, settings, options, fleet))
+            asyncio.run(keep(running, settings, options, names, fleet))
         finally:
             running.close()
     except RelayError as error:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ginnel.wire.read import WireError
 from ginnel.wire.relay_token import parse_relay_token
@@ -19,6 +20,7 @@ from ginnel.wire.relay_token import parse_relay_token
 if TYPE_CHECKING:
     from ginnel.shell.fleet_agent import AgentSettings, FleetAgent
     from ginnel.shell.relay import EmbeddedRelay
+    from ginnel.shell.relay_bootstrap import BootstrapDns
     from ginnel.wire.relaycontrol import RelayWelcome
 
 
@@ -47,18 +49,22 @@ def settings_for(state: Path, join: str | None) -> AgentSettings | None:
 
 
 @asynccontextmanager
-async def joined(running: EmbeddedRelay, settings: AgentSettings, stop: asyncio.Event) -> AsyncIterator[FleetAgent]:
-    """A relay of the fleet while the block lasts. `stop` is set if the server will not have it; then, at the block's
-    end, it raises RelayError."""
+async def joined(
+    running: EmbeddedRelay, settings: AgentSettings, bootstrap: BootstrapDns, stop: asyncio.Event
+) -> AsyncIterator[FleetAgent]:
+    """A relay of the fleet while the block lasts, which tells the server's names to clients whose DNS fails. `stop` is
+    set if the server will not have it; then, at the block's end, it raises RelayError."""
     from ginnel.shell.fleet_agent import FleetAgent, NotOfTheFleet
     from ginnel.shell.fleet_state import write_home
     from ginnel.shell.relay_settings import RelayError
 
     def welcomed(welcome: RelayWelcome) -> None:
         write_home(settings.state, settings.home)
+        bootstrap.publish(welcome.bootstrap_names or ())
         place = f"region {welcome.region}" + (f" ({welcome.region_code})" if welcome.region_code else "")
         _say(f"This is {welcome.name} of {settings.home.url}, {place}.")
 
+    bootstrap.publish([urlsplit(settings.home.url).hostname or ""])
     agent = FleetAgent(running, settings, _say, welcomed)
     work = asyncio.create_task(agent.run())
     work.add_done_callback(lambda _: stop.set())

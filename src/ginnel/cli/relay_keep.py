@@ -20,6 +20,7 @@ from ginnel.words import BadKey, NodeKey, WallTime
 
 if TYPE_CHECKING:
     from ginnel.cli.relay_options import Options
+    from ginnel.core.relay.bootstrap import BootstrapNames
     from ginnel.shell.fleet_agent import AgentSettings, FleetAgent
     from ginnel.shell.relay import EmbeddedRelay
     from ginnel.shell.relay_settings import RelaySettings
@@ -75,10 +76,17 @@ def _look(running: EmbeddedRelay, *, at_once: bool = False) -> None:
         print(f"ginnel relay: {error}", file=sys.stderr)
 
 
-async def keep(running: EmbeddedRelay, settings: RelaySettings, options: Options, fleet: AgentSettings | None) -> None:
+async def keep(
+    running: EmbeddedRelay,
+    settings: RelaySettings,
+    options: Options,
+    names: BootstrapNames,
+    fleet: AgentSettings | None,
+) -> None:
     """Serve until a signal, then end without losing who has just come. Raises RelayError."""
     from ginnel.cli.relay_join import joined
     from ginnel.shell.relay import TICK
+    from ginnel.shell.relay_bootstrap import BootstrapDns
     from ginnel.shell.systemd import notify
 
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
@@ -86,13 +94,16 @@ async def keep(running: EmbeddedRelay, settings: RelaySettings, options: Options
         loop.add_signal_handler(number, stop.set)
     async with AsyncExitStack() as beside:
         await _start_beside(beside, running, settings, options)
+        bootstrap = BootstrapDns(running.set_bootstrap_dns, names)
         agent = None
         if fleet is None:
             _announce(running, options.as_json)
             loop.add_signal_handler(signal.SIGHUP, lambda: _reload(running, options.members))
         else:
-            agent = await beside.enter_async_context(joined(running, fleet, stop))
+            agent = await beside.enter_async_context(joined(running, fleet, bootstrap, stop))
             loop.add_signal_handler(signal.SIGHUP, agent.look)
+        telling = asyncio.create_task(bootstrap.run())
+        beside.callback(telling.cancel)
         notify("READY=1")
         while not stop.is_set():
             if agent is None:

@@ -15,6 +15,7 @@ import click
 from ginnel.words import RegionId
 
 if TYPE_CHECKING:
+    from ginnel.core.relay.bootstrap import BootstrapNames
     from ginnel.shell.relay_settings import AcmeSettings, RelaySettings, VerifySettings
 
 LEAVE_TIME = 10.0
@@ -42,6 +43,8 @@ class Options:
     verify_fail_open: bool
     verify_remember: int
     client_rate: int
+    bootstrap_dns_names: str
+    unpublished_bootstrap_dns_names: str
     metrics: str | None
     region: int
     join: str | None
@@ -81,6 +84,16 @@ class Options:
         if not settings.tls:
             raise click.UsageError("a relay has to listen somewhere: --listen 443")
         return settings
+
+    def bootstrap(self) -> BootstrapNames:
+        """Raises click.UsageError."""
+        from ginnel.core.firewall.checked import Refused
+        from ginnel.core.relay.bootstrap import BootstrapNames, names_of
+
+        try:
+            return BootstrapNames(names_of(self.bootstrap_dns_names), names_of(self.unpublished_bootstrap_dns_names))
+        except Refused as error:
+            raise click.UsageError(f"--bootstrap-dns-names: {error}") from None
 
     def leave_time(self, settings: RelaySettings) -> float:
         """Where another process is about to take over the same sockets, clients need not go elsewhere."""

@@ -8,11 +8,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Self
-
-import msgspec
 
 from ginnel.core.relay.identity import (
     META_RENEWAL,
@@ -106,8 +104,8 @@ class EmbeddedRelay:
     def remove_member(self, key: NodeKey) -> None:
         self.native.remove_member(key.raw)
 
-    def set_bootstrap_dns(self, names: Mapping[str, Sequence[str]]) -> None:
-        self.native.set_bootstrap_dns(msgspec.json.encode(names))
+    def set_bootstrap_dns(self, published: str, unpublished: Mapping[str, str]) -> None:
+        self.native.set_bootstrap_dns(published, unpublished)
 
     def tick(self, now: WallTime, *, look: bool = False) -> bool:
         """Renew or reload what is due, and look at the files at once if `look`. True if the region's entry changed, so

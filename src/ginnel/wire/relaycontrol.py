@@ -44,7 +44,8 @@ class RelayHello(Message, frozen=True):
 
 
 class RelayWelcome(Message, frozen=True):
-    """`error`: why not, in one line; `fatal`: asking again is of no use. Else what the relay is called."""
+    """`error`: why not, in one line; `fatal`: asking again is of no use. Else what the relay is called.
+    `bootstrap_names`: what it is to tell clients whose DNS fails."""
 
     name: str = ""
     region: Int = 0
@@ -52,6 +53,7 @@ class RelayWelcome(Message, frozen=True):
     region_name: str = ""
     error: str = ""
     fatal: bool = False
+    bootstrap_names: list[str] | None = None
 
 
 class RelayReport(Message, frozen=True):

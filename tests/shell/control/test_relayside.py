@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import socket
 import ssl
 import time
@@ -67,6 +68,29 @@ async def test_a_node_of_the_mesh_is_a_member_of_the_relay_until_it_is_not(tmp_p
         (node,) = server.coordinator.registry.nodes.values()
         await server.coordinator.change(lambda wall: (None, server.coordinator.registry.expire_node(node, wall)))
         assert told == [(str(node.key), True), (str(node.key), False)]
+
+
+async def test_clients_whose_dns_fails_are_told_where_the_server_is(tmp_path: Path) -> None:
+    settings = {"addresses": ["10.0.0.1", "2001:db8::1"], "unpublished_bootstrap_dns_names": ["hidden.example"]}
+    async with server_at(tmp_path, url="https://c.example", relay=settings) as server:
+        at, asked = bound(server, "tls"), b"GET /bootstrap-dns?q=c.example HTTP/1.1\r\nHost: x\r\n\r\n"
+        answers: list[dict[str, list[str]]] = []
+
+        async def told() -> bool:
+            answers.append(json.loads((await ask(at, asked))[0].partition(b"\r\n\r\n")[2]))
+            return bool(answers[-1])
+
+        while not await told():
+            assert len(answers) < 100
+        assert {name: sorted(found) for name, found in answers[-1].items()} == {
+            "c.example": ["10.0.0.1", "2001:db8::1"]
+        }
+
+
+def test_names_that_are_none_are_refused_in_the_settings(tmp_path: Path) -> None:
+    for key in ("bootstrap_dns_names", "unpublished_bootstrap_dns_names"):
+        with pytest.raises(ConfigError, match="is no full name"):
+            server_at(tmp_path, relay={key: ["no name"]})
 
 
 async def test_a_taken_port_is_said_in_one_line_and_nothing_is_left_behind(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from ginnel.shell.control.admin import Approve, CreateKey, NodeName
 from ginnel.shell.control.config import DnsConfig, RelayConfig, ServerConfig
 from ginnel.shell.control.run import ControlServer
 from ginnel.shell.node.control_client import ControlClient
+from ginnel.shell.node.host_finder import HostFinder
 from ginnel.wire.tailcfg import MapResponse
 from ginnel.words import DiscoPrivate, MachineKey, MachinePrivate, NodePrivate
 
@@ -66,7 +67,8 @@ class Member:
         )
         session = ControlSession(login, disco=DiscoPrivate(os.urandom(32)).public(), jitter=lambda: 0.5, plain=True)
         self.client = ControlClient(
-            session, url=url or self._url, machine=self.machine, pinned=self._pinned, mark=0, tell=self.told.append,
+            session, url=url or self._url, machine=self.machine, pinned=self._pinned, mark=0,
+            finder=HostFinder(), tell=self.told.append,
             changed=self._changed,
         )  # fmt: skip
 

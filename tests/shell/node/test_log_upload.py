@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ginnel.core.logs import limits
+from ginnel.shell.node.host_finder import HostFinder, Seen
 from ginnel.shell.node.log_upload import FILE, BadTarget, LogUpload, check_target, private_id
 from ginnel.shell.node.state import Prefs, server_pins
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
@@ -59,6 +60,24 @@ async def test_lines_arrive_by_the_pinned_certificate_and_no_key_is_among_them(t
             await until(lambda: host_of(server).taken["lines"] > 0)
         assert texts(server) == ["I ginnel.test: a line with [hidden] in it"]
         assert list(host_of(server)._files.shelf.rows) == [logs.public_id]
+
+
+async def test_the_log_host_is_found_where_dns_fails(tmp_path: Path) -> None:
+    async def no_dns(_: str) -> Seen:
+        return Seen(why="no such name")
+
+    async with server_at(tmp_path, log_host={"names": ["log.example"]}) as server:
+        assert server._relay is not None
+        assert server._relay.pin is not None
+        logs = LogUpload(f"https://log.example:{bound(server, 'tls')}", private_id(tmp_path))
+        pin = server._relay.pin.hex()
+        logs.pins = lambda: frozenset({pin})
+        logs.finder = HostFinder(look_up=no_dns)
+        logs.finder.memory.reached("log.example", ["127.0.0.1"])
+        async with uploading(logs):
+            log.info("hello")
+            await until(lambda: host_of(server).taken["lines"] > 0)
+        logs.finder.memory.close()
 
 
 @pytest.mark.parametrize("pins", [frozenset(), frozenset({"00" * 32})])

@@ -19,13 +19,15 @@ from ginnel.core.node.control_session import ControlSession
 from ginnel.core.node.login import SendRegister
 from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.routing import Routing
-from ginnel.shell.node import home_router, host_network, node_core
+from ginnel.shell.node import control_start, home_router, host_network
 from ginnel.shell.node.backend import NodeBackend
+from ginnel.shell.node.host_finder import Seen
 from ginnel.shell.node.local_api import Start
 from ginnel.shell.node.local_http import Refusal
 from ginnel.shell.node.log_upload import LogUpload
 from ginnel.shell.node.node import MeshNode
 from ginnel.shell.node.portmap import Wish
+from ginnel.shell.node.remembered import RememberedFile
 from ginnel.shell.node.state import Prefs, StateFile
 from ginnel.wire.tailcfg import (
     Debug,
@@ -219,7 +221,7 @@ class World:
         self.state = file.open()
         self.file = file
         monkeypatch.setattr(
-            node_core,
+            control_start,
             "ControlClient",
             lambda session, *, tell, changed, **_: Client(self.server, session, tell, changed),
         )
@@ -290,6 +292,26 @@ async def test_up_and_down(world: World) -> None:
         world.check()
     assert world.routes.stands == Routing()
     assert not any(pump.open for pump in world.pumps)
+
+
+async def test_what_is_known_of_hosts_is_told_while_the_node_is_up_and_written_at_the_end(world: World) -> None:
+    async def no_dns(_: str) -> Seen:
+        return Seen(why="no such name")
+
+    async with world.running() as node:
+        world.up()
+        await settled()
+        node.finder._look = no_dns
+        node.finder.memory.found_relay("r.example", ["192.0.2.1"])
+        engine = node.engine
+        assert engine is not None
+        assert await engine._look_up("r.example") == ["192.0.2.1"]
+        assert any("r.example (no such name)" in line for line in node.health())
+        node.set_prefs(Prefs(control_url=URL, want_running=False))
+        assert node.health() == []
+    kept = RememberedFile(world.file.directory).read(URL)
+    assert kept.relays == {"r.example": ("192.0.2.1",)}
+    assert kept.derp_map == DERPMap(regions={1: DERPRegion(1, "r", "r", nodes=[RELAY])})
 
 
 async def test_a_port_is_wanted_while_the_node_is_up_and_the_user_allows_it(

@@ -114,7 +114,7 @@ def test_a_state_that_others_could_read_is_refused(tmp_path: Path) -> None:
 def test_a_half_written_file_of_a_crash_does_no_harm(tmp_path: Path) -> None:
     file = StateFile(tmp_path)
     state = file.open()
-    (tmp_path / FILE).with_suffix(".new").write_bytes(b"{")
+    (tmp_path / f"{FILE}.new").write_bytes(b"{")
     assert file.open() == state
     file.write(STATE)
     assert file.open() == STATE

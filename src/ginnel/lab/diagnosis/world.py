@@ -54,6 +54,7 @@ class World:
         self.topology = Topology(topology.routers, hosts)
         self.rng, self.relay_names, self.settings = rng, relays, settings
         self.in_map = relays
+        self.relay_words: tuple[str, ...] = ()  # further arguments of `relay run`
         self.relays: dict[str, Process] = {}
         self.entries: dict[str, dict[str, Any]] = {}
         self.stack = ExitStack()
@@ -139,7 +140,7 @@ class World:
         four, *six = self.addresses(name)
         words = ["--hostname", f"{name}.example", "--ipv4", four, *(word for a in six for word in ("--ipv6", a))]
         argv = [*program("main"), "relay", "run", *words, "--state", self.lab.inside_path("relay")]
-        argv += ["--region", str(region), "--json"]
+        argv += ["--region", str(region), "--json", *self.relay_words]
         self.relays[name] = running = self.lab.start(name, "relay", argv, surroundings())
         line = running.wait_for_line(r"^\{.*\}$", START_LIMIT).group()
         entry: dict[str, Any] = next(iter(json.loads(line).values()))

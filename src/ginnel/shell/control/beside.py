@@ -5,7 +5,7 @@ Room: shell. It knows of no Rust: relayside.py does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -38,6 +38,7 @@ class RelayBeside(Protocol):
     def counters(self) -> dict[str, int]: ...
     def add_member(self, key: NodeKey) -> None: ...
     def remove_member(self, key: NodeKey) -> None: ...
+    def set_bootstrap_dns(self, published: str, unpublished: Mapping[str, str]) -> None: ...
     def tick(self, *, look: bool = False) -> bool: ...
     def numbers(
         self, host: str, port: int, besides: Sequence[Callable[[], bytes]]

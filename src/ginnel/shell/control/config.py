@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ginnel.core.relaydns.zone import letters
-from ginnel.shell.control.config_relays import ConfigError, RelayConfig, RelaysConfig, Table, check_relays
+from ginnel.shell.control.config_relays import ConfigError, RelayConfig, RelaysConfig, Table, check_relay, check_relays
 from ginnel.shell.control.place import default_state
 from ginnel.shell.relaydns.config import RelayDnsConfig
 from ginnel.wire.tailcfg import DERPNode, DERPRegion
@@ -169,6 +169,7 @@ def _checked(config: ServerConfig) -> ServerConfig:
     metrics = (config.metrics,) if config.metrics else ()
     for endpoint in (*config.listen, *config.listen_http, *config.stun_listen, *config.listen_plain, *metrics):
         split_endpoint(endpoint)
+    check_relay(config.relay)
     check_relays(config.relays)
     for name in config.log_host.names:
         if not _is_host(name):

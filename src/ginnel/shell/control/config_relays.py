@@ -10,6 +10,9 @@ from typing import Annotated
 
 import msgspec
 
+from ginnel.core.firewall.checked import Refused
+from ginnel.core.relay.bootstrap import names_of
+
 
 class ConfigError(Exception):
     """One line, with the file's line where there is one."""
@@ -30,7 +33,8 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RelayConfig(Table, frozen=True):
-    """`addresses`: literals that clients dial. `second_addresses`: of the same machine, for NAT classification."""
+    """`addresses`: literals that clients dial. `second_addresses`: of the same machine, for NAT classification.
+    `bootstrap_dns_names`: further names that `/bootstrap-dns` tells, the unpublished ones to who asks for them."""
 
     enabled: bool = True
     region: int = 900
@@ -41,6 +45,8 @@ class RelayConfig(Table, frozen=True):
     addresses: tuple[str, ...] = ()
     second_addresses: tuple[str, ...] = ()
     members_only: bool = True
+    bootstrap_dns_names: tuple[str, ...] = ()
+    unpublished_bootstrap_dns_names: tuple[str, ...] = ()
 
 
 class RelayViewConfig(Table, frozen=True):
@@ -74,6 +80,13 @@ class RelaysConfig(Table, frozen=True):
     announce_after: Duration = "1h"
     rehome: bool = False
     view: tuple[RelayViewConfig, ...] = ()
+
+
+def check_relay(relay: RelayConfig) -> None:
+    try:
+        names_of(",".join((*relay.bootstrap_dns_names, *relay.unpublished_bootstrap_dns_names)))
+    except Refused as error:
+        raise ConfigError(f"relay.bootstrap_dns_names: {error}") from None
 
 
 def check_relays(relays: RelaysConfig) -> None:

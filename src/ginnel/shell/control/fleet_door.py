@@ -28,9 +28,10 @@ log = logging.getLogger("ginnel.control.fleet")
 
 @dataclass(frozen=True, slots=True)
 class FleetDoor:
-    """What a control connection needs of the fleet."""
+    """What a control connection needs of the fleet. `_bootstrap`: names that each of its relays tells."""
 
     _fleet: RelayFleet
+    _bootstrap: tuple[str, ...] = ()
 
     def knows(self, machine: MachineKey) -> bool:
         return machine != self._fleet.map.settings.machine and self._fleet.book.of_machine(machine) is not None
@@ -55,7 +56,7 @@ class FleetDoor:
             return RelayWelcome(error=f"{error}; try again later")
         self._is_there(record, known)
         said = self._fleet.book.regions.get(record.region) or FleetRegion(record.region)
-        return RelayWelcome(record.name, record.region, said.code, said.name)
+        return RelayWelcome(record.name, record.region, said.code, said.name, bootstrap_names=list(self._bootstrap))
 
     def _is_there(self, record: RelayRecord, before: RelayRecord | None) -> None:
         now = self._fleet.coordinator.now()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
@@ -60,6 +60,9 @@ class StartedRelay(RelayBeside):
 
     def remove_member(self, key: NodeKey) -> None:
         self._relay.remove_member(key)
+
+    def set_bootstrap_dns(self, published: str, unpublished: Mapping[str, str]) -> None:
+        self._relay.set_bootstrap_dns(published, unpublished)
 
     def tick(self, *, look: bool = False) -> bool:
         try:

@@ -23,6 +23,7 @@ from ginnel.shell.control.admin_relays import Asked, RelayAdmin
 from ginnel.shell.control.allowlist import Allowlist
 from ginnel.shell.control.allowlist_start import start_allowlist
 from ginnel.shell.control.beside import RelayBeside, StartError, StartRelay
+from ginnel.shell.control.bootstrap import bootstrap_names
 from ginnel.shell.control.config import ServerConfig, host_of, split_endpoint
 from ginnel.shell.control.connection import ControlConnection
 from ginnel.shell.control.coordinator import Coordinator
@@ -45,6 +46,7 @@ from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
 from ginnel.shell.control.surroundings import surroundings_of, told_of
 from ginnel.shell.control.web import make_app
+from ginnel.shell.relay_bootstrap import BootstrapDns
 from ginnel.shell.relaydns.config import checked as checked_relay_dns
 from ginnel.shell.relaydns.keyfile import RelayDnsError
 from ginnel.shell.relaydns.service import RelayDns
@@ -127,7 +129,7 @@ class ControlServer:
             self.extras.load()
             self.fleet.map.extras = self.extras.maps
             await self.fleet.load()
-            self.coordinator.relays = FleetDoor(self.fleet)
+            self.coordinator.relays = FleetDoor(self.fleet, tuple(sorted(bootstrap_names(config).published)))
             self.log_host = start_log_host(config.log_host, self._state / LOGS, self.coordinator)
         except (StateError, StoreUnavailable) as error:
             raise StartError(str(error)) from None
@@ -143,6 +145,8 @@ class ControlServer:
                 self._runners.append(self._group.create_task(part.run()))
         if self._relay is not None:
             self._runners.append(self._group.create_task(self._keep_relay_fresh(self._relay)))
+            telling = BootstrapDns(self._relay.set_bootstrap_dns, bootstrap_names(config))
+            self._runners.append(self._group.create_task(telling.run()))
         await self._start_numbers()
 
     async def _prepare(self) -> None:

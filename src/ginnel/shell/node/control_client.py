@@ -24,27 +24,22 @@ from ginnel.core.node.control_actions import (
     Testify,
 )
 from ginnel.core.node.control_session import ControlSession
-from ginnel.core.node.login import CAPABILITY_VERSION, Accepted, SendRegister
+from ginnel.core.node.login import Accepted, SendRegister
 from ginnel.core.node.told_time import ToldTime
 from ginnel.shell.node.contained import FAULT, start
 from ginnel.shell.node.control_connection import ControlConnection, ControlError, MapStream, http_error
-from ginnel.shell.node.control_dial import open_connection
-from ginnel.shell.node.dial import unverified
+from ginnel.shell.node.host_finder import HostFinder
+from ginnel.shell.node.server_door import ServerDoor, WrongServer
 from ginnel.shell.node.web import WebError, fetch
 from ginnel.wire.read import WireError
-from ginnel.wire.tailcfg import MapResponse, RegisterResponse, ServerKeys, decode, encode, wall_time
+from ginnel.wire.tailcfg import MapResponse, RegisterResponse, decode, encode, wall_time
 from ginnel.words import Instant, MachineKey, MachinePrivate, NodeKey, WallTime
 
 log = logging.getLogger(__name__)
 
-KEY_TIME = 10.0
 REGISTER_TIME = 60.0
 LITE_TIME = 30.0
 PROBE_TIME = 15.0
-
-
-class WrongServer(Exception):
-    """The server's key is not the invite's. One line for people."""
 
 
 class ControlClient:
@@ -59,17 +54,15 @@ class ControlClient:
         machine: MachinePrivate,
         pinned: MachineKey | None,
         mark: int,
+        finder: HostFinder,
         tell: Callable[[ControlAction], None],
         changed: Callable[[], None],
     ) -> None:
         self.session = session
-        self._url = url
-        self._machine = machine
-        self._pinned = pinned
+        self._door = ServerDoor(url, machine, pinned, mark=mark, finder=finder)
         self._mark = mark
         self._tell = tell
         self._changed = changed
-        self._server_key: MachineKey | None = None
         self._connection: ControlConnection | None = None
         self._dialing = asyncio.Lock()
         self._streaming: asyncio.Task[None] | None = None
@@ -252,7 +245,7 @@ class ControlClient:
                     connection = await self._connected()
                     await connection.request("HEAD", _path(action.url), b"")
                 else:
-                    await fetch("HEAD", action.url, mark=self._mark, tls=self._trust())
+                    await fetch("HEAD", action.url, mark=self._mark, tls=self._door.trust())
         except (ControlError, WebError, WrongServer, TimeoutError) as error:
             log.info("the server's ping cannot be answered: %s", error)
 
@@ -279,41 +272,10 @@ class ControlClient:
     async def _connected(self) -> ControlConnection:
         """The connection that stands, or a new one. Raises ControlError, WrongServer."""
         async with self._dialing:
-            if self._connection is not None and not self._connection.closed:
-                return self._connection
-            key = self._server_key or await self._fetch_key()
-            try:
-                self._connection = await open_connection(self._url, self._machine, key, mark=self._mark)
-            except ControlError:
-                self._server_key = None  # the server may have been set up anew: the next attempt asks for its key
-                raise
-            self._server_key = key
-            self.last_address = self._connection.remote_address
+            if self._connection is None or self._connection.closed:
+                self._connection = await self._door.open()
+                self.last_address = self._connection.remote_address
             return self._connection
-
-    async def _fetch_key(self) -> MachineKey:
-        """The server's Noise key: over verified TLS, or whatever says the same as the invite."""
-        try:
-            async with asyncio.timeout(KEY_TIME):
-                page = await fetch("GET", f"{self._url}/key?v={CAPABILITY_VERSION}", mark=self._mark, tls=self._trust())
-            if page.status != 200:
-                raise ControlError(f"{self._url} is no coordination server: /key answers HTTP {page.status}")
-            key = decode(ServerKeys, page.body).public_key
-        except TimeoutError:
-            raise ControlError(f"{self._url} does not answer") from None
-        except WebError as error:
-            raise ControlError(str(error)) from None
-        except WireError:
-            raise ControlError(f"{self._url} is no coordination server: its /key is not understood") from None
-        if self._pinned is not None and key != self._pinned:
-            raise WrongServer(
-                f"{self._url} holds another key than the invite names: it is another server, or somebody stands between"
-            )
-        return key
-
-    def _trust(self) -> Any:
-        """With the invite's key in hand TLS need not be trusted; without it, the system's roots decide."""
-        return unverified() if self._pinned is not None else None
 
 
 async def _nothing_to_say(_: NodeKey, _regions: tuple[int, ...]) -> bytes | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import h11
@@ -23,13 +24,16 @@ OPEN_TIME = 10.0
 PROTOCOL = "tailscale-control-protocol"
 
 
-async def open_connection(url: str, machine: MachinePrivate, server_key: MachineKey, *, mark: int) -> ControlConnection:
-    """Dial the server's legs in order until one carries Noise. Raises ControlError, of the last leg."""
+async def open_connection(
+    url: str, machine: MachinePrivate, server_key: MachineKey, *, mark: int, addresses: Sequence[str] = ()
+) -> ControlConnection:
+    """Dial the server's legs in order until one carries Noise, by these addresses or those that the name resolves to.
+    Raises ControlError, of the last leg."""
     failure = ControlError("nothing to dial")
     for leg in legs(url):
         try:
             async with asyncio.timeout(OPEN_TIME):
-                return await _open_leg(leg, url, machine, server_key, mark)
+                return await _open_leg(leg, addresses, url, machine, server_key, mark=mark)
         except TimeoutError:
             failure = ControlError(f"{leg} does not answer")
         except DialError as error:
@@ -40,9 +44,10 @@ async def open_connection(url: str, machine: MachinePrivate, server_key: Machine
 
 
 async def _open_leg(
-    leg: Leg, url: str, machine: MachinePrivate, server_key: MachineKey, mark: int
+    leg: Leg, addresses: Sequence[str], url: str, machine: MachinePrivate, server_key: MachineKey, *, mark: int
 ) -> ControlConnection:
-    streams = await open_streams(leg.host, leg.port, mark=mark, tls=unverified() if leg.tls else None)
+    dialled, tls = [(ip, leg.port) for ip in addresses], unverified() if leg.tls else None
+    streams = await open_streams(leg.host, leg.port, mark=mark, tls=tls, addresses=dialled)
     try:
         host = urlsplit(url).netloc.rpartition("@")[2]
         channel = ClientChannel(machine, server_key, CAPABILITY_VERSION, os.urandom(32), authority=host)

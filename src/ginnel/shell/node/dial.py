@@ -32,6 +32,15 @@ class DialError(Exception):
     """One line for people: where to, and why not."""
 
 
+class Untrusted(DialError):
+    """Somebody answers there, whose certificate is not the host's."""
+
+
+def is_untrusted(error: BaseException | None) -> bool:
+    """Whether this, or what it came of, is a certificate that is not trusted."""
+    return error is not None and (isinstance(error, Untrusted) or is_untrusted(error.__cause__))
+
+
 @dataclass(frozen=True, slots=True)
 class Streams:
     reader: asyncio.StreamReader
@@ -52,12 +61,12 @@ async def open_streams(
     place = f"{host}:{port}"
     try:
         async with asyncio.timeout(timeout):
-            connected = await _race(_literal(addresses) if addresses else await _lookup(host, port), mark)
+            connected = await _race(_interleave(_literal(addresses)) if addresses else await _lookup(host, port), mark)
             return await _streams(connected, tls, server_name or host)
     except TimeoutError:
         raise DialError(f"{place} does not answer") from None
     except ssl.SSLCertVerificationError as error:
-        raise DialError(f"the certificate of {place} is not trusted: {error.verify_message}") from None
+        raise Untrusted(f"the certificate of {place} is not trusted: {error.verify_message}") from None
     except ssl.SSLError as error:
         raise DialError(f"{place} does not speak TLS: {error.reason or 'handshake failed'}") from None
     except socket.gaierror:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from ginnel.core.node import actions as act
@@ -81,6 +81,7 @@ class Engine:
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         report: Callable[[act.ReportToControl], None],
         changed: Callable[[], None],
+        resolve: Callable[[str], Awaitable[list[str]]] = resolve,
     ) -> None:
         self.pump = pump
         self.mesh = mesh
@@ -91,6 +92,7 @@ class Engine:
         self._spawn = spawn
         self._report = report
         self._changed = changed
+        self._look_up = resolve
         self._timer: asyncio.TimerHandle | None = None
         self._pings: dict[int, asyncio.Future[act.PingAnswered | act.PingFailed]] = {}
         self._netchecks: dict[int, asyncio.Future[act.NetcheckDone]] = {}
@@ -248,7 +250,7 @@ class Engine:
             self.health[code] = text
 
     async def _resolve(self, host: str) -> None:
-        found = [Endpoint.parse(f"[{ip}]:0" if ":" in ip else f"{ip}:0").ip for ip in await resolve(host)]
+        found = [Endpoint.parse(f"[{ip}]:0" if ":" in ip else f"{ip}:0").ip for ip in await self._look_up(host)]
         self.input(lambda mesh, now: mesh.resolved(host, found, now))
 
     async def _measure(self, action: act.MeasureHttps) -> None:

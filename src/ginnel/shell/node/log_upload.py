@@ -15,7 +15,7 @@ import stat
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ginnel.core.logs.upload import public_id
 from ginnel.core.logs.uploader import COLLECTION, Upload, Uploader
 from ginnel.core.node.routing import MARK
 from ginnel.shell.node.dial import PIN, DialError, Streams, is_pinned, open_streams, unverified
+from ginnel.shell.node.host_finder import HostFinder
 from ginnel.shell.node.web import Page, WebError, exchange
 from ginnel.words import KEY_SIZE, Instant, WallTime, clamp
 
@@ -52,7 +53,8 @@ def check_target(url: str) -> tuple[str, int]:
 
 
 class LogUpload:
-    """`pins`: SHA-256 of certificates that the coordination server vouches for, asked at each connection."""
+    """`pins`: SHA-256 of certificates that the coordination server vouches for, asked at each connection; `finder`:
+    where the log host is."""
 
     def __init__(self, target: str, private_id: bytes) -> None:
         self._host, self._port = check_target(target)
@@ -60,6 +62,7 @@ class LogUpload:
         self._private = private_id
         self.public_id = public_id(private_id)
         self.pins: Callable[[], frozenset[str]] = frozenset
+        self.finder = HostFinder()
         self.disabled = False
         self.problem = ""
         self._core = Uploader(os.getpid(), random.random)
@@ -144,7 +147,7 @@ class LogUpload:
             self._answered(page)
 
     async def _post(self, upload: Upload) -> Page:
-        streams = await self._connect()
+        streams = await self.finder.reach(self._host, self._connect, (DialError,))
         headers = [("Connection", "close")]
         if upload.encoding:
             headers += [("Content-Encoding", upload.encoding), ("Orig-Content-Length", str(upload.size))]
@@ -154,15 +157,16 @@ class LogUpload:
         finally:
             streams.writer.close()
 
-    async def _connect(self) -> Streams:
+    async def _connect(self, addresses: Sequence[str]) -> Streams:
         """By a certificate that the coordination server vouches for, else by one that the system trusts."""
-        pins = self.pins()
+        pins, dialled = self.pins(), [(ip, self._port) for ip in addresses]
         if pins:
-            streams = await open_streams(self._host, self._port, mark=MARK, tls=unverified())
+            streams = await open_streams(self._host, self._port, mark=MARK, tls=unverified(), addresses=dialled)
             if any(is_pinned(streams, PIN + pin) for pin in pins):
                 return streams
             streams.writer.close()
-        return await open_streams(self._host, self._port, mark=MARK, tls=ssl.create_default_context())
+        context = ssl.create_default_context()
+        return await open_streams(self._host, self._port, mark=MARK, tls=context, addresses=dialled)
 
     def _answered(self, page: Page) -> None:
         if page.status == 200:

@@ -108,6 +108,7 @@ class MeshNode(NodeCore):
 
     def health(self) -> list[str]:
         lines = list(self.engine.health.values()) if self.engine is not None else []
+        lines += self.finder.problems
         lines += self._host.problems
         lines += self.firewall.health.values()
         if self.expired:

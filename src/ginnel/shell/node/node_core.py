@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -17,17 +16,20 @@ from ginnel.core.firewall.told import RANDOMIZE
 from ginnel.core.node.actions import ReportToControl
 from ginnel.core.node.control_actions import ControlAction, KeyExpired, Merge, Report
 from ginnel.core.node.control_session import ControlSession
-from ginnel.core.node.login import KeepKey, Login, Visit
+from ginnel.core.node.login import KeepKey, Visit
 from ginnel.core.node.mesh import Mesh
 from ginnel.core.node.netmap import MapChange, NetMap
 from ginnel.core.node.portmap.actions import PortMapped
 from ginnel.core.node.routing import MARK, Routing, concerns_routing, routing_of
 from ginnel.shell.node.contained import start
 from ginnel.shell.node.control_client import ControlClient
+from ginnel.shell.node.control_start import control_client
 from ginnel.shell.node.engine import Engine, PumpLike, StartError
 from ginnel.shell.node.held_map import HeldMap, everything
 from ginnel.shell.node.home_router import HomeRouter
+from ginnel.shell.node.host_finder import HostFinder
 from ginnel.shell.node.host_firewall import HostFirewall
+from ginnel.shell.node.host_memory import HostMemory
 from ginnel.shell.node.host_network import HostNetwork
 from ginnel.shell.node.hostinfo import own_report
 from ginnel.shell.node.keeper import Keeper
@@ -35,6 +37,7 @@ from ginnel.shell.node.links import Links
 from ginnel.shell.node.log_upload import LogUpload
 from ginnel.shell.node.metered import is_metered
 from ginnel.shell.node.peer_api import PeerApi
+from ginnel.shell.node.remembered import RememberedFile
 from ginnel.shell.node.router import Router
 from ginnel.shell.node.sleeps import sleeps
 from ginnel.shell.node.state import State, StateFile, server_pins
@@ -58,9 +61,12 @@ class NodeCore:
         port_mapping: bool = True,
         logs: LogUpload | None = None,
     ) -> None:
+        self.finder = HostFinder(HostMemory(RememberedFile(file.directory)), mark=MARK)
+        self.finder.changed = self._notify
+        self.finder.serve(state.prefs.control_url)
         self._logs = logs
         if logs is not None:
-            logs.pins = self._log_pins
+            logs.pins, logs.finder = self._log_pins, self.finder
         self._keeper = Keeper(state, file)
         self._port = port
         self._open_pump = open_pump
@@ -114,6 +120,7 @@ class NodeCore:
                 self._start_engine()
                 tasks.create_task(self._watch_links())
                 tasks.create_task(self._watch_sleeps())
+                start(tasks, self.finder.watch())
                 if self.peer_api is not None:
                     start(tasks, self.peer_api.run())
                 start(tasks, self.firewall.watch())
@@ -122,6 +129,7 @@ class NodeCore:
         finally:
             self._tasks = None
             await self.home_router.mapping.close()
+            self.finder.memory.close()
             self.close()
             self._host.close()
 
@@ -140,7 +148,9 @@ class NodeCore:
 
     def _engine_around(self, pump: PumpLike) -> Engine:
         mesh = Mesh(self._disco, os.urandom)
-        return Engine(pump, mesh, spawn=self._spawn, report=self._take_report, changed=self._notify)
+        return Engine(
+            pump, mesh, spawn=self._spawn, report=self._take_report, changed=self._notify, resolve=self.finder.resolve
+        )
 
     def _start_engine(self) -> None:
         engine = self.engine
@@ -186,20 +196,13 @@ class NodeCore:
     # --- the control client ------------------------------------------------------------------------------------
 
     def _start_control(self, begin: Callable[[ControlSession], list[ControlAction]]) -> None:
-        prefs = self.state.prefs
-        plain = prefs.control_url.startswith("http://")
-        report = self._report_now()
-        login = Login(
-            self.state.node, hostinfo=dict(report.hostinfo), draw=self._draw_key, jitter=random.random, plain=plain
-        )
-        session = ControlSession(login, disco=self._disco.public(), jitter=random.random, plain=plain)
-        session.report = report
-        self.client = ControlClient(
-            session,
-            url=prefs.control_url,
-            machine=self.state.machine,
-            pinned=prefs.pinned_key(),
-            mark=MARK,
+        self.finder.serve(self.state.prefs.control_url)
+        self.client = control_client(
+            self.state,
+            self._report_now(),
+            disco=self._disco.public(),
+            draw=self._draw_key,
+            finder=self.finder,
             tell=self._take_control,
             changed=self._control_moved,
         )
@@ -213,6 +216,7 @@ class NodeCore:
         if self._control is not None:
             self._control.cancel()
         self._control = self.client = None
+        self.finder.rest()
         self._control_moved()
 
     def _draw_key(self) -> bytes:
@@ -256,6 +260,8 @@ class NodeCore:
             self._route()
         if change.self_node and self.engine is not None:
             self.engine.prefer_port(self._wanted_port())
+        if change.derp_map:
+            self.finder.map_changed(self.netmap.derp_map)
         self._feed(change)
 
     def _control_moved(self) -> None:

@@ -86,7 +86,7 @@ class StateFile:
     stops with a StateError."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._path = directory / FILE
         self._held: int | None = None
         self._made: list[Path] = []
@@ -121,43 +121,39 @@ class StateFile:
     def write(self, state: State) -> None:
         """Durable when it returns: a crash at any point leaves the old state or the new one."""
         body = msgspec.json.format(msgspec.json.encode(_to_stored(state)), indent=2) + b"\n"
-        fresh = self._path.with_suffix(".new")
         try:
-            fresh.unlink(missing_ok=True)
-            _write_exclusively(fresh, body)
-            fresh.replace(self._path)
-            _sync_directory(self._directory)
+            replace_durably(self._path, body)
         except OSError as error:
             raise StateError(f"cannot write {self._path}: {error.strerror}; make the directory writable") from None
 
     def _make_directory(self) -> None:
         try:
-            if not self._directory.exists():
-                self._directory.mkdir(mode=0o700, parents=True)
-                self._made.append(self._directory)
-            found = self._directory.lstat()
+            if not self.directory.exists():
+                self.directory.mkdir(mode=0o700, parents=True)
+                self._made.append(self.directory)
+            found = self.directory.lstat()
         except OSError as error:
             raise StateError(
-                f"cannot make the state directory {self._directory}: {error.strerror}; name another with --state"
+                f"cannot make the state directory {self.directory}: {error.strerror}; name another with --state"
             ) from None
         if not stat.S_ISDIR(found.st_mode):
-            raise StateError(f"{self._directory} is not a directory; name another with --state")
+            raise StateError(f"{self.directory} is not a directory; name another with --state")
         if found.st_uid != os.geteuid():
-            raise StateError(f"{self._directory} belongs to uid {found.st_uid}, not to us; name another with --state")
+            raise StateError(f"{self.directory} belongs to uid {found.st_uid}, not to us; name another with --state")
         if found.st_mode & 0o077:
-            self._directory.chmod(0o700)
-        if not os.access(self._directory, os.W_OK | os.X_OK):
-            raise StateError(f"{self._directory} is not writable; make it so, or name another with --state")
+            self.directory.chmod(0o700)
+        if not os.access(self.directory, os.W_OK | os.X_OK):
+            raise StateError(f"{self.directory} is not writable; make it so, or name another with --state")
 
     def _lock(self) -> None:
         if self._held is not None:
             return
-        held = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        held = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(held)
-            raise StateError(f"another ginneld uses {self._directory}; name another with --state") from None
+            raise StateError(f"another ginneld uses {self.directory}; name another with --state") from None
         self._held = held
 
     def _read(self) -> State | None:
@@ -199,6 +195,15 @@ def _from_stored(stored: _Stored) -> State:
     stored.prefs.pinned_key()
     node = NodePrivate.parse(stored.node_key) if stored.node_key else None
     return State(MachinePrivate.parse(stored.machine_key), node, stored.login_name, stored.prefs)
+
+
+def replace_durably(path: Path, body: bytes) -> None:
+    """0600; a crash at any point leaves the old file or the new one. Raises OSError."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    _write_exclusively(fresh, body)
+    fresh.replace(path)
+    _sync_directory(path.parent)
 
 
 def _write_exclusively(path: Path, body: bytes) -> None:

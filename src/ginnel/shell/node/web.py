@@ -42,8 +42,8 @@ async def fetch(
     addresses: Sequence[tuple[str, int]] = (),
 ) -> Page:
     """No redirects, no cookies, at most `limit` bytes. `tls`: instead of the system's roots; `pin`: the one certificate
-    that will do, as DERP maps pin it; `addresses`: with ports, in place of what the name resolves to. Raises WebError.
-    Time it out."""
+    that will do, as DERP maps pin it; `addresses`: with ports, in place of what the name resolves to. Raises WebError,
+    caused by `dial.Untrusted` where that is why. Time it out."""
     try:
         parts = urlsplit(url)
         wanted = parts.port
@@ -55,11 +55,11 @@ async def fetch(
     if pin and not secure:
         raise WebError("a pinned certificate needs an https address")
     context = (unverified() if pin else tls or ssl.create_default_context()) if secure else None
+    port = wanted or (443 if secure else 80)
     try:
-        port = wanted or (443 if secure else 80)
         streams = await open_streams(host, port, mark=mark, tls=context, addresses=addresses)
     except DialError as error:
-        raise WebError(str(error)) from None
+        raise WebError(str(error)) from error
     try:
         if pin and not is_pinned(streams, pin):
             raise WebError(f"the certificate of {host} is not the one that was pinned")
