@@ -215,3 +215,13 @@ def test_pings_alone_prove_no_tunnel(pair: Pair, *, told: bool) -> None:
     said = of_pair(pair)
     assert (said.verdict == "healthy") is not told
     assert (Cause.WIREGUARD_FILTERED in {finding.cause for finding in said.findings}) is told
+
+
+@pytest.mark.parametrize(
+    ("version", "ours", "told"),
+    [("0.0.9-ginnel", True, True), ("0.1.0-ginnel", True, False), ("0.2.0-ginnel", True, False),
+     ("1.98.9", False, False), ("?", True, False), ("", True, False)],
+)  # fmt: skip
+def test_an_older_version_there_is_a_note(version: str, *, ours: bool, told: bool) -> None:
+    said = of_pair(replace(PAIR, peer=replace(PAIR.peer, version=version, ours=ours)))
+    assert (said.verdict, Cause.PEER_OLD_VERSION in {f.cause for f in said.findings}) == ("healthy", told)

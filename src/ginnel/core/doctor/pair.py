@@ -17,8 +17,8 @@ from ginnel.core.node.path_history import What
 from ginnel.wire.doctor import Step, Testimony
 
 UNFILTERED = (
-    "the relay carries the data, so speed is all that is lost; another port may pass (`ginneld --port 443`), or who runs "
-    "the network lets WireGuard through"
+    "the relay carries the data, so speed is all that is lost; another port may pass (`ginneld --port 443`), or "
+    "who runs the network lets WireGuard through"
 )
 HEADERS = 28  # IPv4's and UDP's
 HELD = 30.0  # seconds that a way is in use, and large packets would have been missed by now
@@ -27,7 +27,7 @@ SESSION_ENDS = 180.0  # seconds (WireGuard paper §6.1: Reject-After-Time)
 
 def pair_findings(pair: Pair) -> list[Finding]:
     """In no order; `ranked` has that."""
-    rules: list[Callable[[Pair], Iterable[Finding]]] = [_peer, _policy, _sizes, _silent_tunnel]
+    rules: list[Callable[[Pair], Iterable[Finding]]] = [_peer, _policy, _sizes, _silent_tunnel, _versions]
     if not meets(pair):
         rules += [no_relay]
     if not is_direct(pair):
@@ -45,6 +45,23 @@ def _peer(pair: Pair) -> Iterable[Finding]:
     elif peer.online is False and not meets(pair):
         lines = (f"{peer.name} is not connected to the server: it is switched off, asleep or cut off",)
         yield Finding(Cause.PEER_OFFLINE, 0.93, lines, Fix(peer.name, "ginnel doctor"))
+
+
+def _versions(pair: Pair) -> Iterable[Finding]:
+    """Harmless by itself: versions understand each other. What the older one has not, it does not do."""
+    theirs, ours = _version(pair.peer.version), _version(pair.host.program)
+    if pair.peer.ours and theirs and ours and theirs < ours:
+        said = (
+            f"{pair.peer.name} runs {pair.peer.version}, this machine {pair.host.program}: it has not all of the same"
+        )
+        fix = Fix(pair.peer.name, "ginnel --version", "upgrade it, and restart ginneld there")
+        yield Finding(Cause.PEER_OLD_VERSION, 0.9, (said,), fix)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """() where it is none of ours."""
+    numbers = text.partition("-")[0].split(".")
+    return tuple(map(int, numbers)) if all(n.isascii() and n.isdigit() and len(n) < 6 for n in numbers) else ()
 
 
 def _policy(pair: Pair) -> Iterable[Finding]:
