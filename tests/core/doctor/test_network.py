@@ -27,10 +27,16 @@ OTHER_TLS = Probe("", "tls-interception", 'issued by "Corp"', "Corp")
 LOST = replace(no_udp(all_443(DROPPED)), port80=Port80.SILENT)
 BY_NAME = NameSeen("control.example", problem="DNS does not answer")
 LIE = NameSeen("control.example", ("192.168.1.1",), ("192.0.2.9",), lied=True)
+NO_HTTPS = tuple(replace(relay, https=None, stun=None) for relay in HOST.relays)
 
 CASES = {
     "no default route": (replace(LOST, way_out=False), Cause.NO_INTERNET, "broken"),
     "nothing gets anywhere": (LOST, Cause.NO_INTERNET, "broken"),
+    "no route of any family": (
+        replace(no_udp(HOST), control=None, relays=NO_HTTPS, port80=Port80.SILENT),
+        Cause.NO_INTERNET,
+        "broken",
+    ),
     "the router is dead": (replace(LOST, gateway_answers=False), Cause.NO_INTERNET, "broken"),
     "the resolver is silent": (
         replace(HOST, names=(BY_NAME,), control=Probe(SERVER, "dns-failure")),
@@ -49,7 +55,12 @@ CASES = {
         Cause.CAPTIVE_PORTAL,
         "broken",
     ),
-    "a portal that the daemon found": (network(portal=True), Cause.CAPTIVE_PORTAL, "broken"),
+    "a portal that the daemon found": (
+        replace(one_relay(replace(DROPPED, place=NYC), stun=True), network=network(portal=True).network),
+        Cause.CAPTIVE_PORTAL,
+        "broken",
+    ),
+    "a proxy before port 80 alone": (replace(HOST, port80=Port80.FORGED), Cause.PORT80_BLOCKED, "healthy"),
     "all TLS is opened": (all_443(OTHER_TLS), Cause.TLS_INTERCEPTION, "broken"),
     "one relay's TLS is opened": (
         one_relay(replace(OTHER_TLS, place=NYC), stun=True),

@@ -14,6 +14,15 @@ PLACES = {
     "a public address": (PUBLIC, Place.PUBLIC),
     "a home router": (NETWORK, Place.ONE_NAT),
     "a carrier's router behind it": (CARRIER, Place.CARRIER),
+    "a provider's router behind it": (end(NETWORK, hops=("192.168.1.1", "10.20.0.1")), Place.ONE_NAT),
+    "a carrier's, though the own router has the public address": (
+        end(NETWORK, hops=CARRIER.hops, port_map=PortMapTold(external="198.51.100.7:41641")),
+        Place.ONE_NAT,
+    ),
+    "its router has another address outside": (
+        end(NETWORK, port_map=PortMapTold(external="203.0.113.99:41641")),
+        Place.CARRIER,
+    ),
     "a mapping that ends inside": (end(NETWORK, port_map=PortMapTold(double_nat=True)), Place.CARRIER),
     "a mapping at another address": (end(NETWORK, port_map=PortMapTold(external="100.99.0.1:41641")), Place.CARRIER),
     "no UDP": (end(NETWORK, udp=False), Place.BLOCKED),

@@ -53,6 +53,7 @@ CASES = {
     "a firewall here, hard NATs": (relayed(HARD | {"firewall": CLOSED}, HARD), Cause.HOST_FIREWALL),
     "a firewall there, hard NATs": (relayed(HARD, HARD | {"firewall": CLOSED}), Cause.PEER_HOST_FIREWALL),
     "a carrier's NAT": (relayed(HARD | {"hops": ("192.168.1.1", "100.64.0.1")}, HARD), Cause.CGNAT_DOUBLE_NAT),
+    "perhaps a second NAT": (relayed(HARD | {"hops": ("192.168.1.1", "10.0.0.1")}, HARD), Cause.HARD_NAT_BOTH),
     "no UDP there": (relayed(theirs={"udp": False}), Cause.PEER_UDP_BLOCKED),
     "no UDP here": (replace(BY_RELAY, host=no_udp(HOST), own=end(RELAYED, udp=False)), Cause.UDP_BLOCKED),
     "relays wished for here": (relayed({"policy": "relay"}), Cause.PATH_POLICY_RELAY),
@@ -152,7 +153,7 @@ def test_the_fix_of_two_hard_nats_is_a_command_on_one_of_the_two_machines():
 def test_a_peer_that_is_not_in_the_map_may_be_hidden_by_the_policy():
     said = members(of_stranger(HOST, "carol"))
     assert said["verdict"] == "broken"
-    assert [cause["cause"] for cause in said["causes"]] == ["peer-unknown", "policy-denies"]
+    assert [cause["cause"] for cause in said["causes"]] == ["peer-unknown"]
 
 
 def test_a_cause_is_told_once_with_the_evidence_of_both_looks():
@@ -225,3 +226,16 @@ def test_pings_alone_prove_no_tunnel(pair: Pair, *, told: bool) -> None:
 def test_an_older_version_there_is_a_note(version: str, *, ours: bool, told: bool) -> None:
     said = of_pair(replace(PAIR, peer=replace(PAIR.peer, version=version, ours=ours)))
     assert (said.verdict, Cause.PEER_OLD_VERSION in {f.cause for f in said.findings}) == ("healthy", told)
+
+
+@pytest.mark.parametrize(("held", "told"), [(3.0, True), (60.0, False)])
+def test_a_direct_way_that_lost_data_a_moment_ago_is_not_well_yet(held: float, *, told: bool) -> None:
+    gave_up = structs.replace(GAVE_UP, why="carries no data")
+    known = end(PAIR.own, story=(gave_up, structs.replace(TOOK, ago=held)))
+    said = of_pair(replace(PAIR, own=known))
+    assert (said.path, said.verdict == "healthy") == ("direct", not told)
+
+
+def test_another_address_that_is_left_alone_is_no_fault_of_a_way_that_holds() -> None:
+    other = WayTold("192.0.2.9:9", asked=9, shunned="carries no data")
+    assert of_pair(replace(PAIR, own=end(PAIR.own, ways=(other,)))).verdict == "healthy"

@@ -151,17 +151,18 @@ class Fix:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """confidence: 0 to 1. evidence: lines for people, the strongest first. about: what the cause names (a relay's
-    region and node), "" for most."""
+    region and node), "" for most. harmless: here it costs nothing, whatever it may elsewhere."""
 
     cause: Cause
     confidence: float
     evidence: tuple[str, ...]
     fix: Fix | None = None
     about: str = ""
+    harmless: bool = False
 
     @property
     def grade(self) -> Grade:
-        return grade_of(self.cause)
+        return Grade.NOTE if self.harmless else grade_of(self.cause)
 
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -108,7 +108,8 @@ class Host:
     `control_trusted`: whether there is a key or a pin by which the server's certificate could be judged. `witnesses`:
     what peers say of their network, where something is out of reach from here. `unlooked`: what could not be looked at,
     and why. `resolvers`: whom this machine asks for names, `resolved`: by systemd-resolved, which has a command of its
-    own. `unit`: systemd runs ginneld here. `proxy`: that the environment names."""
+    own. `unit`: systemd runs ginneld here. `proxy`: that the environment names. `alone`: no
+    other machine of the mesh is shown to it."""
 
     name: str
     program: str = ""
@@ -131,6 +132,7 @@ class Host:
     firewall: FirewallTold | None = None
     global_v6: bool = False
     peers_of: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    alone: bool = False
     root: bool = True
     witnesses: tuple[Testimony, ...] = ()
     unlooked: tuple[str, ...] = ()

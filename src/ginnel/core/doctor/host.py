@@ -31,6 +31,7 @@ def _machine(host: Host) -> list[Finding]:
         _port,
         _clashes,
         _versions,
+        _alone,
         _unlooked,
     )
     return [finding for rule in rules for finding in rule(host)]
@@ -145,8 +146,8 @@ def _clashes(host: Host) -> Iterable[Finding]:
     covering = [clash for clash in host.clashes if clash.covers and not clash.steals]
     if covering:
         lines = [f"{clash.what} covers mesh addresses: {', '.join(clash.covers[:5])}" for clash in covering]
-        lines.append("what is meant for one network may end in the other; 100.64.0.0/10 is the mesh's")
-        also = "number that network otherwise, or give the mesh another range (`prefixes` of the server)"
+        lines.append("packets for these go into the tunnel, so whoever has them in the other network is out of reach")
+        also = "number that network otherwise: 100.64.0.0/10 is the mesh's"
         yield Finding(Cause.CGNAT_CLASH, 0.85, tuple(lines), fix(host, "ip address", also))
 
 
@@ -168,3 +169,11 @@ def _unlooked(host: Host) -> Iterable[Finding]:
     if lines:
         again = fix(host, "ginnel doctor", "when the machine has less to do, or its network is quicker")
         yield Finding(Cause.NOT_LOOKED_AT, 0.99, tuple(lines), again)
+
+
+def _alone(host: Host) -> Iterable[Finding]:
+    """Not of a pair: there it would be the peer that is not shown."""
+    if host.alone:
+        lines = ("no other machine is shown to this one: it is the first of the mesh, or the policy shows it none",)
+        fix = Fix("the server", "ginnel policy get", "and `ginnel nodes list` shows all machines")
+        yield Finding(Cause.POLICY_DENIES, 0.5, lines, fix, about="nobody", harmless=True)

@@ -6,13 +6,16 @@ Room: core. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
-from ginnel.core.doctor.causes import Cause, Finding, Fix
+from ginnel.core.doctor.causes import EXPLAINED, Cause, Finding, Fix
 from ginnel.core.doctor.evidence import Host, Port80, Probe, RelaySeen
+from ginnel.core.doctor.own_firewall import THEREFORE, keeps_in, own_firewall
 from ginnel.core.firewall.verdict import Blocking
 
 SILENT = ("silent-drop", "unreachable", "timeout")
 INTERCEPTED = ("tls-interception", "wrong-certificate")
+ROUTER = {True: "the router answers: what is behind it is out of reach", False: "the router itself does not answer"}
 NAMED = 5  # peers in a line
 
 
@@ -26,10 +29,18 @@ def network_findings(host: Host) -> list[Finding]:
         _control,
         _relays,
         _udp,
+        _some_stun,
         _port80,
         _ipv6,
     )
-    return [finding for rule in rules for finding in rule(host)]
+    found = [finding for rule in rules for finding in rule(host)]
+    mine = list(own_firewall(host))
+    return [*mine, *(_therefore(one) for one in found)] if keeps_in(host) else [*mine, *found]
+
+
+def _therefore(one: Finding) -> Finding:
+    """It would look so whatever the network were like."""
+    return replace(one, confidence=one.confidence * EXPLAINED) if one.cause in THEREFORE else one
 
 
 def _fix(host: Host, command: str, also: str = "") -> Fix:
@@ -94,23 +105,34 @@ def _internet(host: Host) -> Iterable[Finding]:
         nowhere = "this machine has no default route: it is connected to no network, or to one that leads nowhere"
         yield Finding(Cause.NO_INTERNET, 0.97, (nowhere,), _fix(host, "ip route", "connect it to a network"))
         return
+    if host.relays and not _probes(host) and not host.unlooked and not _udp_works(host) and not _port80_works(host):
+        nowhere = "this machine has no route to the server or to any relay: nothing could even be tried"
+        yield Finding(Cause.NO_INTERNET, 0.95, (nowhere,), _fix(host, "ip route", "connect it to a network"))
+        return
     if not _all_fail(host) or _udp_works(host) or _port80_works(host):
         return
     if not all(probe.blocking in SILENT or probe.blocking.startswith("dns") for probe in _probes(host)):
         return
     lines = ["neither TCP 443 nor UDP nor TCP 80 reaches anybody", *_proxy(host)]
-    if host.gateway_answers is False:
-        lines.append("the router itself does not answer")
+    if host.gateway_answers is not None:
+        lines.append(ROUTER[host.gateway_answers])
     several = len({probe.place for probe in _probes(host)}) > 1
     confidence = 0.9 if host.gateway_answers is False else 0.7 if several else 0.5
     yield Finding(
-        Cause.NO_INTERNET, confidence, tuple(lines), _fix(host, "ip route; ping ROUTER", "look at the router")
+        Cause.NO_INTERNET,
+        confidence,
+        tuple(lines),
+        _fix(host, "ip route", "look at the router: is it connected to the internet?"),
     )
 
 
 def _portal(host: Host) -> Iterable[Finding]:
     told = host.network is not None and host.network.portal is True
     if host.port80 is Port80.TRUE and not told:
+        return
+    working = [probe.works for probe in _probes(host)]
+    if any(working) and (not told or all(working)):
+        yield from _port80_changed(host)
         return
     odd = host.port80 is Port80.FORGED or told
     stripped = host.port80 is Port80.STRIPPED and _all_fail(host)
@@ -120,6 +142,16 @@ def _portal(host: Host) -> Iterable[Finding]:
         confidence = 0.97 if _all_fail(host) or told else 0.85
         also = "open any web page in a browser and sign in there"
         yield Finding(Cause.CAPTIVE_PORTAL, confidence, tuple(lines), _fix(host, "", also))
+
+
+def _port80_changed(host: Host) -> Iterable[Finding]:
+    """No portal: those keep everything back until somebody signs in, and TCP 443 passes."""
+    if host.port80 is Port80.FORGED:
+        lines = (
+            "somebody else answers for the relays on TCP port 80: a proxy, or a firewall's page",
+            "captive portals go unnoticed; nothing else needs that port",
+        )
+        yield Finding(Cause.PORT80_BLOCKED, 0.9, lines, _rule(host, "TCP out to port 80 of anywhere, if you like"))
 
 
 # --- names -----------------------------------------------------------------------------------------------------------
@@ -172,7 +204,14 @@ def _interception(host: Host) -> Iterable[Finding]:
     several = len(odd) > 1 or not any(probe.works for probe in _probes(host))
     unknown = host.control_trusted is False and "self-signed" in odd[0].detail
     if unknown and all(probe is host.control for probe in odd):
-        yield Finding(Cause.TLS_INTERCEPTION, 0.2, tuple(lines), _fix(host, "ginnel up --invite INVITE"))
+        yield Finding(
+            Cause.TLS_INTERCEPTION,
+            0.2,
+            tuple(lines),
+            _fix(
+                host, "sudo ginnel up", "with --invite and an invite of that server, which vouches for its certificate"
+            ),
+        )
         return
     also = "in the firewall or proxy: no TLS inspection for the hosts of `ginnel firewall allowlist`"
     fix = _fix(host, "ginnel firewall allowlist", also)
@@ -273,12 +312,6 @@ def _udp(host: Host) -> Iterable[Finding]:
     """STUN from the tunnel's own port is the daemon's; from any port is this command's."""
     if host.way_out is False or (_all_fail(host) and not _udp_works(host) and not _port80_works(host)):
         return
-    if host.udp_refused:
-        refused = "this machine's own firewall refuses to send UDP to the relays"
-        yield Finding(
-            Cause.HOST_FIREWALL, 0.95, (refused,), _fix(host, "ginnel firewall lint", "let UDP out to anywhere")
-        )
-        return
     tunnel = host.network.udp if host.network is not None else None
     here = _stun_here(host)
     if tunnel is True or (tunnel is None and here is not False):
@@ -306,6 +339,15 @@ def _own_port(host: Host) -> Finding:
 
 def _rule(host: Host, what: str) -> Fix:
     return _fix(host, "ginnel firewall plan", f"in the firewall: let {what}")
+
+
+def _some_stun(host: Host) -> Iterable[Finding]:
+    """Of several, some are silent: a machine whose nearest relay that is finds its own address by another."""
+    silent = [relay.name for relay in host.relays if relay.stun is False]
+    if silent and _stun_here(host):
+        lines = (f"no answer on UDP port 3478 of {', '.join(silent[:NAMED])}; other relays answer",)
+        fix = _fix(host, "ginnel firewall verify", "in the firewall: let UDP out to port 3478 of anywhere")
+        yield Finding(Cause.STUN_BLOCKED, 0.5, lines, fix, about=silent[0], harmless=True)
 
 
 # --- notes -----------------------------------------------------------------------------------------------------------

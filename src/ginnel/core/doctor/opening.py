@@ -69,11 +69,26 @@ class Side:
         return Place.CARRIER if self._carrier() else Place.ONE_NAT
 
     def _carrier(self) -> bool:
+        """Proven: by the router's own outside address, or by one of a carrier's on the way."""
         mapped = self.known.port_map
-        outside = mapped is not None and bool(mapped.external) and _host_of(mapped.external)
-        other = outside and outside != _host_of(self.known.seen_v4)
-        behind = any(_is_inside(hop) for hop in self.known.hops[1:])
-        return (mapped is not None and mapped.double_nat) or bool(other) or behind
+        if mapped is not None and mapped.external:
+            return mapped.double_nat or self._outside != _host_of(self.known.seen_v4)
+        return (mapped is not None and mapped.double_nat) or any(_in(hop, (CARRIER_NAT,)) for hop in self._beyond)
+
+    @property
+    def maybe_carrier(self) -> bool:
+        """Routers of a provider or a company have private addresses too, without translating any."""
+        return self.place is Place.ONE_NAT and not self._outside and any(map(_is_lan, self._beyond))
+
+    @property
+    def _outside(self) -> str:
+        mapped = self.known.port_map
+        return _host_of(mapped.external) if mapped is not None and mapped.external else ""
+
+    @property
+    def _beyond(self) -> tuple[str, ...]:
+        """The routers behind the first."""
+        return self.known.hops[1:]
 
     @property
     def closed(self) -> bool:
@@ -128,11 +143,6 @@ def _address(text: str) -> IpAddress | None:
         return ip_address(text)
     except ValueError:
         return None
-
-
-def _is_inside(hop: str) -> bool:
-    """A router that is not on the internet: behind our own one, there is another NAT."""
-    return _in(hop, (CARRIER_NAT, *PRIVATE))
 
 
 def _is_lan(text: str) -> bool:

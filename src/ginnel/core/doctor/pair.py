@@ -5,10 +5,12 @@ Room: core. Pure. Each rule finds one cause, or nothing; what ails this machine 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 
 from ginnel.core.doctor.causes import Cause, Finding, Fix
 from ginnel.core.doctor.evidence import Pair, Source
+from ginnel.core.doctor.own_firewall import of_peer
 from ginnel.core.doctor.pair_views import is_direct, meets
 from ginnel.core.doctor.relayed import closed, hairpin, nats, silence, udp
 from ginnel.core.doctor.unreachable import no_relay
@@ -25,13 +27,16 @@ HELD = 30.0  # seconds that a way is in use, and large packets would have been m
 SESSION_ENDS = 180.0  # seconds (WireGuard paper §6.1: Reject-After-Time)
 
 
+Rule = Callable[[Pair], Iterable[Finding]]
+
+
 def pair_findings(pair: Pair) -> list[Finding]:
     """In no order; `ranked` has that."""
-    rules: list[Callable[[Pair], Iterable[Finding]]] = [_peer, _policy, _sizes, _silent_tunnel, _versions]
+    rules: list[Rule] = [_peer, _policy, _sizes, _shunned, _silent_tunnel, _versions, of_peer]
     if not meets(pair):
         rules += [no_relay]
     if not is_direct(pair):
-        rules += [_path_policy, _shunned]
+        rules += [_path_policy]
         if meets(pair):
             rules += [udp, nats, closed, silence, hairpin]
     return [finding for rule in rules for finding in rule(pair)]
@@ -77,7 +82,7 @@ def _path_policy(pair: Pair) -> Iterable[Finding]:
         (pair.peer.name, pair.host.name, pair.theirs.policy if pair.theirs is not None else "auto"),
     ):
         lines = (f"`ginnel path` on {side} says `{policy}` for {other}",)
-        fix = Fix(side, f"sudo ginnel path {other} auto")
+        fix = Fix(side, f"sudo ginnel path {shlex.quote(other)} auto")
         if policy == "relay":
             yield Finding(Cause.PATH_POLICY_RELAY, 0.97, lines, fix)
         elif policy == "direct":
@@ -120,8 +125,9 @@ def _silent_tunnel(pair: Pair) -> Iterable[Finding]:
 
 def _convicted(pair: Pair, fault: str, cause: Cause, means: str) -> Iterable[Finding]:
     for name, known in ((pair.host.name, pair.own), (pair.peer.name, pair.theirs)):
-        told = [way.endpoint for way in (known.ways if known is not None else ()) if way.shunned == fault]
-        told += _lately(known.story, fault) if known is not None and not _refuted(known, cause) else []
+        if known is None or _is_well(known) or _refuted(known, cause):
+            continue
+        told = [way.endpoint for way in known.ways if way.shunned == fault] + _lately(known.story, fault)
         if told:
             lines = (f"{name} gave up the direct way by {told[0]}: it {fault}", means)
             also = "find the link with the small MTU and mend it, or let ICMP `fragmentation needed` pass"
@@ -129,6 +135,12 @@ def _convicted(pair: Pair, fault: str, cause: Cause, means: str) -> Iterable[Fin
             fix = Fix(pair.host.name, "ip link", also) if small else Fix(pair.host.name, "", UNFILTERED)
             yield Finding(cause, 0.93, lines, fix)
             return
+
+
+def _is_well(known: Testimony) -> bool:
+    """Direct, and for so long that what befell it before would have come again; other addresses do not matter."""
+    last = [step for step in known.story if step.what in (What.DIRECT, What.CONVICTED)][-1:]
+    return bool(known.direct) and (not last or (last[0].what == What.DIRECT and last[0].ago > HELD))
 
 
 def _refuted(known: Testimony, cause: Cause) -> bool:

@@ -27,6 +27,9 @@ def meets(pair: Pair) -> bool:
 
 def still_searching(pair: Pair) -> bool:
     """Too early to say: a direct path is looked for, and may be found."""
+    ends = [pair.own, *([pair.theirs] if pair.theirs is not None else [])]
+    if any(one.udp is False or one.policy == "relay" for one in ends):
+        return False
     return pair.own.searching is not None and pair.own.searching < SEARCH_TIME and pair.own.search_ended != "hopeless"
 
 

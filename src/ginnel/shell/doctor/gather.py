@@ -39,7 +39,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the daemon told, or whoever stands in for it. `asked`: what is to be tried. `own`, `peers`: mesh
-    addresses; `online`: of those that may answer. `clock`: by the daemon's map."""
+    addresses, `names`: of the peers; `online`: of those that may answer. `clock`: by the daemon's map."""
 
     name: str
     daemon: Daemon | None = None
@@ -49,6 +49,7 @@ class Known:
     control_url: str = ""
     own: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     online: tuple[str, ...] = ()
     peers_of: tuple[tuple[int, tuple[str, ...]], ...] = ()
     tun: str = "ginnel0"
@@ -93,6 +94,7 @@ async def gather_host(known: Known, tell: Callable[[str], None] = lambda _: None
         firewall=_firewall(known),
         global_v6=links is not None and machine.has_global_v6(links),
         peers_of=known.peers_of,
+        alone=known.daemon is not None and known.daemon.state == "Running" and not known.peers,
         root=known.root,
         gateways=tuple(gateway for _, gateway in links.defaults if gateway) if links is not None else (),
         resolvers=machine.resolvers(),

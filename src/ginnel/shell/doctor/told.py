@@ -63,6 +63,7 @@ def known_by_daemon(daemon: AskDaemon) -> Known:
         control_url=url,
         own=tuple(status.get("TailscaleIPs") or ()),
         peers=tuple(peer["TailscaleIPs"][0] for peer in peers if peer.get("TailscaleIPs")),
+        names=tuple(filter(None, map(_short, peers))),
         online=tuple(peer["TailscaleIPs"][0] for peer in peers if peer.get("TailscaleIPs") and peer.get("Online")),
         peers_of=_homes(peers, asked.derp_map),
         tun=said.get("Tun") or "ginnel0",

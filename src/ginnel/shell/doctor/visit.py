@@ -65,7 +65,7 @@ class Visit:
                 return of_host(await self._host(known)), None
             machine = await self._in_thread("status", partial(self._machine, peer))
             if machine is None:
-                return of_stranger(await self._host(known), peer), None
+                return of_stranger(await self._host(known), peer, known.names), None
             pair = await self._pair(known, machine)
             return of_pair(pair), pair
         except (Unanswered, WireError) as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -42,7 +43,7 @@ class DoctorDesk:
 
     def __init__(self, node: MeshNode) -> None:
         self._node = node
-        self._firewall = HostFirewall()
+        self._firewall = HostFirewall(node.tun)
         self._hops: tuple[object, tuple[str, ...]] = (None, ())
 
     # --- this end ----------------------------------------------------------------------------------------------
@@ -69,7 +70,9 @@ class DoctorDesk:
         engine = self._node.engine
         port = engine.ports[0] if engine is not None else 0
         way_out = self._way_out() if peer is not None else self._known_hops()
-        return await asyncio.gather(self._firewall.look(port, self._node.links), way_out)
+        own = self._node.netmap.self_node
+        mesh = [ip_address(text) for text in peer_views.addresses(own)] if own is not None else []
+        return await asyncio.gather(self._firewall.look(port, self._node.links, mesh), way_out)
 
     def _complete(self, peer: Node | None, looked: Looked) -> Testimony | None:
         known = self.testimony(peer)
@@ -202,7 +205,8 @@ class DoctorDesk:
         if peer is None:
             return None
         looks, seen = await asyncio.gather(self._look(peer), look_at_regions(self._node.netmap.derp_map, regions))
-        told = self._complete(peer, looks)
+        firewall = looks[0].without_rules() if looks[0] is not None else None
+        told = self._complete(peer, (firewall, looks[1]))
         return encode(with_regions(told, seen)) if told is not None else None
 
 
