@@ -21,7 +21,8 @@ from ginnel.words import RegionId
 
 
 async def look_at_port80(derp_map: DERPMap, *, within: float) -> tuple[Port80, tuple[Clock, ...]]:
-    """Silence for `within` seconds is silence. The clocks are those of relays that answered themselves: what a portal says of the time is no evidence."""
+    """Silence for `within` seconds is silence. The clocks are those of relays that answered themselves: what a portal
+    says of the time is no evidence."""
     relays = relays_to_ask(derp_map, RegionId(0))
     if not relays:
         return Port80.UNASKED, ()
