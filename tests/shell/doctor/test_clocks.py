@@ -75,6 +75,17 @@ async def test_a_relays_port_80_tells_the_time_and_a_portals_does_not(
         monkeypatch.setattr(port80, "ask", ask_there)
         node = DERPNode(name="1a", region_id=1, host_name="relay.example", ipv4="127.0.0.1", can_port80=True)
         region = DERPRegion(region_id=1, region_code="fra", region_name="Frankfurt", nodes=[node])
-        sign, found = await look_at_port80(DERPMap(regions={1: region}))
+        sign, found = await look_at_port80(DERPMap(regions={1: region}), within=5.0)
     assert sign is seen
     assert [(clock.source, round(clock.ahead / DAYS, 2)) for clock in found] == [("relay relay.example", 1.0)] * genuine
+
+
+async def test_silence_on_port_80_is_told_as_silence_however_short_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(_: AskPort80, *, mark: int) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    monkeypatch.setattr(port80, "ask", never)
+    node = DERPNode(name="1a", region_id=1, host_name="relay.example", ipv4="127.0.0.1", can_port80=True)
+    region = DERPRegion(region_id=1, region_code="fra", region_name="Frankfurt", nodes=[node])
+    assert await look_at_port80(DERPMap(regions={1: region}), within=0.05) == (Port80.SILENT, ())

@@ -65,7 +65,7 @@ async def gather_host(known: Known, tell: Callable[[str], None] = lambda _: None
     network, elsewhere, (port80, dates), told, gateway, _ = await asyncio.gather(
         looks.at("servers and relays", look_at_network(known.asked, mark=MARK, within=looks.within), NetworkSeen()),
         looks.at("", udp_elsewhere(known.asked, mark=MARK), None),
-        looks.at("TCP port 80", look_at_port80(known.asked.derp_map), (Port80.UNASKED, ())),
+        looks.at("TCP port 80", look_at_port80(known.asked.derp_map, within=looks.within), (Port80.UNASKED, ())),
         looks.at("", server_clocks(known.control_url), ()),
         looks.at("", _gateway(here), None),
         here,

@@ -20,12 +20,13 @@ from ginnel.wire.tailcfg import DERPMap
 from ginnel.words import RegionId
 
 
-async def look_at_port80(derp_map: DERPMap) -> tuple[Port80, tuple[Clock, ...]]:
-    """The clocks are those of relays that answered themselves: what a portal says of the time is no evidence."""
+async def look_at_port80(derp_map: DERPMap, *, within: float) -> tuple[Port80, tuple[Clock, ...]]:
+    """Silence for `within` seconds is silence. The clocks are those of relays that answered themselves: what a portal
+    says of the time is no evidence."""
     relays = relays_to_ask(derp_map, RegionId(0))
     if not relays:
         return Port80.UNASKED, ()
-    seen = await asyncio.gather(*(_sign(number, relay) for number, relay in enumerate(relays)))
+    seen = await asyncio.gather(*(_sign(number, relay, within) for number, relay in enumerate(relays)))
     signs = [sign for sign, _ in seen]
     return _joined(signs), tuple(clock for sign, clock in seen if clock is not None and sign is Sign.TRUE)
 
@@ -38,12 +39,13 @@ def _joined(signs: list[Sign]) -> Port80:
     return Port80.STRIPPED if Sign.STRIPPED in signs else Port80.SILENT
 
 
-async def _sign(number: int, relay: Relay80) -> tuple[Sign, Clock | None]:
+async def _sign(number: int, relay: Relay80, within: float) -> tuple[Sign, Clock | None]:
     challenge = f"ts_doctor{number}"
     began = time.time()
-    came = await ask(AskPort80(number, relay.address, challenge), mark=MARK)
     try:
+        async with asyncio.timeout(within):
+            came = await ask(AskPort80(number, relay.address, challenge), mark=MARK)
         answer = generate204.parse_answer(came)
-    except WireError:
+    except (WireError, TimeoutError):
         return Sign.NOTHING, None
     return judge(answer, challenge, relay), clock_by(f"relay {relay.host_name}", answer.date, began)
