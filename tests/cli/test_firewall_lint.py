@@ -14,9 +14,9 @@ from tests.core.firewall.lint.rules import nft, save
 KNOWN = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "established"}}
 
 
-def typed(*arguments: str, stdin: str = "", fails: bool = False) -> str:
+def typed(*arguments: str, stdin: str = "", fails: bool = False, status: int | None = None) -> str:
     got = CliRunner().invoke(ginnel, ["firewall", *arguments], input=stdin)
-    assert got.exit_code == int(fails), got.output
+    assert got.exit_code == (int(fails) if status is None else status), got.output
     return got.output
 
 
@@ -37,6 +37,37 @@ def test_a_need_that_is_not_optional_fails_the_command(tmp_path: Path) -> None:
     path = tmp_path / "r"
     path.write_text(save("-A OUTPUT -p tcp -m tcp --dport 443 -j REJECT"))
     assert "blocked  https, IPv4" in typed("lint", str(path), fails=True)
+
+
+@pytest.mark.parametrize(
+    ("rule", "status"),
+    [
+        ("-A OUTPUT -p tcp -m tcp --dport 80 -j DROP", 0),  # optional
+        ("-A OUTPUT -d 8.8.0.0/16 -p tcp -m tcp --dport 443 -j DROP", 3),
+        ("-A OUTPUT -p tcp -m tcp --dport 443 -m bpf --bytecode '1,6 0 0 0' -j DROP", 3),
+        ("-A OUTPUT -p tcp -m tcp --dport 443 -j DROP", 1),
+    ],
+)
+def test_the_status_is_0_only_where_all_that_is_needed_passes(tmp_path: Path, rule: str, status: int) -> None:
+    (tmp_path / "r").write_text(save(rule))
+    typed("lint", str(tmp_path / "r"), "--family", "4", status=status)
+
+
+def test_what_is_blocked_goes_before_what_is_not_known(tmp_path: Path) -> None:
+    stun = "-A OUTPUT -d 8.8.0.0/16 -p udp -m udp --dport 3478 -j DROP"
+    (tmp_path / "r").write_text(save(stun, "-A OUTPUT -p tcp -m tcp --dport 443 -j DROP"))
+    typed("lint", str(tmp_path / "r"), "--family", "4", status=1)
+
+
+def test_a_family_of_which_no_file_speaks_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "r").write_text(save())
+    assert "IPv6" in typed("lint", str(tmp_path / "r"), status=3)
+    assert "IPv6" not in typed("lint", str(tmp_path / "r"), "--family", "4", status=0)
+
+
+def test_the_help_tells_the_exit_statuses() -> None:
+    said = typed("lint", "--help")
+    assert all(f"\n      {status}  " in said or f"\n    {status}  " in said for status in (0, 1, 3))
 
 
 def test_a_region_to_come_is_judged_beside_what_is(tmp_path: Path) -> None:
@@ -93,7 +124,7 @@ def test_a_file_that_is_not_there_is_one_line() -> None:
 def test_names_in_rules_do_not_reach_the_terminal_raw(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text(save('-A INPUT -p udp -m comment --comment "\x1b[31mred" -j DROP'))
-    assert "\x1b" not in typed("lint", str(path))
+    assert "\x1b" not in typed("lint", str(path), "--family", "4")
 
 
 @pytest.mark.parametrize("backend", ["ufw", "firewalld", "pf", "netsh", "aws", "gcp", "azure"])

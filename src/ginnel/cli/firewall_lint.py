@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 VENDORS = ("fortigate",)
 LOCAL_PORT = 41641
+BLOCKED, NOT_KNOWN = 1, 3  # exit statuses; 2 is a wrong option
 
 
 @click.command()
@@ -31,6 +34,7 @@ LOCAL_PORT = 41641
 )
 @click.option("--port", metavar="PORT", type=click.IntRange(0, 65535), default=LOCAL_PORT, help="The tunnel's; 0: any.")
 @click.option("--interface", metavar="NAME", default="", help="By which this host reaches the internet.")
+@click.option("--family", type=click.Choice(("4", "6")), help="Judge IPv4 or IPv6 alone.  [both]")
 @click.option("--derp-map", metavar="FILE|URL", default="", help="Judge each relay of this map too.")
 @click.option(
     "--add-region",
@@ -47,30 +51,46 @@ def lint(
     form: str,
     port: int,
     interface: str,
+    family: str | None,
     derp_map: str,
     regions: tuple[str, ...],
     vendor: str | None,
     as_json: bool,
 ) -> None:
     """Judge a rule set offline: does the mesh pass? FILE is the output of `nft -j list ruleset`, `iptables-save`,
-    `ip6tables-save`, `ufw status verbose`, or a cloud's security group; - is standard input."""
-    from ginnel.core.firewall.lint.judge import Answer
+    `ip6tables-save`, `ufw status verbose`, or a cloud's security group; - is standard input.
+
+    \b
+    The exit status is that of the rules that are not optional:
+      0  all pass
+      1  something is blocked, or no answer could be given
+      3  nothing is blocked for sure, but something depends or is unknown
+    """
     from ginnel.core.firewall.lint.judge import lint as judged
     from ginnel.core.firewall.lint.trips import Where
     from ginnel.core.firewall.lint.vendors import warnings
 
     rules = _read(files, form)
     where = Where(interface)
-    now = judged(rules, [*_needs(port), *_map_needs(derp_map)], where)
-    later = judged(rules, [need for text in regions for need in _region(text)], where)
+    now = judged(rules, _of_family([*_needs(port), *_map_needs(derp_map)], family), where)
+    later = judged(rules, _of_family([need for text in regions for need in _region(text)], family), where)
     notes = [*rules.notes, *(warnings(vendor) if vendor else ())]
     if as_json:
         told = {"now": [_json(f) for f in now], "later": [_json(f) for f in later], "notes": notes}
         print(json.dumps(told, indent=2))
     else:
         _print(now, later, notes)
-    if any(f.answer is Answer.BLOCKED and not f.need.optional for f in (*now, *later)):
-        sys.exit(1)
+    sys.exit(_status((*now, *later)))
+
+
+def _status(findings: Sequence[Finding]) -> int:
+    """What is not known does not pass."""
+    from ginnel.core.firewall.lint.judge import Answer
+
+    answers = {finding.answer for finding in findings if not finding.need.optional}
+    if Answer.BLOCKED in answers:
+        return BLOCKED
+    return NOT_KNOWN if answers - {Answer.PASSES} else 0
 
 
 def _read(files: tuple[str, ...], form: str) -> RuleSet:
@@ -101,6 +121,12 @@ def _needs(port: int) -> list[Need]:
         Need("portal", "out", "tcp", None, 80, optional=True),
         *([Need("tunnel-in", "in", "udp", None, port, optional=True)] if port else []),
     ]
+
+
+def _of_family(needs: Iterable[Need], family: str | None) -> list[Need]:
+    if family is None:
+        return list(needs)
+    return [replace(need, families=tuple(f for f in need.families if f == int(family))) for need in needs]
 
 
 def _map_needs(place: str) -> list[Need]:
