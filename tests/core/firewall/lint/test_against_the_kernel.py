@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from ginnel.core.firewall.lint import iptables, nft_json
+from ginnel.core.firewall.lint import iptables, nft_json, runs
 from ginnel.core.firewall.lint.fields import NFPROTO, NO_INTERFACE, STATES, TYPES, Box, Field, interface
 from ginnel.core.firewall.lint.ints import point
 from ginnel.core.firewall.lint.model import INWARD, OUTWARD, RuleSet, Verdict
@@ -34,8 +34,9 @@ def hosts() -> Iterator[Kernel]:
 
 
 @pytest.fixture
-def host(hosts: Kernel) -> Kernel:
-    """Without any rules."""
+def host(hosts: Kernel, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    """Without any rules. Two like rules in a row are a list that is judged as one."""
+    monkeypatch.setattr(runs, "SHORTEST", 2)
     hosts.run(["nft", "flush", "ruleset"])
     for name in ("iptables-legacy", "ip6tables-legacy"):
         clear(hosts, name)

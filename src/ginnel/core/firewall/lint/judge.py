@@ -169,10 +169,21 @@ def _quotes(answer: Answer, outcomes: Sequence[Outcome], leg: Trip, doubts: dict
             place = (by.chain.where, by.text)
             found.setdefault(place, (ANSWERS[outcome.verdict], []))[1].append(outcome.box)
     got = []
-    for (where, text), (what, boxes) in list(found.items())[:MAX_PARTS]:
+    for (where, text), (what, boxes) in _some(list(found.items())):
         packets = in_words(boxes, leg.box, inward=leg.inward) if answer is Answer.DEPENDS else ""
         got.append(Quote(what, where, text, ": ".join(part for part in (leg.name, packets) if part)))
     return tuple(got)
+
+
+_Found = tuple[tuple[str, str], tuple[Answer, list[Box]]]
+
+
+def _some(found: list[_Found]) -> list[_Found]:
+    """Of many, some that stop packets and some that let others pass."""
+    if len(found) <= MAX_PARTS:
+        return found
+    passing = [each for each in found if each[1][0] is Answer.PASSES][:2]
+    return [each for each in found if each[1][0] is not Answer.PASSES][: MAX_PARTS - len(passing)] + passing
 
 
 ANSWERS = {Verdict.ACCEPT: Answer.PASSES, Verdict.DROP: Answer.BLOCKED, Verdict.REJECT: Answer.BLOCKED,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from ginnel.core.firewall.lint.fields import Box
 from ginnel.core.firewall.lint.ints import Ints
@@ -106,7 +106,8 @@ OUTWARD: tuple[Hook, ...] = ("output", "postrouting", "egress")
 @dataclass(slots=True)
 class Chain:
     """where: for people ("table inet filter, chain input"). table: jumps stay within it. families: 4, 6. hook: "" for
-    a chain that is only jumped to, or whose hook no packet of this host meets. device: of an ingress chain."""
+    a chain that is only jumped to, or whose hook no packet of this host meets. device: of an ingress chain. runs: the
+    rules as `runs.py` has made them."""
 
     where: str
     table: str
@@ -118,6 +119,7 @@ class Chain:
     nat: bool = False
     device: Ints | None = None
     rules: list[Rule] = field(default_factory=list)
+    runs: list[Any] | None = field(default=None, init=False, repr=False, compare=False)
 
 
 @dataclass(slots=True)

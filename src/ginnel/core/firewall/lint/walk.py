@@ -26,6 +26,7 @@ from ginnel.core.firewall.lint.model import (
     Verdict,
     When,
 )
+from ginnel.core.firewall.lint.runs import Run, runs
 
 BUDGET = 1_000_000  # steps of one walk: a second or two
 MAX_BOXES = 4_000
@@ -39,14 +40,15 @@ class TooComplex(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """rule: None is the chain's policy."""
+    """rule: None is the chain's policy. quoted: where more than the rule decides."""
 
     chain: Chain
     rule: Rule | None
+    quoted: str = ""
 
     @property
     def text(self) -> str:
-        return self.rule.text if self.rule is not None else f"policy {self.chain.policy}"
+        return self.quoted or (self.rule.text if self.rule is not None else f"policy {self.chain.policy}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,12 @@ class _Here:
     rule: Rule
     got: _Parts
     depth: int
+    run: Run | None = None
+
+    def decided(self, box: Box) -> Decided:
+        if self.run is None:
+            return Decided(self.chain, self.rule)
+        return Decided(self.chain, *self.run.deciding(box))
 
 
 class Walk:
@@ -122,7 +130,7 @@ class Walk:
         if depth > MAX_JUMPS:
             raise TooComplex("chains call each other deeper than the kernel allows")
         got = _Parts([], [], boxes)
-        for rule in chain.rules:
+        for rule in runs(chain):
             on: list[Box] = []
             for box in got.on:
                 parts = self._rule(chain, rule, box, depth)
@@ -136,9 +144,10 @@ class Walk:
                 raise TooComplex(TOO_MANY)
         return got
 
-    def _rule(self, chain: Chain, rule: Rule, box: Box, depth: int) -> _Parts:
+    def _rule(self, chain: Chain, found: Rule | Run, box: Box, depth: int) -> _Parts:
         got, live, before = _Parts([], [], []), [box], self._assigned
-        here = _Here(chain, rule, got, depth)
+        rule, run = (found.merged, found) if isinstance(found, Run) else (found, None)
+        here = _Here(chain, rule, got, depth, run)
         for step in rule.steps:
             self._spend(1 + len(live))
             live = self._step(here, step, live)
@@ -221,11 +230,11 @@ class Walk:
         return hit, miss
 
     def _end(self, here: _Here, ending: Ending, box: Box) -> None:
-        got, decided = here.got, Decided(here.chain, here.rule)
+        got = here.got
         if isinstance(ending, Jump):
             target = self._rules.chains.get((here.chain.table, ending.target))
             if target is None:
-                got.ended.append((box, Verdict.UNCLEAR, decided))
+                got.ended.append((box, Verdict.UNCLEAR, here.decided(box)))
                 return
             parts = self._chain(target, [box], here.depth + 1)
             got.ended += parts.ended
@@ -235,7 +244,7 @@ class Walk:
         elif ending is Verdict.CONTINUE:
             got.on.append(box)
         else:
-            got.ended.append((box, ending, decided))
+            got.ended.append((box, ending, here.decided(box)))
 
     def _doubt(self, here: _Here, case: Box) -> None:
         for name in case:
