@@ -70,6 +70,27 @@ def test_a_limit_may_drop() -> None:
     assert any("limit" in quote.packets for quote in got.quotes)
 
 
+TWICE = "-A INPUT -p udp -m limit --limit 5/sec -j {}"
+HALF = "-A INPUT -m statistic --mode random --probability 0.5 -j {}"
+
+
+@pytest.mark.parametrize("rule", [TWICE, HALF, HALF.replace("statistic", "unheard-of")])
+def test_the_same_limit_asked_twice_may_say_two_things(rule: str) -> None:
+    """What is beyond the first may be within the second, and is dropped by it."""
+    rules = iptables.parse(save(rule.format("ACCEPT"), rule.format("DROP"), policy="ACCEPT"))
+    got = finding(rules, TUNNEL_IN)
+    assert got.answer in (Answer.DEPENDS, Answer.UNKNOWN)
+    assert any(q.text == rule.format("DROP") for q in got.quotes)
+
+
+def test_a_limit_in_a_chain_that_is_met_twice_may_say_two_things() -> None:
+    asked = ["-A S -p udp -m limit --limit 5/sec -j RETURN", "-A S -j MARK --set-mark 0x1"]
+    marked = "-A INPUT -m mark --mark 0x1 -j {}"
+    rules = save(*asked, "-A INPUT -j S", marked.format("DROP"), "-A INPUT -j S", marked.format("REJECT"),
+                 policy="ACCEPT", chains=("S",))  # fmt: skip
+    assert marked.format("REJECT") in [q.text for q in finding(iptables.parse(rules), TUNNEL_IN).quotes]
+
+
 @pytest.mark.parametrize("verdict", [ACCEPT, DROP])
 @pytest.mark.parametrize("policy", ["accept", "drop"])
 def test_what_is_not_understood_never_passes(verdict: dict[str, None], policy: str) -> None:

@@ -31,6 +31,7 @@ from ginnel.core.firewall.lint.runs import Run, runs
 BUDGET = 1_000_000  # steps of one walk: a second or two
 MAX_BOXES = 4_000
 CONNTRACK = -200
+AGAIN = "\0"  # in a doubt's name: behind it, which time it was asked
 TOO_MANY = "the rules part the packets into too many classes"
 
 
@@ -91,7 +92,7 @@ class Walk:
     def __init__(self, rules: RuleSet, budget: int = BUDGET) -> None:
         self._rules = rules
         self._left = budget
-        self._assigned = 0
+        self._assigned = self._questions = 0
         self.doubts: dict[str, Decided] = {}
 
     def through(self, hooks: Sequence[Hook], box: Box, family: int, *, new: bool) -> list[Outcome]:
@@ -181,8 +182,7 @@ class Walk:
         inside: list[Box] = []
         rest = live
         for case in step.cases:
-            self._doubt(here, case)
-            rest = self._part(case, rest, inside)
+            rest = self._part(self._asked(here, case), rest, inside)
             if not rest:
                 break
         return (rest, inside) if step.negated else (inside, rest)
@@ -202,9 +202,8 @@ class Walk:
 
     def _switch(self, here: _Here, cases: tuple[tuple[Box, Ending], ...], live: list[Box]) -> list[Box]:
         for case, ending in cases:
-            self._doubt(here, case)
             inside: list[Box] = []
-            live = self._part(case, live, inside)
+            live = self._part(self._asked(here, case), live, inside)
             for box in inside:
                 self._end(here, ending, box)
             if not live:
@@ -218,7 +217,7 @@ class Walk:
             values = points(box.get(step.field, universe(step.field)), 256)
             if values is None:  # any mark at all: it may match
                 doubt = {f"?{step.field} & {step.mask:#x} == {step.value:#x}": point(int(not step.negated))}
-                self._doubt(here, doubt)
+                doubt = self._asked(here, doubt)
                 inside, outside = split(box, doubt)
                 hit += [inside] if inside is not None else []
                 miss += outside
@@ -246,10 +245,14 @@ class Walk:
         else:
             got.ended.append((box, ending, here.decided(box)))
 
-    def _doubt(self, here: _Here, case: Box) -> None:
-        for name in case:
-            if name[0] in "?%":
-                self.doubts.setdefault(name, Decided(here.chain, here.rule))
+    def _asked(self, here: _Here, case: Box) -> Box:
+        """The case, with doubts of its own: a limit or a number at random that is asked twice may say two things."""
+        if not any(name[0] in "?%" for name in case):
+            return case
+        self._questions += 1
+        found = {f"{name}{AGAIN}{self._questions}" if name[0] in "?%" else name: case[name] for name in case}
+        self.doubts |= {name: Decided(here.chain, here.rule) for name in found if name[0] in "?%"}
+        return found
 
     def _spend(self, steps: int) -> None:
         self._left -= steps

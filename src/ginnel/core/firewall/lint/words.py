@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 
 from ginnel.core.firewall.lint.fields import Box, Field, interface_text, universe
-from ginnel.core.firewall.lint.ints import Ints, joined, minus
+from ginnel.core.firewall.lint.ints import Ints, joined, minus, point
+from ginnel.core.firewall.lint.walk import AGAIN
 
 SHOWN = 3
 ADDRESSES = (Field.SADDR4, Field.DADDR4, Field.SADDR6, Field.DADDR6)
@@ -26,11 +27,15 @@ def in_words(boxes: Sequence[Box], whole: Box, *, inward: bool) -> str:
         values = joined(i for box in boxes for i in box.get(field, universe(field)))
         if values != whole[field]:
             parts.append(_part(field, values, whole[field], inward=inward))
-    limits = sorted({f[1:] for box in boxes for f, v in box.items() if f[0] == "%" and v == ((1, 1),)})
-    over = sorted({f[1:] for box in boxes for f, v in box.items() if f[0] == "%" and v == ((0, 0),)})
+    limits, over = _limits(boxes, 1), _limits(boxes, 0)
     parts += [f"within {name}" for name in limits if name not in over]
     parts += [f"beyond {name}" for name in over if name not in limits]
     return " ".join(part for part in parts if part)
+
+
+def _limits(boxes: Sequence[Box], way: int) -> list[str]:
+    names = {f for box in boxes for f, values in box.items() if f[0] == "%" and values == point(way)}
+    return sorted({name[1:].partition(AGAIN)[0] for name in names})
 
 
 def _part(field: Field, values: Ints, whole: Ints, *, inward: bool) -> str:
