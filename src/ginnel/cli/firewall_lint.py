@@ -58,7 +58,8 @@ def lint(
     as_json: bool,
 ) -> None:
     """Judge a rule set offline: does the mesh pass? FILE is the output of `nft -j list ruleset`, `iptables-save`,
-    `ip6tables-save`, `ufw status verbose`, or a cloud's security group; - is standard input.
+    `ip6tables-save`, `ipset save` (the sets that these name), `ufw status verbose`, or a cloud's security group; - is
+    standard input.
 
     \b
     The exit status is that of the rules that are not optional:
@@ -67,6 +68,7 @@ def lint(
       3  nothing is blocked for sure, but something depends or is unknown
     """
     from ginnel.core.firewall.lint.judge import lint as judged
+    from ginnel.core.firewall.lint.read import about_ipsets
     from ginnel.core.firewall.lint.trips import Where
     from ginnel.core.firewall.lint.vendors import warnings
 
@@ -74,7 +76,7 @@ def lint(
     where = Where(interface)
     now = judged(rules, _of_family([*_needs(port), *_map_needs(derp_map)], family), where)
     later = judged(rules, _of_family([need for text in regions for need in _region(text)], family), where)
-    notes = [*rules.notes, *(warnings(vendor) if vendor else ())]
+    notes = [*rules.notes, *about_ipsets(rules), *(warnings(vendor) if vendor else ())]
     if as_json:
         told = {"now": [_json(f) for f in now], "later": [_json(f) for f in later], "notes": notes}
         print(json.dumps(told, indent=2))

@@ -1,4 +1,4 @@
-"""The rules in force in this kernel: nft's, with iptables-nft's tables as iptables tells them, and legacy ones.
+"""The rules in force in this kernel: nft's, with iptables-nft's tables as iptables tells them, legacy ones, and ipsets.
 
 Room: shell. iptables-legacy is asked only where the kernel has tables of it: asking would make them.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from ginnel.core.firewall.lint import iptables, nft_json
+from ginnel.core.firewall.lint import ipset_save, iptables, nft_json
 from ginnel.core.firewall.lint.model import RuleSet
 from ginnel.shell.firewall.tools import ToolError, found, run
 
@@ -27,6 +28,8 @@ def live_rules() -> RuleSet:
     for version, (program, names) in LEGACY.items():
         if _tables(names) and found(f"{program}-save"):
             rules = rules.joined(iptables.parse(run([f"{program}-save"]), version, _spelled("legacy")))
+    if rules.ipsets_asked() and found("ipset"):
+        rules = replace(rules, ipsets=ipset_save.parse(run(["ipset", "save"])))
     return rules
 
 

@@ -149,8 +149,8 @@ def _differ_unseen(one: Box, other: Box) -> bool:
 
 
 def _by_limit(one: Box, other: Box) -> bool:
-    """A limit tells them apart, whatever else does."""
-    return any(f[0] == "%" and one[f] != other[f] for f in one.keys() & other.keys())
+    """A limit, or a set of which nobody has told what is in it, tells them apart, whatever else does."""
+    return any(f[0] in "%@" and one[f] != other[f] for f in one.keys() & other.keys())
 
 
 def _doubtful(box: Box) -> bool:

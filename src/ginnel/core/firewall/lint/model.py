@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ginnel.core.firewall.lint.fields import Box
 from ginnel.core.firewall.lint.ints import Ints
+from ginnel.core.firewall.lint.ipset import IpSets
 
 MAX_BYTES = 16 << 20
 MAX_RULES = 100_000
@@ -65,6 +66,15 @@ class Masked:
 
 
 @dataclass(frozen=True, slots=True)
+class InSet:
+    """Go on with packets of which these sides ("src", "dst") are in an ipset (negated: are not)."""
+
+    name: str
+    sides: tuple[str, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Do:
     ending: Ending
 
@@ -86,7 +96,7 @@ class Assign:
     values: Ints | None = None
 
 
-Step = When | Masked | Do | Switch | Assign
+Step = When | Masked | InSet | Do | Switch | Assign
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +135,12 @@ class Chain:
 @dataclass(slots=True)
 class RuleSet:
     """chains: in the file's order, by (table, name). families: of which the file speaks; what it says of the others is
-    nothing. notes: lines for the user about what was left out."""
+    nothing. notes: lines for the user about what was left out. ipsets: that iptables' rules refer to."""
 
     chains: dict[tuple[str, str], Chain] = field(default_factory=dict)
     families: frozenset[int] = frozenset({4, 6})
     notes: list[str] = field(default_factory=list)
+    ipsets: IpSets = field(default_factory=IpSets)
 
     def base(self, hook: str, family: int) -> list[Chain]:
         """In the order in which packets meet them."""
@@ -139,11 +150,21 @@ class RuleSet:
     def without(self, tables: Iterable[str]) -> RuleSet:
         gone = set(tables)
         kept = {key: chain for key, chain in self.chains.items() if chain.table not in gone}
-        return RuleSet(kept, self.families, self.notes)
+        return RuleSet(kept, self.families, self.notes, self.ipsets)
 
     def joined(self, other: RuleSet) -> RuleSet:
         """Both in force at once."""
         clash = self.chains.keys() & other.chains.keys()
         if clash:
             raise LintError(f"two of the files have the table {min(clash)[0]}; give each table once")
-        return RuleSet({**self.chains, **other.chains}, self.families | other.families, [*self.notes, *other.notes])
+        twice = self.ipsets.by_name.keys() & other.ipsets.by_name.keys()
+        if twice:
+            raise LintError(f"two of the files have the ipset {min(twice)}; give each once")
+        ipsets = IpSets(self.ipsets.by_name | other.ipsets.by_name)
+        families = self.families | other.families
+        return RuleSet({**self.chains, **other.chains}, families, [*self.notes, *other.notes], ipsets)
+
+    def ipsets_asked(self) -> list[str]:
+        """Names of those that a rule refers to."""
+        steps = (step for chain in self.chains.values() for rule in chain.rules for step in rule.steps)
+        return sorted({step.name for step in steps if isinstance(step, InSet)})

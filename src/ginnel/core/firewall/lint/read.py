@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ginnel.core.firewall.lint import clouds, iptables, nft_json, ufw_status
+from ginnel.core.firewall.lint import clouds, ipset_save, iptables, nft_json, ufw_status
 from ginnel.core.firewall.lint.model import MAX_BYTES, LintError, RuleSet
 
 FORMATS: dict[str, Callable[[str], RuleSet]] = {
@@ -35,7 +35,26 @@ def read(data: bytes, name: str = "auto") -> RuleSet:
     if len(data) > MAX_BYTES:
         raise LintError(f"larger than {MAX_BYTES >> 20} MiB")
     text = data.decode("utf-8", "replace").lstrip("\ufeff")
-    return FORMATS[guess(text) if name == "auto" else name](text)
+    sets, rest = ipset_save.apart(text)
+    if sets and not rest.strip():
+        return _sets(sets)
+    got = FORMATS[guess(rest) if name == "auto" else name](rest)
+    return got.joined(_sets(sets)) if sets else got
+
+
+def _sets(text: str) -> RuleSet:
+    """Contents of ipsets and no rule."""
+    return RuleSet(families=frozenset(), ipsets=ipset_save.parse(text))
+
+
+def about_ipsets(rules: RuleSet) -> list[str]:
+    """Lines for the user: what is missing to judge by them, and what may have changed."""
+    asked = rules.ipsets_asked()
+    missing = [name for name in asked if name not in rules.ipsets]
+    named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    add = f"the files do not tell what is in the ipset {named}: add the output of `ipset save` as another FILE"
+    changing = [name for name in asked if name in rules.ipsets and rules.ipsets.by_name[name].changing]
+    return [*([add] if missing else []), *(f"entries of the ipset {name} go by themselves" for name in changing[:5])]
 
 
 def guess(text: str) -> str:

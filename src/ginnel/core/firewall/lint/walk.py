@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ginnel.core.firewall.lint.fields import DIRECTIONS, STATES, Box, Field, split, universe
-from ginnel.core.firewall.lint.ints import Ints, both, joined, point, points
+from ginnel.core.firewall.lint.effects import assigned, early, told, untold
+from ginnel.core.firewall.lint.fields import Box, Field, split, universe
+from ginnel.core.firewall.lint.ints import joined, point, points
 from ginnel.core.firewall.lint.model import (
     MAX_JUMPS,
     Assign,
@@ -17,6 +18,7 @@ from ginnel.core.firewall.lint.model import (
     Do,
     Ending,
     Hook,
+    InSet,
     Jump,
     Masked,
     Rule,
@@ -30,7 +32,6 @@ from ginnel.core.firewall.lint.runs import Run, runs
 
 BUDGET = 1_000_000  # steps of one walk: a second or two
 MAX_BOXES = 4_000
-CONNTRACK = -200
 AGAIN = "\0"  # in a doubt's name: behind it, which time it was asked
 TOO_MANY = "the rules part the packets into too many classes"
 
@@ -116,15 +117,15 @@ class Walk:
             passed += [(b, by) for b in rest]
             if here is None:
                 continue
-            parts = self._chain(chain, [_untold(here) if _early(chain) else here], 0)
+            parts = self._chain(chain, [untold(here) if early(chain) else here], 0)
             policy = Decided(chain, None)
             ended = [*parts.ended, *((b, chain.policy, policy) for b in parts.back + parts.on)]
             for part, verdict, decided in ended:
-                told = _told(part, here) if _early(chain) else part
+                known = told(part, here) if early(chain) else part
                 if verdict is Verdict.ACCEPT:
-                    passed.append((told, (*by, decided)))
+                    passed.append((known, (*by, decided)))
                 else:
-                    over.append(Outcome(told, verdict, (*by, decided)))
+                    over.append(Outcome(known, verdict, (*by, decided)))
         return passed, over
 
     def _chain(self, chain: Chain, boxes: list[Box], depth: int) -> _Parts:
@@ -166,9 +167,11 @@ class Walk:
                 hit, miss = self._when(here, step, live)
             case Masked():
                 hit, miss = self._masked(here, step, live)
+            case InSet():
+                hit, miss = self._when(here, self._in_set(here, step), live)
             case Assign():
                 self._assigned += 1
-                return [_assigned(box, step) for box in live]
+                return [assigned(box, step) for box in live]
             case Switch(cases):
                 return self._switch(here, cases, live)
             case Do(ending):
@@ -186,6 +189,15 @@ class Walk:
             if not rest:
                 break
         return (rest, inside) if step.negated else (inside, rest)
+
+    def _in_set(self, here: _Here, step: InSet) -> When:
+        """What is in a set that nobody has told depends on it."""
+        (version,) = here.chain.families
+        cases = self._rules.ipsets.cases(step.name, step.sides, version)
+        if cases is not None:
+            return When(cases, step.negated)
+        kind = "?" if step.name in self._rules.ipsets else "@"
+        return When(({f"{kind}ipset {step.name} ({','.join(step.sides)})": point(1)},), step.negated)
 
     def _part(self, case: Box, boxes: list[Box], inside: list[Box]) -> list[Box]:
         """The rest; what is in the case is added to inside."""
@@ -258,39 +270,3 @@ class Walk:
         self._left -= steps
         if self._left < 0:
             raise TooComplex("the rules are too many and too entangled to be followed")
-
-
-def _early(chain: Chain) -> bool:
-    """Before connections are looked up (NF_IP_PRI_CONNTRACK)."""
-    return chain.hook == "ingress" or (chain.hook in ("prerouting", "output") and chain.priority < CONNTRACK)
-
-
-def _untold(box: Box) -> Box:
-    """There every packet counts as invalid, and is of no direction."""
-    return {**box, Field.CT_STATE: point(STATES["invalid"]), Field.CT_DIRECTION: point(len(DIRECTIONS))}
-
-
-def _told(after: Box, before: Box) -> Box:
-    """As it is once the connection is known, unless a rule has said that it shall not be."""
-    if after[Field.CT_STATE] == point(STATES["untracked"]):
-        return after
-    return {**after, Field.CT_STATE: before[Field.CT_STATE], Field.CT_DIRECTION: before[Field.CT_DIRECTION]}
-
-
-def _assigned(box: Box, step: Assign) -> Box:
-    if step.values is not None:
-        return {**box, step.field: step.values}
-    values = points(box.get(step.field, universe(step.field)))
-    if values is None and step.mask != 0xFFFF_FFFF:
-        return {**box, step.field: universe(step.field)}
-    made: Ints = point(step.value) if values is None else joined((v, v) for v in (_set(n, step) for n in values))
-    return {**box, step.field: made}
-
-
-def _set(value: int, step: Assign) -> int:
-    return (value & ~step.mask & 0xFFFF_FFFF) ^ step.value
-
-
-def holds(box: Box, packet: Box) -> bool:
-    """Whether a packet, each field a point, is in the box."""
-    return all(both(values, packet[field]) for field, values in box.items() if field in packet)

@@ -27,15 +27,20 @@ def in_words(boxes: Sequence[Box], whole: Box, *, inward: bool) -> str:
         values = joined(i for box in boxes for i in box.get(field, universe(field)))
         if values != whole[field]:
             parts.append(_part(field, values, whole[field], inward=inward))
-    limits, over = _limits(boxes, 1), _limits(boxes, 0)
-    parts += [f"within {name}" for name in limits if name not in over]
-    parts += [f"beyond {name}" for name in over if name not in limits]
+    parts += [f"within {name}" for name in _only(boxes, "%", 1)]
+    parts += [f"beyond {name}" for name in _only(boxes, "%", 0)]
+    parts += [f"where it is in {name}" for name in _only(boxes, "@", 1)]
+    parts += [f"where it is not in {name}" for name in _only(boxes, "@", 0)]
     return " ".join(part for part in parts if part)
 
 
-def _limits(boxes: Sequence[Box], way: int) -> list[str]:
-    names = {f for box in boxes for f, values in box.items() if f[0] == "%" and values == point(way)}
-    return sorted({name[1:].partition(AGAIN)[0] for name in names})
+def _only(boxes: Sequence[Box], kind: str, way: int) -> list[str]:
+    """Questions of the kind that all packets answer this way."""
+    this, other = (
+        {f[1:].partition(AGAIN)[0] for box in boxes for f, v in box.items() if f[0] == kind and v == point(n)}
+        for n in (way, 1 - way)
+    )
+    return sorted(this - other)
 
 
 def _part(field: Field, values: Ints, whole: Ints, *, inward: bool) -> str:
