@@ -35,6 +35,7 @@ BLOCKED, NOT_KNOWN = 1, 3  # exit statuses; 2 is a wrong option
 @click.option("--port", metavar="PORT", type=click.IntRange(0, 65535), default=LOCAL_PORT, help="The tunnel's; 0: any.")
 @click.option("--interface", metavar="NAME", default="", help="By which this host reaches the internet.")
 @click.option("--family", type=click.Choice(("4", "6")), help="Judge IPv4 or IPv6 alone.  [both]")
+@click.option("--group", "groups", multiple=True, help="Of many security groups (Google: networks), this machine's.")
 @click.option("--derp-map", metavar="FILE|URL", default="", help="Judge each relay of this map too.")
 @click.option(
     "--add-region",
@@ -52,6 +53,7 @@ def lint(
     port: int,
     interface: str,
     family: str | None,
+    groups: tuple[str, ...],
     derp_map: str,
     regions: tuple[str, ...],
     vendor: str | None,
@@ -68,19 +70,23 @@ def lint(
       3  nothing is blocked for sure, but something depends or is unknown
     """
     from ginnel.core.firewall.lint.judge import lint as judged
-    from ginnel.core.firewall.lint.read import about_ipsets
+    from ginnel.core.firewall.lint.read import about_ipsets, not_told
     from ginnel.core.firewall.lint.trips import Where
     from ginnel.core.firewall.lint.vendors import warnings
 
-    rules = _read(files, form)
+    rules = _read(files, form, groups)
     where = Where(interface)
     now = judged(rules, _of_family([*_needs(port), *_map_needs(derp_map)], family), where)
     later = judged(rules, _of_family([need for text in regions for need in _region(text)], family), where)
+    missing = not_told(rules)
     notes = [*rules.notes, *about_ipsets(rules), *(warnings(vendor) if vendor else ())]
     if as_json:
+        notes = [*([missing] if missing else []), *notes]
         told = {"now": [_json(f) for f in now], "later": [_json(f) for f in later], "notes": notes}
         print(json.dumps(told, indent=2))
     else:
+        if missing:
+            print(f"note: {missing}\n")
         _print(now, later, notes)
     sys.exit(_status((*now, *later)))
 
@@ -95,7 +101,7 @@ def _status(findings: Sequence[Finding]) -> int:
     return NOT_KNOWN if answers - {Answer.PASSES} else 0
 
 
-def _read(files: tuple[str, ...], form: str) -> RuleSet:
+def _read(files: tuple[str, ...], form: str, groups: tuple[str, ...]) -> RuleSet:
     from ginnel.core.firewall.lint.model import MAX_BYTES, LintError
     from ginnel.core.firewall.lint.read import read
 
@@ -103,7 +109,7 @@ def _read(files: tuple[str, ...], form: str) -> RuleSet:
     for name in files:
         try:
             with click.open_file(name, "rb") as file:
-                rules = read(file.read(MAX_BYTES + 1), form)
+                rules = read(file.read(MAX_BYTES + 1), form, groups)
             got = rules if got is None else got.joined(rules)
         except OSError as error:
             fail(f"cannot read {name}: {error.strerror}; give the name of a file")

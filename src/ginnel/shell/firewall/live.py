@@ -38,18 +38,15 @@ def _nft() -> RuleSet:
     for family, program in (("ip", "iptables-nft"), ("ip6", "ip6tables-nft")):
         ours = {table for table, chain in rules.chains if BUILT_IN.fullmatch(chain)} & {f"{family} {t}" for t in TABLES}
         if ours and found(f"{program}-save"):
-            rules = _as_iptables(rules, run([f"{program}-save"]), family)
+            rules = rules.joined(_told(run([f"{program}-save"]), family))
     return rules
 
 
-def _as_iptables(rules: RuleSet, saved: str, family: str) -> RuleSet:
+def _told(saved: str, family: str) -> RuleSet:
     if "*" not in saved:  # tables that nft alone can tell
-        return rules
+        return RuleSet(families=frozenset())
     told = iptables.parse(saved, 4 if family == "ip" else 6, _spelled("nf_tables"))
-    names = {table.rpartition(" ")[2] for table, _ in told.chains}
-    kept = rules.without(f"{family} {name}" for name in names)
-    kept.notes.clear()
-    return kept.joined(told)
+    return replace(told, covers=frozenset(f"{family} {table.rpartition(' ')[2]}" for table, _ in told.chains))
 
 
 def has_legacy() -> bool:

@@ -26,7 +26,7 @@ def test_without_its_contents_it_depends_and_the_user_is_told_what_to_add() -> N
     assert got.answer is Answer.DEPENDS
     assert [(q.answer, q.packets) for q in got.quotes] == [
         (Answer.BLOCKED, "where it is in ipset bad (src)"),
-        (Answer.PASSES, "where it is not in ipset bad (src)"),
+        (Answer.PASSES, "unless it is in ipset bad (src)"),
     ]
     assert about_ipsets(rules) == [
         "the files do not tell what is in the ipset bad: add the output of `ipset save` as another FILE"

@@ -224,6 +224,11 @@ def _never(_: str, negated: bool, __: int) -> list[Step]:
     return [] if negated else [When(())]
 
 
+def _without(_: str, __: bool, ___: int) -> list[Step]:
+    """A routing header: no packet of the mesh has one, and the match asks for it negated too."""
+    return [When(())]
+
+
 def _route_back(_: str, negated: bool, __: int) -> list[Step]:
     """-m rpfilter: matches where routes are in order, which is taken for granted."""
     return [When(())] if negated else []
@@ -247,6 +252,7 @@ OPTIONS: dict[str, Handler] = {
     "--tcp-flags": _flags, "--syn": _syn, "--mark": _mark(Field.MARK),
     "--dst-type": _type(Field.TO_TYPE), "--src-type": _type(Field.FROM_TYPE), "--pkt-type": _packet_type,
     "--uid-owner": _uid, "--icmp-type": _never, "--icmpv6-type": _never,
+    "--rt-type": _without, "--rt-segsleft": _without,
     "--loose": lambda *_: [], "--validmark": lambda *_: [], "--accept-local": lambda *_: [], "--invert": _inverted,
 }  # fmt: skip
 FOREIGN = ("connmark", "connlabel", "realm", "recent", "socket")

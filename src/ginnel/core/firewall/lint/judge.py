@@ -19,6 +19,7 @@ from ginnel.core.firewall.needs import Need
 
 ANYWHERE = Where()
 MAX_PARTS = 6
+MAX_DOUBTS = 3
 MAX_PAIRS = 20_000
 
 
@@ -161,7 +162,7 @@ def _quotes(answer: Answer, outcomes: Sequence[Outcome], leg: Trip, doubts: dict
     """Blocking ones first, each rule once."""
     found: dict[tuple[str, str], tuple[Answer, list[Box]]] = {}
     if answer is Answer.UNKNOWN:
-        for decided in _doubted(outcomes, doubts):
+        for decided in _doubted(outcomes, doubts)[:MAX_DOUBTS]:
             found.setdefault((decided.chain.where, decided.text), (Answer.UNKNOWN, []))
     for outcome in sorted(outcomes, key=lambda o: o.verdict is Verdict.ACCEPT):
         by = _deciding(outcome)

@@ -113,7 +113,7 @@ class Walk:
     ) -> tuple[list[tuple[Box, tuple[Decided, ...]]], list[Outcome]]:
         passed, over = [], []
         for box, by in live:
-            here, rest = split(box, {side: chain.device} if chain.device is not None else {})
+            here, rest = split(box, self._at(chain, side))
             passed += [(b, by) for b in rest]
             if here is None:
                 continue
@@ -127,6 +127,12 @@ class Walk:
                 else:
                     over.append(Outcome(known, verdict, (*by, decided)))
         return passed, over
+
+    def _at(self, chain: Chain, side: Field) -> Box:
+        """The case of the packets that meet the chain."""
+        if chain.somewhere:
+            return {f"@its device is that of {chain.where}": point(1)}
+        return {side: chain.device} if chain.device is not None else {}
 
     def _chain(self, chain: Chain, boxes: list[Box], depth: int) -> _Parts:
         if depth > MAX_JUMPS:
@@ -197,7 +203,7 @@ class Walk:
         if cases is not None:
             return When(cases, step.negated)
         kind = "?" if step.name in self._rules.ipsets else "@"
-        return When(({f"{kind}ipset {step.name} ({','.join(step.sides)})": point(1)},), step.negated)
+        return When(({f"{kind}it is in ipset {step.name} ({','.join(step.sides)})": point(1)},), step.negated)
 
     def _part(self, case: Box, boxes: list[Box], inside: list[Box]) -> list[Box]:
         """The rest; what is in the case is added to inside."""

@@ -29,8 +29,8 @@ def in_words(boxes: Sequence[Box], whole: Box, *, inward: bool) -> str:
             parts.append(_part(field, values, whole[field], inward=inward))
     parts += [f"within {name}" for name in _only(boxes, "%", 1)]
     parts += [f"beyond {name}" for name in _only(boxes, "%", 0)]
-    parts += [f"where it is in {name}" for name in _only(boxes, "@", 1)]
-    parts += [f"where it is not in {name}" for name in _only(boxes, "@", 0)]
+    parts += [f"where {name}" for name in _only(boxes, "@", 1)]
+    parts += [f"unless {name}" for name in _only(boxes, "@", 0)]
     return " ".join(part for part in parts if part)
 
 
