@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ginnel.core.firewall.lint import nft_json
-from ginnel.core.firewall.lint.judge import Answer
+from ginnel.core.firewall.lint.judge import Answer, arrival
 from tests.core.firewall.lint.rules import TUNNEL_IN, answer, finding, nft
 
 SADDR = {"payload": {"protocol": "ip", "field": "saddr"}}
@@ -109,3 +109,16 @@ def test_a_chain_of_a_device_that_is_not_told_depends() -> None:
 def test_routing_headers_are_in_no_packet_of_the_mesh() -> None:
     rt = {"match": {"op": "==", "left": {"exthdr": {"name": "rt", "field": "type"}}, "right": 0}}
     assert answer(nft_json.parse(nft([rt, DROP], policy="accept")), TUNNEL_IN, 6) is Answer.PASSES
+
+
+@pytest.mark.parametrize(("priority", "wanted"), [(-300, Answer.BLOCKED), (0, Answer.PASSES)])
+def test_notrack_counts_before_connections_are_looked_up_and_not_behind(priority: int, wanted: Answer) -> None:
+    new = {"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "new"}}
+    told = json.loads(nft([new, ACCEPT]))
+    early = {"family": "inet", "table": "t", "name": "early"}
+    hook = "prerouting" if priority < 0 else "input"
+    base = {"type": "filter", "hook": hook, "prio": priority - 1, "policy": "accept"}
+    told["nftables"].insert(0, {"chain": {**early, **base}})
+    told["nftables"].append({"rule": {"family": "inet", "table": "t", "chain": "early", "expr": [{"notrack": None}]}})
+    first = arrival(nft_json.parse(json.dumps(told)), TUNNEL_IN, 4)
+    assert first.answer is wanted

@@ -6,7 +6,7 @@ Room: core.
 from __future__ import annotations
 
 from ginnel.core.firewall.lint.fields import DIRECTIONS, STATES, Box, Field, universe
-from ginnel.core.firewall.lint.ints import Ints, both, joined, point, points
+from ginnel.core.firewall.lint.ints import Ints, both, joined, minus, point, points
 from ginnel.core.firewall.lint.model import Assign, Chain
 
 CONNTRACK = -200
@@ -30,6 +30,10 @@ def told(after: Box, before: Box) -> Box:
 
 
 def assigned(box: Box, step: Assign) -> Box:
+    if step.field == Field.CT_STATE:  # notrack: of a packet whose connection is known already it changes nothing
+        have = box.get(step.field, universe(step.field))
+        known = minus(have, point(STATES["invalid"]))
+        return box if known == have else {**box, step.field: joined([*known, *point(STATES["untracked"])])}
     if step.values is not None:
         return {**box, step.field: step.values}
     values = points(box.get(step.field, universe(step.field)))
