@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,23 +168,33 @@ def _show(got: Opened, port: int, *, as_json: bool, dry_run: bool) -> None:
             "dry_run": dry_run,
             "already_open": got.already,
             "changes": [_change_json(change) for change in got.changes],
+            "still_blocked": got.still,
             "commands": commands,
             "notes": got.notes,
         }
         print(json.dumps(told, indent=2))
+        _end(got)
         return
     if dry_run:
         print("\n".join(commands) if commands else "the port is open already: nothing to do")
         for note in (*(("the port is open already",) if commands and got.already else ()), *got.notes):
             click.echo(f"# {note}", err=True)
         return
-    if got.already:
+    if got.still:
+        print(f"STILL blocked by {'; '.join(got.still)}")
+    elif not commands:
         print("the port is open already: nothing was changed")
-        return
     for line in commands:
         print(f"done: {line.removeprefix('sudo ')}")
     for note in got.notes:
         print(f"  {note}")
+    _end(got)
+
+
+def _end(got: Opened) -> None:
+    """A port that is shut still is no success."""
+    if got.still:
+        sys.exit(1)
 
 
 def _change_json(change: Change) -> Any:

@@ -215,21 +215,48 @@ def test_a_rule_of_the_administrator_stays_in_ufw(here: Host) -> None:
     assert "41641/udp" in here.run("ufw", "status")
 
 
-@pytest.mark.parametrize("backend", [[], ["--backend", "ufw"]])
-def test_a_port_that_ufw_denies_on_purpose_is_left_so(here: Host, backend: list[str]) -> None:
+REFUSED = (
+    ["deny", "41641/udp"],
+    ["deny", "41641/udp", "comment", "no vpn here"],
+    ["deny", "log", "41641/udp"],
+    ["reject", "in", "proto", "udp", "from", "any", "to", "any", "port", "41641"],
+    ["limit", "41641"],
+)
+
+
+@pytest.mark.parametrize("refusal", REFUSED, ids=lambda words: " ".join(words))
+def test_a_port_that_ufw_refuses_on_purpose_is_left_so(here: Host, refusal: list[str]) -> None:
     """ufw would put our rule in the place of that one, and `close` could not bring it back."""
     here.with_ufw()
-    here.run("ufw", "deny", "41641/udp")
+    here.run("ufw", *refusal)
     here.run("ufw", "--force", "enable")
-    assert "take back `ufw deny 41641/udp` first" in here.open(*backend, fails=True)
-    assert "ufw deny 41641/udp" in here.run("ufw", "show", "added")
+    before = here.run("ufw", "show", "added")
+    for backend in ([], ["--backend", "ufw"]):
+        said = here.open(*backend, fails=True)
+        assert ("take back `ufw" in said) or refusal[0] == "limit"
+    assert here.run("ufw", "show", "added") == before
+
+
+def test_an_administrator_s_rule_with_a_comment_is_known_as_one_and_stays(here: Host) -> None:
+    here.with_ufw()
+    here.run("ufw", "allow", "41641/udp", "comment", "mine")
+    here.run("ufw", "--force", "enable")
+    before = here.run("ufw", "show", "added")
+    for backend in ([], ["--backend", "ufw"]):
+        assert "open already" in here.open(*backend)
+    here.close()
+    assert here.run("ufw", "show", "added") == before
 
 
 def test_a_broader_refusal_in_ufw_that_stands_above_is_said(here: Host) -> None:
     here.with_ufw()
     here.run("ufw", "deny", "proto", "udp", "from", "any")
     here.run("ufw", "--force", "enable")
-    assert "STILL blocked" in here.open()
+    said = here.open(fails=True).splitlines()
+    assert said[0].startswith(
+        "STILL blocked by iptables filter, chain ufw-user-input: -A ufw-user-input -p udp -j DROP"
+    )
+    assert "open already" not in here.open(fails=True)
     here.close()
 
 

@@ -85,6 +85,10 @@ class Model:
     def passes(self, p: Probe, *, inward: bool, state: str, flags: int = 0) -> tuple[bool | None, bool]:
         """(whether it does, whether it goes on untracked)."""
         one = packet(p, inward=inward, state=state, flags=flags if p.tcp else 0)
+        if state != "new":
+            del one[Field.CT_MARK]  # an earlier packet may have given the connection one
+        if inward:
+            del one[Field.SOCKET_UID]  # nobody has looked for its socket yet
         if state == "new":
             one[Field.CT_DIRECTION] = point(0)
         hooks = INWARD if inward else OUTWARD

@@ -122,3 +122,14 @@ def test_notrack_counts_before_connections_are_looked_up_and_not_behind(priority
     told["nftables"].append({"rule": {"family": "inet", "table": "t", "chain": "early", "expr": [{"notrack": None}]}})
     first = arrival(nft_json.parse(json.dumps(told)), TUNNEL_IN, 4)
     assert first.answer is wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "blocked"),
+    [("icmp", (True, False)), ("icmpv6", (False, True)), ("tcp reset", (False, False)), ("icmpx", (True, True))],
+)
+def test_a_way_to_reject_is_for_packets_that_can_be_rejected_so(kind: str, blocked: tuple[bool, bool]) -> None:
+    """nft 1.0.6 lists `meta nfproto ipv6 reject` without the match."""
+    rules = nft_json.parse(nft([{"reject": {"type": kind, "expr": "port-unreachable"}}], policy="accept"))
+    found = tuple(answer(rules, TUNNEL_IN, family) is Answer.BLOCKED for family in (4, 6))
+    assert found == blocked

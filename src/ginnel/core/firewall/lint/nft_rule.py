@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ginnel.core.firewall.lint import nft_text
-from ginnel.core.firewall.lint.fields import ALL, Box, Field
+from ginnel.core.firewall.lint.fields import ALL, IP4, IP6, Box, Field
 from ginnel.core.firewall.lint.ints import both, point
 from ginnel.core.firewall.lint.model import Assign, Do, Ending, Jump, LintError, Masked, Step, Switch, Verdict, When
 from ginnel.core.firewall.lint.nft_implied import asked_for
@@ -56,6 +56,8 @@ def steps(expressions: Any, text: str, named: Named) -> tuple[Step, ...]:
 
 def _statement(each: dict[str, Any], text: str, named: Named) -> list[Step]:
     name = next(iter(each))
+    if name == "reject":
+        return [*_rejectable(each[name]), Do(Verdict.REJECT)]
     if name in ENDINGS:
         return [Do(ENDINGS[name])]
     if name in PASSING:
@@ -91,6 +93,16 @@ def _more(name: str, each: dict[str, Any], text: str, named: Named) -> list[Step
         case {"xt": {"type": "match" | "watcher"}}:
             return [doubt("?", f"{text}/{nft_text.statement(each)}")]
     return [Do(Verdict.UNCLEAR)]
+
+
+REJECTS = {"icmp": {Field.NFPROTO.value: point(IP4)}, "icmpv6": {Field.NFPROTO.value: point(IP6)},
+           "tcp reset": {Field.L4PROTO.value: point(6)}}  # fmt: skip
+
+
+def _rejectable(how: Any) -> list[Step]:
+    """nft leaves out of its JSON what the way of rejecting says already: `meta nfproto ipv6`."""
+    kind = how.get("type") if isinstance(how, dict) else None
+    return [When((REJECTS[kind],))] if kind in REJECTS else []
 
 
 def _limits(found: Any) -> bool:
