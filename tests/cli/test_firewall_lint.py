@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,16 @@ def test_json_has_the_same(file: Path) -> None:
 def test_fortigate_is_warned_of_addresses_that_no_dns_tells(file: Path) -> None:
     assert "ask no DNS" in typed("lint", str(file), "--vendor", "fortigate")
     assert "FortiGate" not in typed("lint", str(file))
+
+
+def test_what_is_known_of_a_maker_needs_no_file() -> None:
+    assert typed("lint", "--vendor", "fortigate").startswith("note: FortiGate learns")
+    assert "notes" in json.loads(typed("lint", "--vendor", "fortigate", "--json"))
+
+
+def test_without_a_file_only_root_sees_this_host_s_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert typed("lint", fails=True) == "only root sees this host's firewall rules: repeat the command with sudo\n"
 
 
 def test_both_families_files_are_judged_together(tmp_path: Path) -> None:

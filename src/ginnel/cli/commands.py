@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from ginnel.cli.local import interrupted
+
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module and attribute, one line of help)
     "up": ("ginnel.cli.node:up", "Connect this machine to the mesh, logging in if needed"),
@@ -61,6 +63,16 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, line) for name, (_, line) in self.table.items()])
 
 
-@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+class Root(LazyGroup):
+    """Ends by Ctrl-C in our words: click says "Aborted!" and takes it for a failure."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            interrupted()
+
+
+@click.group(cls=Root, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 def ginnel() -> None:
     """ginnel, a self-hosted mesh VPN."""

@@ -28,7 +28,7 @@ BLOCKED, NOT_KNOWN = 1, 3  # exit statuses; 2 is a wrong option
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option(
     "--format", "form", type=click.Choice(("auto", *FORMATS)), default="auto", help="What the files are.  [auto]"
 )
@@ -61,7 +61,7 @@ def lint(
 ) -> None:
     """Judge a rule set offline: does the mesh pass? FILE is the output of `nft -j list ruleset`, `iptables-save`,
     `ip6tables-save`, `ipset save` (the sets that these name), `ufw status verbose`, or a cloud's security group; - is
-    standard input.
+    standard input. Without FILE: this host's own rules, for root.
 
     \b
     The exit status is that of the rules that are not optional:
@@ -74,12 +74,16 @@ def lint(
     from ginnel.core.firewall.lint.trips import Where
     from ginnel.core.firewall.lint.vendors import warnings
 
-    rules = _read(files, form, groups)
-    where = Where(interface)
+    told_of = list(warnings(vendor)) if vendor else []
+    if vendor and not files:
+        print(json.dumps({"notes": told_of}, indent=2) if as_json else "\n".join(f"note: {note}" for note in told_of))
+        return
+    rules = _read(files, form, groups) if files else _live()
+    where = Where(interface if files else interface or _way_out())
     now = judged(rules, _of_family([*_needs(port), *_map_needs(derp_map)], family), where)
     later = judged(rules, _of_family([need for text in regions for need in _region(text)], family), where)
     missing = not_told(rules)
-    notes = [*rules.notes, *about_ipsets(rules), *(warnings(vendor) if vendor else ())]
+    notes = [*rules.notes, *about_ipsets(rules), *told_of]
     if as_json:
         notes = [*([missing] if missing else []), *notes]
         told = {"now": [_json(f) for f in now], "later": [_json(f) for f in later], "notes": notes}
@@ -101,21 +105,37 @@ def _status(findings: Sequence[Finding]) -> int:
     return NOT_KNOWN if answers - {Answer.PASSES} else 0
 
 
+def _live() -> RuleSet:
+    from ginnel.core.firewall.lint.model import LintError
+    from ginnel.shell.firewall.live import live_rules
+    from ginnel.shell.firewall.tools import ToolError
+
+    try:
+        return live_rules()
+    except (ToolError, LintError) as error:
+        fail(str(error))
+
+
+def _way_out() -> str:
+    from ginnel.shell.firewall.way_out import way_out
+
+    return way_out()
+
+
 def _read(files: tuple[str, ...], form: str, groups: tuple[str, ...]) -> RuleSet:
-    from ginnel.core.firewall.lint.model import MAX_BYTES, LintError
+    from ginnel.core.firewall.lint.model import MAX_BYTES, LintError, RuleSet
     from ginnel.core.firewall.lint.read import read
 
-    got: RuleSet | None = None
+    got = RuleSet(families=frozenset())
     for name in files:
         try:
             with click.open_file(name, "rb") as file:
                 rules = read(file.read(MAX_BYTES + 1), form, groups)
-            got = rules if got is None else got.joined(rules)
+            got = got.joined(rules)
         except OSError as error:
             fail(f"cannot read {name}: {error.strerror}; give the name of a file")
         except LintError as error:
             fail(f"{name}: {error}")
-    assert got is not None
     return got
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ginnel.core.firewall import changes as change_of
-from ginnel.core.firewall.changes import Change, FirewalldPort, NftAccept, UfwAllow
+from ginnel.core.firewall.changes import Change, FirewalldPort, IptablesAccept, NftAccept, UfwAllow
 from ginnel.shell.firewall import ufw
 from ginnel.shell.firewall.tools import ToolError, run, says_yes
 
@@ -63,6 +63,8 @@ def _removed(change: Change) -> bool:
     if not stands(change):
         return isinstance(change, UfwAllow) and healed
     run(change_of.undo(change))
+    while isinstance(change, IptablesAccept) and stands(change):  # a second one, before what came to stand above it
+        run(change_of.undo(change))
     return True
 
 

@@ -15,7 +15,16 @@ from msgspec.structs import replace as replace_record
 
 from ginnel.core.firewall import changes as change_of
 from ginnel.core.firewall.backends import Backend, Judged, who_blocks
-from ginnel.core.firewall.changes import CannotChange, Change, FirewalldPort, NftAccept, Record, UfwAllow, changes_for
+from ginnel.core.firewall.changes import (
+    CannotChange,
+    Change,
+    FirewalldPort,
+    IptablesAccept,
+    NftAccept,
+    Record,
+    UfwAllow,
+    changes_for,
+)
 from ginnel.core.firewall.lint.model import LintError
 from ginnel.core.firewall.lint.trips import Where
 from ginnel.shell.firewall import ufw, undo_record
@@ -121,11 +130,17 @@ def _judged(judged: Judged, wish: Wish) -> Opened:
     if Backend.UFW in backends:
         _refuse_clash(wish.port)
     zone = _zone(wish.interface) if Backend.FIREWALLD in backends else ""
-    wanted = tuple(change for change in changes_for(judged, wish.port, zone) if not stands(change))
+    wanted = tuple(change for change in changes_for(judged, wish.port, zone) if _adds(change))
     notes = tuple(dict.fromkeys(f"it was blocked by {b.by.chain.where}: {b.by.text}" for b in judged.blocked))
     if any(isinstance(change, NftAccept) for change in wanted):
         notes += ("the rule is gone after a restart of the firewall: put it into /etc/nftables.conf to keep it",)
     return Opened(wanted, not judged.blocked, notes)
+
+
+def _adds(change: Change) -> bool:
+    """ufw and firewalld put a rule where they think fit, and once. One of ours that stands behind what blocks does not
+    help: another goes before that."""
+    return isinstance(change, NftAccept | IptablesAccept) or not stands(change)
 
 
 def guess() -> Backend:

@@ -2,9 +2,11 @@
 
 from tests.core.firewall.lint.rulesets import IN_BY, NETS4, NETS6, IptablesRules, NftRules
 
+MARKS = ("ct mark", "meta mark and 0xf", "meta mark or 0x4", "meta mark xor 0x1", "0x15", "ct mark or 0x4")
+
 
 class OddNftRules(NftRules):
-    """Maps and sets with intervals, several base chains to a hook, raw and mangle chains, statements that end a rule."""
+    """Maps and sets with intervals, several base chains to a hook, raw chains, statements that end a rule."""
 
     def text(self) -> str:
         text = super().text()
@@ -41,7 +43,7 @@ type nat hook {hook} priority -100; policy accept;
         ]
         got += [
             f"map numbers {{ type inet_service : verdict; flags interval; "
-            f"elements = {{ 1-1023 : {draw.choice(to)}, 3000-4000 : accept, 41641 : {draw.choice(('accept', 'drop'))} }}; }}"
+            f"elements = {{ 1-1023 : {draw.choice(to)}, 3000-4000 : accept, 41641 : {draw.choice(to)} }}; }}"
         ]
         got += [f"set seen {{ type {kind}; size 65535; flags dynamic; }}"]
         got += ['set ways { type ifname; elements = { "eth1", "lo" }; }']
@@ -88,7 +90,7 @@ type nat hook {hook} priority -100; policy accept;
             f"add @seen {{ {address} saddr limit rate over 100000/second }}",
             f"{address} {'dscp' if address == 'ip' else 'hoplimit'} set {'cs1' if address == 'ip' else '60'}",
             "tcp option maxseg size set 1200",
-            f"meta mark set {draw.choice(('ct mark', 'meta mark and 0xf', 'meta mark or 0x4', 'meta mark xor 0x1', '0x15'))}",
+            f"meta mark set {draw.choice(MARKS)}",
             f"ct mark set {draw.choice(('meta mark', '0x7', 'ct mark or 0x4'))}",
             "meta mark set udp dport map { 22 : 0x5, 41641 : 0x15 }",
             f"fib saddr type {op}{draw.choice(('local', 'unicast'))}",

@@ -18,6 +18,7 @@ from ginnel.core.firewall.lint.words import in_words
 from ginnel.core.firewall.needs import Need
 
 ANYWHERE = Where()
+TCP = 6
 MAX_PARTS = 6
 MAX_DOUBTS = 3
 MAX_PAIRS = 20_000
@@ -108,7 +109,10 @@ def _judge(rules: RuleSet, legs: Sequence[Trip]) -> tuple[Answer, tuple[Quote, .
 
 def _unseen(leg: Trip) -> Trip:
     """After a packet that was not tracked: the kernel takes the next for the first of its connection, or not."""
-    states = joined((STATES[name], STATES[name]) for name in ("established", "new"))
+    names = ["established", "new"]
+    if both(leg.box[Field.L4PROTO], point(TCP)):
+        names.append("invalid")  # SYN-ACK without the SYN that it answers
+    states = joined((STATES[name], STATES[name]) for name in names)
     return replace(leg, box={**leg.box, Field.CT_STATE: states, Field.CT_DIRECTION: span(0, 1)})
 
 
