@@ -62,8 +62,8 @@ def denies(here: Host, kind: str, directory: Path) -> None:
 
 
 def rules(here: Host) -> str:
-    """All that the kernel has, and what ufw's files say. ufw tries out what the kernel can in a chain that nothing jumps
-    to, and which stays behind where it is killed at that."""
+    """All that the kernel has, and what ufw's files say. ufw tries out what the kernel can in a chain that nothing
+    jumps to, and which stays behind where it is killed at that."""
     trial = r"\n*\tchain ufw-caps-test\w+ \{\n(?:\t\t.*\n)*\t\}"
     kernel = re.sub(trial, "", here.run("nft", "-s", "list", "ruleset"))
     return kernel + (here.run("ufw", "show", "added") if here.has_ufw else "")

@@ -22,6 +22,8 @@ QUOTA, MOST = 60, 1000  # rules a direction, unless raised; at all
 CIDR = {4: "CidrIp", 6: "CidrIpv6"}
 BLOCKS = {4: "cidr_blocks", 6: "ipv6_cidr_blocks"}
 GROUP = "ginnel: what the mesh needs"
+NOTHING_OUT = [{"IpProtocol": "-1", "CidrIp": "127.0.0.1/32", "Description": "nothing out by this group"}]
+"""Without any rule CloudFormation lets all out (AWS::EC2::SecurityGroup); Terraform takes that rule of AWS's away."""
 
 
 def _checked(plan: Plan, direction: Direction) -> list[Entry]:
@@ -39,7 +41,7 @@ def as_template(plan: Plan) -> str:
     group = {
         "GroupDescription": GROUP,
         "VpcId": {"Ref": "VpcId"},
-        "SecurityGroupEgress": [rule for entry in _checked(plan, "out") for rule in _rules(entry)],
+        "SecurityGroupEgress": [rule for entry in _checked(plan, "out") for rule in _rules(entry)] or NOTHING_OUT,
         "SecurityGroupIngress": [rule for entry in _checked(plan, "in") for rule in _rules(entry)],
     }
     template = {
@@ -96,6 +98,8 @@ def _block(entry: Entry) -> Iterator[str]:
 def remarks(plan: Plan) -> Iterator[str]:
     yield "security groups keep state; the network ACLs of the subnet do not: they must let UDP and high ports back in"
     yield "the groups of a machine add up: one that lets everything out, as a VPC's default group does, stays in force"
+    if not _checked(plan, "out"):
+        yield "this group lets nothing out by itself, answers apart: attach it beside one that lets the mesh out"
     yield from without_source_ports(plan)
     for direction, found in (("out", _checked(plan, "out")), ("in", _checked(plan, "in"))):
         count = sum(len(entry.cidrs) for entry in found)
