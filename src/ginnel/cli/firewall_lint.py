@@ -126,17 +126,31 @@ def _read(files: tuple[str, ...], form: str, groups: tuple[str, ...]) -> RuleSet
     from ginnel.core.firewall.lint.model import MAX_BYTES, LintError, RuleSet
     from ginnel.core.firewall.lint.read import read
 
-    got = RuleSet(families=frozenset())
+    got, empty = RuleSet(families=frozenset()), ""
     for name in files:
         try:
             with click.open_file(name, "rb") as file:
-                rules = read(file.read(MAX_BYTES + 1), form, groups)
-            got = got.joined(rules)
+                data = file.read(MAX_BYTES + 1)
+            if len(files) > 1 and not data.strip() and not empty:
+                empty = name
+                continue
+            got = got.joined(read(data, form, groups))
         except OSError as error:
             fail(f"cannot read {name}: {error.strerror}; give the name of a file")
         except LintError as error:
             fail(f"{name}: {error}")
+    if empty:
+        _without_rules(got, empty)
     return got
+
+
+def _without_rules(rules: RuleSet, name: str) -> None:
+    """An empty file beside one of iptables: so tells ip6tables-save that there are no rules."""
+    if rules.families not in ({4}, {6}) or not any("tables" in chain.table for chain in rules.chains.values()):
+        fail(f"{name}: it is empty: was the command run by root? What has no rules at all lets everything pass")
+    (other,) = {4, 6} - rules.families
+    rules.families |= {other}
+    rules.notes.append(f"{name} is empty: IPv{other} is taken to have no rules, if root has made that file")
 
 
 def _needs(port: int) -> list[Need]:

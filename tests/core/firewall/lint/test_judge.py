@@ -138,3 +138,24 @@ def test_blocking_one_port_of_the_tunnel_depends() -> None:
     got = finding(iptables.parse(save("-A OUTPUT -p udp -m udp --dport 53 -j REJECT")), TUNNEL)
     assert got.answer is Answer.DEPENDS
     assert got.quotes[0].packets == "their port 53"
+
+
+def test_what_follows_a_packet_that_is_not_tracked_may_be_the_first_of_its_connection() -> None:
+    raw = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p udp -j CT --notrack\nCOMMIT\n"
+    known = "-A OUTPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT"
+    open_it = OPEN.replace("-j", "-m conntrack --ctstate UNTRACKED -j")
+    assert answer(iptables.parse(save(open_it, known, output="DROP")), TUNNEL_IN) is Answer.BLOCKED
+    assert answer(iptables.parse(raw + save(open_it, output="ACCEPT")), TUNNEL_IN) is Answer.PASSES
+    assert answer(iptables.parse(raw + save(open_it, known, output="DROP")), TUNNEL_IN) is Answer.UNKNOWN
+
+
+def test_what_is_not_understood_goes_before_what_depends() -> None:
+    rules = save("-A OUTPUT -d 8.8.0.0/16 -j DROP", "-A INPUT -m unheard-of --so -j DROP", policy="ACCEPT")
+    rules = rules.replace("-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n", "")
+    assert answer(iptables.parse(rules), HTTPS) is Answer.UNKNOWN
+
+
+def test_a_filter_s_policy_is_quoted_before_one_of_nat() -> None:
+    nat = "*nat\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n"
+    got = finding(iptables.parse(nat + save()), HTTPS)
+    assert got.quotes[0].where == "iptables filter, chain OUTPUT"

@@ -103,7 +103,7 @@ def test_a_chain_of_a_device_that_is_not_told_depends() -> None:
     """nft 1.0.6 leaves the device out of its JSON."""
     got = finding(nft_json.parse(nft([DROP], hook="ingress", policy="accept")), TUNNEL_IN)
     assert got.answer is Answer.DEPENDS
-    assert got.quotes[0].packets == "where its device is that of table inet t, chain c"
+    assert got.quotes[0].packets == "where the device is the one of table inet t, chain c"
 
 
 def test_routing_headers_are_in_no_packet_of_the_mesh() -> None:

@@ -200,7 +200,8 @@ def _deciding(outcome: Outcome) -> Decided | None:
     if outcome.verdict is not Verdict.ACCEPT:
         return outcome.by[-1]
     explicit = [d for d in outcome.by if d.rule is not None]
-    filters = [d for d in outcome.by if not d.chain.nat and d.chain.priority == 0] or list(outcome.by)
+    sockets = [d for d in outcome.by if not d.chain.nat and d.chain.hook in ("input", "output")] or list(outcome.by)
+    filters = [d for d in sockets if d.chain.priority == 0] or sockets
     return explicit[-1] if explicit else filters[-1] if filters else None
 
 

@@ -131,7 +131,7 @@ class Walk:
     def _at(self, chain: Chain, side: Field) -> Box:
         """The case of the packets that meet the chain."""
         if chain.somewhere:
-            return {f"@its device is that of {chain.where}": point(1)}
+            return {f"@the device is the one of {chain.where}": point(1)}
         return {side: chain.device} if chain.device is not None else {}
 
     def _chain(self, chain: Chain, boxes: list[Box], depth: int) -> _Parts:
