@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -33,7 +34,21 @@ def read(text: str) -> Any:
 def test_it_is_parsed_and_every_block_says_why(name: str, plan: Any) -> None:
     document = read(FORMATS[name].render(plan))
     assert set(document) == {"variable", "resource"}
-    assert FORMATS[name].render(plan).count("description = ") >= 2 * len(plan.needs)
+    assert len(re.findall("description +=", FORMATS[name].render(plan))) >= 2 * len(plan.needs)
+
+
+@pytest.mark.parametrize("plan", [*PLANS.values(), many_regions(40)], ids=[*PLANS, "many"])
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_laid_out_as_terraform_fmt_would(name: str, plan: Any) -> None:
+    """Two blanks a level, and the equals signs of attributes that stand together below each other."""
+    level, columns = 0, set()
+    for line in FORMATS[name].render(plan).splitlines():
+        level -= line.strip() == "}"
+        assert not line or len(line) - len(line.lstrip()) == 2 * level, line
+        attribute = re.match(r" *[a-z0-9_]+ *(?==)", line)
+        columns = columns | {attribute.end()} if attribute else set()
+        assert len(columns) <= 1, line
+        level += line.endswith("{")
 
 
 def test_aws_allows_what_the_plan_says() -> None:
@@ -79,7 +94,7 @@ def test_an_inbound_group_lets_nothing_out_and_says_so() -> None:
     assert "egress" not in group
     template = json.loads(FORMATS["aws-json"].render(INBOUND))
     (out,) = template["Resources"]["Ginnel"]["Properties"]["SecurityGroupEgress"]
-    assert (out["IpProtocol"], out["CidrIp"]) == ("-1", "127.0.0.1/32")
+    assert (out["IpProtocol"], out["CidrIp"]) == ("icmp", "255.255.255.255/32")
     for name in ("aws-terraform", "aws-json"):
         assert "lets nothing out by itself" in FORMATS[name].render(INBOUND)
         assert "lets nothing out by itself" not in FORMATS[name].render(RECOMMENDED)
