@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from ginnel import __version__
+from ginnel.cli.local import interrupted
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module and attribute, one line of help)
@@ -68,7 +69,17 @@ class LazyGroup(click.Group):
                 formatter.write_dl([(name, line) for name, (_, line) in self.table.items()])
 
 
-@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+class Root(LazyGroup):
+    """Ends by Ctrl-C in our words: click says "Aborted!" and takes it for a failure."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            interrupted()
+
+
+@click.group(cls=Root, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(version)s")
 def ginnel() -> None:
     """ginnel, a self-hosted mesh VPN."""

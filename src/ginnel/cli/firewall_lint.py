@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +24,18 @@ if TYPE_CHECKING:
 
 VENDORS = ("fortigate",)
 LOCAL_PORT = 41641
+BLOCKED, NOT_KNOWN = 1, 3  # exit statuses; 2 is a wrong option
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option(
     "--format", "form", type=click.Choice(("auto", *FORMATS)), default="auto", help="What the files are.  [auto]"
 )
 @click.option("--port", metavar="PORT", type=click.IntRange(0, 65535), default=LOCAL_PORT, help="The tunnel's; 0: any.")
 @click.option("--interface", metavar="NAME", default="", help="By which this host reaches the internet.")
+@click.option("--family", type=click.Choice(("4", "6")), help="Judge IPv4 or IPv6 alone.  [both]")
+@click.option("--group", "groups", multiple=True, help="Of many security groups (Google: networks), this machine's.")
 @click.option("--derp-map", metavar="FILE|URL", default="", help="Judge each relay of this map too.")
 @click.option(
     "--add-region",
@@ -47,48 +52,105 @@ def lint(
     form: str,
     port: int,
     interface: str,
+    family: str | None,
+    groups: tuple[str, ...],
     derp_map: str,
     regions: tuple[str, ...],
     vendor: str | None,
     as_json: bool,
 ) -> None:
     """Judge a rule set offline: does the mesh pass? FILE is the output of `nft -j list ruleset`, `iptables-save`,
-    `ip6tables-save`, `ufw status verbose`, or a cloud's security group; - is standard input."""
-    from ginnel.core.firewall.lint.judge import Answer
+    `ip6tables-save`, `ipset save` (the sets that these name), `ufw status verbose`, or a cloud's security group; - is
+    standard input. Without FILE: this host's own rules, for root.
+
+    \b
+    The exit status is that of the rules that are not optional:
+      0  all pass
+      1  something is blocked, or no answer could be given
+      3  nothing is blocked for sure, but something depends or is unknown
+    """
     from ginnel.core.firewall.lint.judge import lint as judged
+    from ginnel.core.firewall.lint.read import about_ipsets, not_told
     from ginnel.core.firewall.lint.trips import Where
     from ginnel.core.firewall.lint.vendors import warnings
 
-    rules = _read(files, form)
-    where = Where(interface)
-    now = judged(rules, [*_needs(port), *_map_needs(derp_map)], where)
-    later = judged(rules, [need for text in regions for need in _region(text)], where)
-    notes = [*rules.notes, *(warnings(vendor) if vendor else ())]
+    told_of = list(warnings(vendor)) if vendor else []
+    if vendor and not files:
+        print(json.dumps({"notes": told_of}, indent=2) if as_json else "\n".join(f"note: {note}" for note in told_of))
+        return
+    rules = _read(files, form, groups) if files else _live()
+    where = Where(interface if files else interface or _way_out())
+    now = judged(rules, _of_family([*_needs(port), *_map_needs(derp_map)], family), where)
+    later = judged(rules, _of_family([need for text in regions for need in _region(text)], family), where)
+    missing = not_told(rules)
+    notes = [*rules.notes, *about_ipsets(rules), *told_of]
     if as_json:
+        notes = [*([missing] if missing else []), *notes]
         told = {"now": [_json(f) for f in now], "later": [_json(f) for f in later], "notes": notes}
         print(json.dumps(told, indent=2))
     else:
+        if missing:
+            print(f"note: {missing}\n")
         _print(now, later, notes)
-    if any(f.answer is Answer.BLOCKED and not f.need.optional for f in (*now, *later)):
-        sys.exit(1)
+    sys.exit(_status((*now, *later)))
 
 
-def _read(files: tuple[str, ...], form: str) -> RuleSet:
-    from ginnel.core.firewall.lint.model import MAX_BYTES, LintError
+def _status(findings: Sequence[Finding]) -> int:
+    """What is not known does not pass."""
+    from ginnel.core.firewall.lint.judge import Answer
+
+    answers = {finding.answer for finding in findings if not finding.need.optional}
+    if Answer.BLOCKED in answers:
+        return BLOCKED
+    return NOT_KNOWN if answers - {Answer.PASSES} else 0
+
+
+def _live() -> RuleSet:
+    from ginnel.core.firewall.lint.model import LintError
+    from ginnel.shell.firewall.live import live_rules
+    from ginnel.shell.firewall.tools import ToolError
+
+    try:
+        return live_rules()
+    except (ToolError, LintError) as error:
+        fail(str(error))
+
+
+def _way_out() -> str:
+    from ginnel.shell.firewall.way_out import way_out
+
+    return way_out()
+
+
+def _read(files: tuple[str, ...], form: str, groups: tuple[str, ...]) -> RuleSet:
+    from ginnel.core.firewall.lint.model import MAX_BYTES, LintError, RuleSet
     from ginnel.core.firewall.lint.read import read
 
-    got: RuleSet | None = None
+    got, empty = RuleSet(families=frozenset()), ""
     for name in files:
         try:
             with click.open_file(name, "rb") as file:
-                rules = read(file.read(MAX_BYTES + 1), form)
-            got = rules if got is None else got.joined(rules)
+                data = file.read(MAX_BYTES + 1)
+            if len(files) > 1 and not data.strip() and not empty:
+                empty = name
+                continue
+            got = got.joined(read(data, form, groups))
         except OSError as error:
             fail(f"cannot read {name}: {error.strerror}; give the name of a file")
         except LintError as error:
             fail(f"{name}: {error}")
-    assert got is not None
+    if empty:
+        _without_rules(got, empty)
     return got
+
+
+def _without_rules(rules: RuleSet, name: str) -> None:
+    """An empty file beside one of iptables: so tells ip6tables-save that there are no rules."""
+    if rules.families not in ({4}, {6}) or not any("tables" in chain.table for chain in rules.chains.values()):
+        fail(f"{name}: it is empty: was the command run by root? What has no rules at all lets everything pass")
+    (other,) = {4, 6} - rules.families
+    rules.families |= {other}
+    rules.notes.append(f"{name} is empty: IPv{other} is taken to have no rules, if root has made that file")
 
 
 def _needs(port: int) -> list[Need]:
@@ -101,6 +163,12 @@ def _needs(port: int) -> list[Need]:
         Need("portal", "out", "tcp", None, 80, optional=True),
         *([Need("tunnel-in", "in", "udp", None, port, optional=True)] if port else []),
     ]
+
+
+def _of_family(needs: Iterable[Need], family: str | None) -> list[Need]:
+    if family is None:
+        return list(needs)
+    return [replace(need, families=tuple(f for f in need.families if f == int(family))) for need in needs]
 
 
 def _map_needs(place: str) -> list[Need]:

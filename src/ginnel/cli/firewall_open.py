@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ginnel.cli.local import DEFAULT_SOCKET, ApiError, fail, local
+from ginnel.cli.local import DEFAULT_SOCKET, ApiError, fail, local, plain
 from ginnel.cli.options import socket_option
 from ginnel.core.firewall.plan import TUNNEL_PORT
 
@@ -83,7 +84,7 @@ def close_port(*, port: int | None, as_json: bool, state: str) -> None:
         print(json.dumps({"removed": [_change_json(change) for change in gone], "rolled_back": reasons}, indent=2))
         return
     for change in gone:
-        print(f"removed: {_words(change)}")
+        print(f"done: {_words(change)}")
     for reason in reasons:
         print(f"was taken back before: {reason}")
     if not gone and not reasons:
@@ -167,23 +168,33 @@ def _show(got: Opened, port: int, *, as_json: bool, dry_run: bool) -> None:
             "dry_run": dry_run,
             "already_open": got.already,
             "changes": [_change_json(change) for change in got.changes],
+            "still_blocked": got.still,
             "commands": commands,
             "notes": got.notes,
         }
         print(json.dumps(told, indent=2))
+        _end(got)
         return
     if dry_run:
         print("\n".join(commands) if commands else "the port is open already: nothing to do")
         for note in (*(("the port is open already",) if commands and got.already else ()), *got.notes):
-            click.echo(f"# {note}", err=True)
+            click.echo(f"# {plain(note)}", err=True)
         return
-    if got.already:
+    if got.still:
+        print(plain(f"STILL blocked by {'; '.join(got.still)}"))
+    elif not commands:
         print("the port is open already: nothing was changed")
-        return
     for line in commands:
         print(f"done: {line.removeprefix('sudo ')}")
     for note in got.notes:
-        print(f"  {note}")
+        print(plain(f"  {note}"))
+    _end(got)
+
+
+def _end(got: Opened) -> None:
+    """A port that is shut still is no success."""
+    if got.still:
+        sys.exit(1)
 
 
 def _change_json(change: Change) -> Any:
@@ -193,6 +204,9 @@ def _change_json(change: Change) -> Any:
 
 
 def _words(change: Change) -> str:
-    from ginnel.core.firewall.changes import command, shown
+    """nft knows rules by a number that nobody else does."""
+    from ginnel.core.firewall.changes import NftAccept, shown, undo
 
-    return shown(command(change)).removeprefix("sudo ")
+    if isinstance(change, NftAccept):
+        return f"nft delete rule {change.family} {change.table} {change.chain} (udp dport {change.port} accept)"
+    return shown(undo(change)).removeprefix("sudo ")

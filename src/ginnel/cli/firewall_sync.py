@@ -90,8 +90,6 @@ def sync(*, asking: Asking, as_json: bool, watch: bool, once: bool, **options: A
         keeper = asyncio.run(run.once(heard.append if as_json else _line))
     except (SetError, StateError, AuditError, MetricsError) as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
     _report(keeper, run, heard if as_json else None)
 
 

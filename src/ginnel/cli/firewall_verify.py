@@ -43,8 +43,6 @@ def verify(*, asking: Asking, as_json: bool, region: str) -> None:
     progress = Progress(sys.stderr.isatty())
     try:
         report = asyncio.run(tried(asked, tunnel=_tunnel(asking, api), told=progress.told))
-    except KeyboardInterrupt:
-        sys.exit(130)
     finally:
         progress.end()
     if as_json:

@@ -19,12 +19,22 @@ DEFAULT_SOCKET = "/run/ginnel/ginneld.sock"
 HOST = "local-ginneld.sock"
 BASE = "/localapi/v0/"
 MAX_LINE = 8192
+INTERRUPTED = 130  # 128 + SIGINT
 
 
 def fail(line: str) -> NoReturn:
     """One line on stderr, exit status 1."""
     print(plain(line), file=sys.stderr)
     sys.exit(1)
+
+
+def interrupted() -> NoReturn:
+    """Ctrl-C, at whatever moment: one line, and the status that shells have for it."""
+    from contextlib import suppress  # seldom needed
+
+    with suppress(OSError, ValueError):
+        print("interrupted", file=sys.stderr)
+    sys.exit(INTERRUPTED)
 
 
 def plain(text: str) -> str:

@@ -11,6 +11,15 @@ import sys
 
 def main() -> None:
     """The program. Ends the process where a command does."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        from ginnel.cli.local import interrupted
+
+        interrupted()
+
+
+def _main() -> None:
     if sys.argv[1:2] == ["status"]:
         from ginnel.cli.status import plain_wish, show
 

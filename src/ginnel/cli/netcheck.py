@@ -73,15 +73,12 @@ def netcheck(  # noqa: PLR0917  (click calls it by keywords)
         answered = bool(answer["Report"]["RegionLatency"])
         _show(_with_control(answer, server_found), form, verbose=verbose)
 
-    try:
-        if control:
-            server_found = control_found(source, socket)
-        if source.server or source.derp_map or bind_address or bind_port is not None:
-            _alone(_relays(source, socket), bind_address, bind_port or 0, verbose, pause, tell)
-        else:
-            _by_daemon(socket, verbose, pause, tell)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    if control:
+        server_found = control_found(source, socket)
+    if source.server or source.derp_map or bind_address or bind_port is not None:
+        _alone(_relays(source, socket), bind_address, bind_port or 0, verbose, pause, tell)
+    else:
+        _by_daemon(socket, verbose, pause, tell)
     if not answered:
         fail("no relay answers by UDP, ICMP or HTTPS: is this machine online? `ginnel debug derp REGION` tells more")
     if server_found and not server_found["Reached"]:

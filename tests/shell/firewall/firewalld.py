@@ -29,7 +29,7 @@ def with_firewalld(commands: str, *arguments: str) -> str:
     """What the commands print, a shell's, run as root of a host whose firewalld has its default settings."""
     done = subprocess.run(
         ["unshare", "-m", "-n", "-p", "--fork", "--mount-proc", "sh", "-c", SCRIPT + commands, "sh", *arguments],
-        capture_output=True, text=True, timeout=90, check=False, env={**os.environ, "LC_ALL": "C"},
+        capture_output=True, text=True, timeout=240, check=False, env={**os.environ, "LC_ALL": "C"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -32,6 +32,14 @@ class Host:
             shutil.copytree(path, copy, symlinks=True)
             self._copies.append((copy, path))
 
+    @property
+    def has_ufw(self) -> bool:
+        return any(path == UFW[0] for _, path in self._copies)
+
+    def in_place_of(self, file: Path, path: Path) -> None:
+        """For whatever runs from now on."""
+        self._copies.append((file, path))
+
     def start(self, *argv: str) -> subprocess.Popen[str]:
         """In the namespace, with the copies in place of the machine's files."""
         binds = "".join(f"mount --bind '{copy}' '{path}' && " for copy, path in self._copies)

@@ -15,8 +15,9 @@ from ginnel.core.firewall.changes import NftAccept, Record, command
 from ginnel.lab.namespace import Inside, enter_network
 from ginnel.lab.namespace import run as in_machine
 from ginnel.shell.firewall import undo_record
-from ginnel.shell.firewall.guard import DONE, EVERY, LOST, WATCH, connected, watch
+from ginnel.shell.firewall.guard import DONE, EVERY, LOST, WATCH, Lookout, Watch, Way, watch
 
+BOTH = frozenset(Way)
 CHANGE = NftAccept(41641, "inet", "t", "c", 0, "ginnel: tunnel port 41641")
 
 
@@ -40,7 +41,11 @@ def record(tmp_path: Path) -> Path:
 def guarded(record: Path, healthy: Callable[[float], bool], word: bytes = DONE) -> tuple[str, float]:
     """(why it took back, after how long)."""
     clock = Clock()
-    why = watch(record, lambda: healthy(clock.now - 1000.0), lambda: word, clock, clock.wait)
+
+    def ways() -> frozenset[Way]:
+        return BOTH if healthy(clock.now - 1000.0) else frozenset({Way.STREAM})
+
+    why = watch(record, Watch(BOTH if healthy(0) else frozenset(), ways, lambda: word, clock, clock.wait))
     return why, clock.now - 1000.0
 
 
@@ -106,38 +111,65 @@ def test_a_real_rule_goes_with_the_connection(inside: Inside, tmp_path: Path) ->
     assert inside.run(["nft", "list", "ruleset"]) == before
 
 
-def answering(path: Path, status: object) -> threading.Thread:
-    """A daemon that answers once."""
+def answering(path: Path, *answers: object) -> threading.Thread:
+    """A daemon that gives each answer once, and is gone."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen()
 
     def serve() -> None:
         with listener:
-            opened, _ = listener.accept()
-            with opened:
-                opened.recv(65536)
-                opened.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + json.dumps(status).encode())
+            for answer in answers:
+                opened, _ = listener.accept()
+                with opened:
+                    opened.recv(65536)
+                    opened.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + json.dumps(answer).encode())
 
     thread = threading.Thread(target=serve)
     thread.start()
     return thread
 
 
-@pytest.mark.parametrize(
-    ("status", "whole"),
-    [
-        ({"BackendState": "Running", "Health": []}, True),
-        ({"BackendState": "Running", "Health": None}, True),
-        ({"BackendState": "Running", "Health": ["no connection to https://m.example: timed out"]}, False),
-        ({"BackendState": "Starting", "Health": []}, False),
-    ],
-)
-def test_the_daemon_is_asked_whether_control_is_there(tmp_path: Path, status: object, whole: bool) -> None:
-    thread = answering(tmp_path / "d.sock", status)
-    assert connected(str(tmp_path / "d.sock")) is whole
+@pytest.fixture
+def server() -> Iterator[tuple[str, int]]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()
+
+
+def control(place: tuple[str, int], *, connected: object = True) -> dict[str, object]:
+    return {"Control": {"Connected": connected, "Address": place[0], "Port": place[1]}}
+
+
+def test_the_stream_and_a_new_connection_are_looked_at_each_by_itself(tmp_path: Path, server: tuple[str, int]) -> None:
+    nobody = ("127.0.0.1", 1)
+    thread = answering(
+        tmp_path / "d.sock",
+        control(server),
+        control(server, connected=False),
+        control(nobody),
+        control(nobody, connected=1),
+    )
+    lookout = Lookout(str(tmp_path / "d.sock"))
+    assert [lookout.ways() for _ in range(4)] == [BOTH, {Way.NEW_CONNECTION}, {Way.STREAM}, set()]
     thread.join()
 
 
-def test_a_daemon_that_is_gone_is_no_connection(tmp_path: Path) -> None:
-    assert not connected(str(tmp_path / "nobody.sock"))
+@pytest.mark.parametrize(
+    "answer", [{}, [], {"Control": 5}, {"Control": {"Connected": "yes", "Address": 5}}, {"Health": []}]
+)
+def test_what_a_daemon_of_another_version_says_is_no_connection(tmp_path: Path, answer: object) -> None:
+    thread = answering(tmp_path / "d.sock", answer)
+    assert Lookout(str(tmp_path / "d.sock")).ways() == set()
+    thread.join()
+
+
+def test_without_a_daemon_nothing_stands_that_could_be_lost(tmp_path: Path) -> None:
+    assert Lookout(str(tmp_path / "nobody.sock")).ways() == set()
+
+
+def test_a_daemon_that_is_restarted_is_not_the_rules_fault(tmp_path: Path, server: tuple[str, int]) -> None:
+    thread = answering(tmp_path / "d.sock", control(server))
+    lookout = Lookout(str(tmp_path / "d.sock"))
+    assert lookout.ways() == BOTH
+    thread.join()
+    assert lookout.ways() == BOTH

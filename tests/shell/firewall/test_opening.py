@@ -86,6 +86,45 @@ def test_a_rule_that_was_there_before_is_left_by_close(here: Host, tmp_path: Pat
     assert here.run("nft", "list", "ruleset") == before
 
 
+@pytest.mark.parametrize("kind", ["nftables", "iptables"])
+def test_a_rule_of_ours_that_something_came_to_stand_before_is_put_before_that(
+    here: Host, kind: str, tmp_path: Path
+) -> None:
+    if kind == "nftables":
+        before = load(here, DEFAULT_DENY, tmp_path)
+        here.open()
+        here.run("nft", "insert", "rule", "inet", "filter", "input", "meta", "l4proto", "udp", "drop")
+    else:
+        iptables_that_drop(here)
+        here.open()
+        here.run("iptables", "-I", "INPUT", "-p", "udp", "-j", "DROP")
+    assert "open already" not in here.open()
+    assert "open already" in here.open()
+    here.close()
+    if kind == "nftables":
+        here.run("nft", "delete", "rule", "inet", "filter", "input", "handle", handle_of_the_drop(here))
+        assert here.run("nft", "list", "ruleset") == before
+    else:
+        assert "41641" not in here.run("iptables", "-S")
+
+
+def handle_of_the_drop(here: Host) -> str:
+    listed = here.run("nft", "-a", "list", "chain", "inet", "filter", "input").splitlines()
+    return next(line for line in listed if "meta l4proto udp drop" in line).split()[-1]
+
+
+def test_what_a_rule_s_text_holds_does_not_reach_the_terminal_raw(here: Host) -> None:
+    here.run("iptables", "-P", "INPUT", "DROP")
+    here.run("iptables", "-A", "INPUT", "-p", "udp", "-j", "DROP", "-m", "comment", "--comment", "x\x1b]0;y\a")
+    for said in (here.open("--dry-run"), here.open()):
+        assert "\x1b" not in said
+
+
+def test_lint_without_a_file_judges_this_host(here: Host, tmp_path: Path) -> None:
+    load(here, DEFAULT_DENY, tmp_path)
+    assert "blocked  tunnel-in, IPv4" in here.ginnel("firewall", "lint", fails=True)
+
+
 def test_close_without_open_says_so(here: Host) -> None:
     assert here.close() == "nothing to take back\n"
 
@@ -215,21 +254,48 @@ def test_a_rule_of_the_administrator_stays_in_ufw(here: Host) -> None:
     assert "41641/udp" in here.run("ufw", "status")
 
 
-@pytest.mark.parametrize("backend", [[], ["--backend", "ufw"]])
-def test_a_port_that_ufw_denies_on_purpose_is_left_so(here: Host, backend: list[str]) -> None:
+REFUSED = (
+    ["deny", "41641/udp"],
+    ["deny", "41641/udp", "comment", "no vpn here"],
+    ["deny", "log", "41641/udp"],
+    ["reject", "in", "proto", "udp", "from", "any", "to", "any", "port", "41641"],
+    ["limit", "41641"],
+)
+
+
+@pytest.mark.parametrize("refusal", REFUSED, ids=" ".join)
+def test_a_port_that_ufw_refuses_on_purpose_is_left_so(here: Host, refusal: list[str]) -> None:
     """ufw would put our rule in the place of that one, and `close` could not bring it back."""
     here.with_ufw()
-    here.run("ufw", "deny", "41641/udp")
+    here.run("ufw", *refusal)
     here.run("ufw", "--force", "enable")
-    assert "take back `ufw deny 41641/udp` first" in here.open(*backend, fails=True)
-    assert "ufw deny 41641/udp" in here.run("ufw", "show", "added")
+    before = here.run("ufw", "show", "added")
+    for backend in ([], ["--backend", "ufw"]):
+        said = here.open(*backend, fails=True)
+        assert ("take back `ufw" in said) or refusal[0] == "limit"
+    assert here.run("ufw", "show", "added") == before
+
+
+def test_an_administrator_s_rule_with_a_comment_is_known_as_one_and_stays(here: Host) -> None:
+    here.with_ufw()
+    here.run("ufw", "allow", "41641/udp", "comment", "mine")
+    here.run("ufw", "--force", "enable")
+    before = here.run("ufw", "show", "added")
+    for backend in ([], ["--backend", "ufw"]):
+        assert "open already" in here.open(*backend)
+    here.close()
+    assert here.run("ufw", "show", "added") == before
 
 
 def test_a_broader_refusal_in_ufw_that_stands_above_is_said(here: Host) -> None:
     here.with_ufw()
     here.run("ufw", "deny", "proto", "udp", "from", "any")
     here.run("ufw", "--force", "enable")
-    assert "STILL blocked" in here.open()
+    said = here.open(fails=True).splitlines()
+    assert said[0].startswith(
+        "STILL blocked by iptables filter, chain ufw-user-input: -A ufw-user-input -p udp -j DROP"
+    )
+    assert "open already" not in here.open(fails=True)
     here.close()
 
 

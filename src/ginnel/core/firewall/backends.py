@@ -88,7 +88,7 @@ def _alone(rules: RuleSet, base: Chain) -> RuleSet:
         for key, chain in rules.chains.items()
         if chain.table == base.table
     }
-    return RuleSet(chains, rules.families)
+    return replace(rules, chains=chains)
 
 
 def _spot(alone: RuleSet, need: Need, family: Family, where: Where, by: Decided) -> Spot:
@@ -106,7 +106,7 @@ def with_accept(rules: RuleSet, spot: Spot) -> RuleSet:
     accept = Rule("(the new rule)", (Do(Verdict.ACCEPT),))
     at = position(spot) - 1
     changed = replace(spot.chain, rules=[*spot.chain.rules[:at], accept, *spot.chain.rules[at:]])
-    return RuleSet({**rules.chains, (spot.chain.table, spot.chain.name): changed}, rules.families)
+    return replace(rules, chains={**rules.chains, (spot.chain.table, spot.chain.name): changed})
 
 
 def position(spot: Spot) -> int:

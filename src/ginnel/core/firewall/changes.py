@@ -60,13 +60,14 @@ Change = UfwAllow | FirewalldPort | NftAccept | IptablesAccept
 
 class Record(msgspec.Struct, frozen=True):
     """port: that was opened. opened: RFC 3339. changes: in the order in which they were made. rolled_back: why the
-    guard took them back, "" they stand."""
+    guard took them back, "" they stand. whole: all of them were made; else the command may have been cut off."""
 
     port: Port
     opened: str
     changes: tuple[Change, ...]
     rolled_back: str = ""
     version: int = 1
+    whole: bool = False
 
 
 def changes_for(judged: Judged, port: int, zone: str = "") -> tuple[Change, ...]:

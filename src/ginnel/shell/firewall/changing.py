@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ginnel.core.firewall import changes as change_of
-from ginnel.core.firewall.changes import Change, FirewalldPort, NftAccept, UfwAllow
+from ginnel.core.firewall.changes import Change, FirewalldPort, IptablesAccept, NftAccept, UfwAllow
+from ginnel.shell.firewall import ufw
 from ginnel.shell.firewall.tools import ToolError, run, says_yes
 
 
@@ -19,7 +20,7 @@ def stands(change: Change) -> bool:
     argv = change_of.asks(change)
     match change:
         case UfwAllow(port):
-            return f"ufw allow {port}/udp" in [line.strip() for line in run(argv).splitlines()]
+            return ufw.allows(port)
         case NftAccept():
             return bool(_handles(change))
         case FirewalldPort():
@@ -57,7 +58,22 @@ def _removed(change: Change) -> bool:
         for handle in handles:
             run(change_of.undo(change, handle))
         return bool(handles)
+    if isinstance(change, UfwAllow):
+        healed = ufw.heal(change.port)
     if not stands(change):
-        return False
+        return isinstance(change, UfwAllow) and healed
     run(change_of.undo(change))
+    while isinstance(change, IptablesAccept) and stands(change):  # a second one, before what came to stand above it
+        run(change_of.undo(change))
     return True
+
+
+def complete(changes: Sequence[Change]) -> bool:
+    """What ufw has only half made is made; whether there was such. Raises ToolError."""
+    halves = [
+        change for change in changes if isinstance(change, UfwAllow) and stands(change) and ufw.differ(change.port)
+    ]
+    for change in halves:
+        run(change_of.command(change))  # adds it to the family that lacks it
+        ufw.heal(change.port)
+    return bool(halves)

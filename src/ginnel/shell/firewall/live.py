@@ -1,4 +1,4 @@
-"""The rules in force in this kernel: nft's, with iptables-nft's tables as iptables tells them, and legacy ones.
+"""The rules in force in this kernel: nft's, with iptables-nft's tables as iptables tells them, legacy ones, and ipsets.
 
 Room: shell. iptables-legacy is asked only where the kernel has tables of it: asking would make them.
 """
@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from ginnel.core.firewall.lint import iptables, nft_json
+from ginnel.core.firewall.lint import ipset_save, iptables, nft_json
 from ginnel.core.firewall.lint.model import RuleSet
 from ginnel.shell.firewall.tools import ToolError, found, run
 
@@ -27,6 +28,8 @@ def live_rules() -> RuleSet:
     for version, (program, names) in LEGACY.items():
         if _tables(names) and found(f"{program}-save"):
             rules = rules.joined(iptables.parse(run([f"{program}-save"]), version, _spelled("legacy")))
+    if rules.ipsets_asked() and found("ipset"):
+        rules = replace(rules, ipsets=ipset_save.parse(run(["ipset", "save"])))
     return rules
 
 
@@ -35,18 +38,15 @@ def _nft() -> RuleSet:
     for family, program in (("ip", "iptables-nft"), ("ip6", "ip6tables-nft")):
         ours = {table for table, chain in rules.chains if BUILT_IN.fullmatch(chain)} & {f"{family} {t}" for t in TABLES}
         if ours and found(f"{program}-save"):
-            rules = _as_iptables(rules, run([f"{program}-save"]), family)
+            rules = rules.joined(_told(run([f"{program}-save"]), family))
     return rules
 
 
-def _as_iptables(rules: RuleSet, saved: str, family: str) -> RuleSet:
+def _told(saved: str, family: str) -> RuleSet:
     if "*" not in saved:  # tables that nft alone can tell
-        return rules
+        return RuleSet(families=frozenset())
     told = iptables.parse(saved, 4 if family == "ip" else 6, _spelled("nf_tables"))
-    names = {table.rpartition(" ")[2] for table, _ in told.chains}
-    kept = rules.without(f"{family} {name}" for name in names)
-    kept.notes.clear()
-    return kept.joined(told)
+    return replace(told, covers=frozenset(f"{family} {table.rpartition(' ')[2]}" for table, _ in told.chains))
 
 
 def has_legacy() -> bool:

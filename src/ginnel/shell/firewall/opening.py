@@ -11,13 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from msgspec.structs import replace as replace_record
+
 from ginnel.core.firewall import changes as change_of
 from ginnel.core.firewall.backends import Backend, Judged, who_blocks
-from ginnel.core.firewall.changes import CannotChange, Change, FirewalldPort, NftAccept, Record, UfwAllow, changes_for
+from ginnel.core.firewall.changes import (
+    CannotChange,
+    Change,
+    FirewalldPort,
+    IptablesAccept,
+    NftAccept,
+    Record,
+    UfwAllow,
+    changes_for,
+)
 from ginnel.core.firewall.lint.model import LintError
 from ginnel.core.firewall.lint.trips import Where
-from ginnel.shell.firewall import undo_record
-from ginnel.shell.firewall.changing import stands, take_back
+from ginnel.shell.firewall import ufw, undo_record
+from ginnel.shell.firewall.changing import complete, stands, take_back
 from ginnel.shell.firewall.guard import Guard
 from ginnel.shell.firewall.live import live_rules
 from ginnel.shell.firewall.tools import ToolError, found, run, says_yes
@@ -29,11 +40,13 @@ class OpenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """changes: made, or that would be. already: the port is open without them. notes: lines for the user."""
+    """changes: made, or that would be. already: the port is open without them. notes: lines for the user. still: what
+    blocks it all the same."""
 
     changes: tuple[Change, ...] = ()
     already: bool = False
     notes: tuple[str, ...] = ()
+    still: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +86,16 @@ def _by_name(wanted: tuple[Change, ...], notes: tuple[str, ...]) -> Opened:
 
 
 def _ufw_notes() -> tuple[str, ...]:
-    if "Status: active" in run(["ufw", "status"]):
+    if ufw.is_active():
         return ()
     return ("ufw is not active: the rule comes into force with `sudo ufw enable`",)
 
 
 def _refuse_clash(port: int) -> None:
     """ufw would replace such a rule by ours, and not bring it back."""
-    refusals = {f"ufw {verb} {port}{end}" for verb in ("deny", "reject", "limit") for end in ("", "/udp")}
-    for line in run(["ufw", "show", "added"]).splitlines():
-        if line.strip() in refusals:
-            raise OpenError(f"an administrator has refused this port on purpose: take back `{line.strip()}` first")
+    refused = ufw.refusal(port)
+    if refused:
+        raise OpenError(f"an administrator has refused this port on purpose: take back `{refused}` first")
 
 
 def _zone(interface: str) -> str:
@@ -118,11 +130,17 @@ def _judged(judged: Judged, wish: Wish) -> Opened:
     if Backend.UFW in backends:
         _refuse_clash(wish.port)
     zone = _zone(wish.interface) if Backend.FIREWALLD in backends else ""
-    wanted = tuple(change for change in changes_for(judged, wish.port, zone) if not stands(change))
+    wanted = tuple(change for change in changes_for(judged, wish.port, zone) if _adds(change))
     notes = tuple(dict.fromkeys(f"it was blocked by {b.by.chain.where}: {b.by.text}" for b in judged.blocked))
     if any(isinstance(change, NftAccept) for change in wanted):
         notes += ("the rule is gone after a restart of the firewall: put it into /etc/nftables.conf to keep it",)
-    return Opened(wanted, not wanted, notes)
+    return Opened(wanted, not judged.blocked, notes)
+
+
+def _adds(change: Change) -> bool:
+    """ufw and firewalld put a rule where they think fit, and once. One of ours that stands behind what blocks does not
+    help: another goes before that."""
+    return isinstance(change, NftAccept | IptablesAccept) or not stands(change)
 
 
 def guess() -> Backend:
@@ -140,12 +158,20 @@ def guess() -> Backend:
 def open_port(wish: Wish) -> Opened:
     """Raises OpenError with nothing changed."""
     _must_be_root()
+    with undo_record.turn(wish.state):
+        return _open_port(wish)
+
+
+def _open_port(wish: Wish) -> Opened:
     found_before = _recorded(wish)
+    mended = _mended(found_before)
     plan = planned(wish)
     if not plan.changes:
-        return plan
+        if found_before is not None and mended:
+            _written(wish, replace_record(found_before, changes=_kept(found_before), whole=True))
+        return _looked_at(replace(plan, notes=(*mended, *plan.notes)), wish)
     if found_before is not None and found_before.rolled_back:
-        plan = replace(plan, notes=(*plan.notes, f"the last time it was taken back: {found_before.rolled_back}"))
+        mended += (f"the last time it was taken back: {found_before.rolled_back}",)
     kept = _kept(found_before)
     try:
         for change in plan.changes:
@@ -156,7 +182,22 @@ def open_port(wish: Wish) -> Opened:
     except (ToolError, undo_record.RecordError) as error:
         raise OpenError(f"{error}; nothing was changed") from None
     _apply(plan.changes, path, wish, kept)
-    return replace(plan, notes=plan.notes + _left_over(wish))
+    return _looked_at(replace(plan, notes=(*mended, *plan.notes)), wish)
+
+
+def _mended(before: Record | None) -> tuple[str, ...]:
+    """What an earlier `open` has left half done is made whole, as far as it was made. Lines for the user."""
+    if before is None or before.rolled_back or before.whole:
+        return ()
+    try:
+        by_ufw = complete(before.changes)
+    except ToolError as error:
+        raise OpenError(f"an earlier `open` was cut off, and that cannot be mended: {error}") from None
+    return ("an earlier `open` was cut off" + (" while ufw worked: it was made to finish" if by_ufw else ""),)
+
+
+def _looked_at(got: Opened, wish: Wish) -> Opened:
+    return replace(got, still=_left_over(wish), already=got.already)
 
 
 def _kept(before: Record | None) -> tuple[Change, ...]:
@@ -186,12 +227,14 @@ def _left_over(wish: Wish) -> tuple[str, ...]:
         left = who_blocks(live_rules(), wish.port, Where(wish.interface)).blocked
     except (ToolError, LintError):
         return ()
-    return tuple(dict.fromkeys(f"STILL blocked by {b.by.chain.where}: {b.by.text}" for b in left))
+    return tuple(dict.fromkeys(f"{b.by.chain.where}: {b.by.text}" for b in left))
 
 
 def _recorded(wish: Wish) -> Record | None:
+    """Behind a guard that is taking back what it names."""
     try:
-        return undo_record.read(undo_record.path_of(wish.state, wish.port))
+        with undo_record.held(undo_record.path_of(wish.state, wish.port)) as record:
+            return record
     except undo_record.RecordError as error:
         raise OpenError(str(error)) from None
 
@@ -210,9 +253,11 @@ def _apply(wanted: Sequence[Change], path: Path, wish: Wish, kept: tuple[Change,
             for change in wanted:
                 run(change_of.command(change))
         except ToolError as error:
-            guard.give_up()  # it takes back what was done
             left = "what an earlier `open` had let in is shut as well" if kept else "nothing was changed"
+            if not guard.give_up():  # it takes back what was done
+                left = "what was changed by then could not be taken back: run `sudo ginnel firewall close`"
             raise OpenError(f"{error}; {left}") from None
+        undo_record.replace(path, Record(wish.port, wish.now, (*kept, *wanted), whole=True))
         guard.done()
 
 
@@ -230,7 +275,7 @@ def close_port(state: Path, port: int) -> tuple[tuple[Change, ...], str]:
     _must_be_root()
     path = undo_record.path_of(state, port)
     try:
-        with undo_record.held(path) as record:
+        with undo_record.turn(state), undo_record.held(path) as record:
             if record is None:
                 return (), ""
             gone = take_back(record.changes) if not record.rolled_back else ()

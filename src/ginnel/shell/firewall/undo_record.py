@@ -49,10 +49,8 @@ def create(state: Path, record: Record) -> Path:
         raise RecordError(f"{path} is there already: run `ginnel firewall close` first") from None
     except OSError as error:
         raise RecordError(f"cannot write {path}: {error.strerror}; give another directory with --state") from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(record))
-        file.flush()
-        os.fsync(file.fileno())
+    _write(descriptor, record)
+    _keep_names(state)
     return path
 
 
@@ -75,16 +73,43 @@ def read(path: Path) -> Record | None:
 @contextmanager
 def held(path: Path) -> Iterator[Record | None]:
     """The record, its lock held; None where it has gone."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
+    descriptor = _locked(path)
+    if descriptor is None:
         yield None
         return
-    except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror}; repeat the command with sudo") from None
+    try:
+        yield read(path)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> int | None:
+    """None: there is no such file. While we waited for the lock another may have come in its place."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RecordError(f"cannot read {path}: {error.strerror}; repeat the command with sudo") from None
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False)):
+                return descriptor
+        os.close(descriptor)
+
+
+@contextmanager
+def turn(state: Path) -> Iterator[None]:
+    """One command at a time; the guard does not wait for it."""
+    try:
+        descriptor = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:  # nothing is recorded, so nobody has a turn
+        yield
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield read(path)
+        yield
     finally:
         os.close(descriptor)
 
@@ -95,6 +120,22 @@ def replace(path: Path, record: Record) -> None:
     with suppress(FileNotFoundError):
         beside.unlink()
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    _write(descriptor, record)
+    beside.rename(path)
+    _keep_names(path.parent)
+
+
+def _write(descriptor: int, record: Record) -> None:
     with os.fdopen(descriptor, "wb") as file:
         file.write(msgspec.json.encode(record))
-    beside.rename(path)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _keep_names(directory: Path) -> None:
+    """A power cut must not bring back what was here before."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

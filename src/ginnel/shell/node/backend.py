@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -202,8 +203,18 @@ class NodeBackend:
             "Drops": dict(engine.mesh.drops),
             "Port": engine.configured,
             "Ports": list(engine.ports),
+            "Control": self._control(),
             "Health": engine.health | self._node.firewall.health,
             "Paths": status_json.paths(engine.mesh.status(engine.now())),
+        }
+
+    def _control(self) -> dict[str, Any]:
+        """Whether the map's stream stands, and where the server was reached last."""
+        client, place = self._node.client, urlsplit(self._node.state.prefs.control_url)
+        return {
+            "Connected": client is not None and client.session.in_map_poll,
+            "Address": client.last_address if client is not None else "",
+            "Port": place.port or (80 if place.scheme == "http" else 443),
         }
 
 

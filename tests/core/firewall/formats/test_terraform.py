@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import hcl2
@@ -80,3 +82,19 @@ def test_pinned_groups_hold_the_pinned_addresses_alone() -> None:
     [resource] = read(FORMATS["aws-terraform"].render(PINNED))["resource"]
     egress = resource["aws_security_group"]["ginnel"]["egress"]
     assert not [rule for rule in egress if rule["to_port"] == 443 and "0.0.0.0/0" in rule.get("cidr_blocks", [])]
+
+
+INBOUND = replace(RECOMMENDED, needs=tuple(need for need in RECOMMENDED.needs if need.direction == "in"))
+
+
+def test_an_inbound_group_lets_nothing_out_and_says_so() -> None:
+    """AWS adds a rule that lets all out to a group without one; Terraform takes it away, CloudFormation does not."""
+    group = read(FORMATS["aws-terraform"].render(INBOUND))["resource"][0]["aws_security_group"]["ginnel"]
+    assert "ingress" in group
+    assert "egress" not in group
+    template = json.loads(FORMATS["aws-json"].render(INBOUND))
+    (out,) = template["Resources"]["Ginnel"]["Properties"]["SecurityGroupEgress"]
+    assert (out["IpProtocol"], out["CidrIp"]) == ("icmp", "255.255.255.255/32")
+    for name in ("aws-terraform", "aws-json"):
+        assert "lets nothing out by itself" in FORMATS[name].render(INBOUND)
+        assert "lets nothing out by itself" not in FORMATS[name].render(RECOMMENDED)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ginnel.core.firewall.lint.judge import Answer
+from ginnel.core.firewall.lint.model import LintError
 from ginnel.core.firewall.lint.read import guess, read
 from ginnel.core.firewall.lint.trips import Where
 from ginnel.core.firewall.needs import Need
@@ -79,6 +80,36 @@ def test_a_security_group_lets_in_what_it_names() -> None:
     assert answer(read(aws(udp(IpRanges=[{"CidrIp": "8.0.0.0/8"}]))), TUNNEL_IN) is Answer.DEPENDS
 
 
+def test_another_machine_s_group_lets_nothing_in() -> None:
+    wide = json.loads(aws(udp(IpRanges=[{"CidrIp": "0.0.0.0/0"}])))["SecurityGroups"][0]
+    web = json.loads(aws())["SecurityGroups"][0]
+    both = json.dumps({"SecurityGroups": [{**web, "GroupId": "sg-web"}, {**wide, "GroupId": "sg-vpn"}]}).encode()
+    with pytest.raises(LintError, match=r"2 security groups \(sg-web, sg-vpn\): name those .* --group"):
+        read(both)
+    assert answer(read(both, groups=("sg-web",)), TUNNEL_IN) is Answer.BLOCKED
+    assert answer(read(both, groups=("sg-web", "sg-vpn")), TUNNEL_IN) is Answer.PASSES
+    with pytest.raises(LintError, match="no security group sg-x"):
+        read(both, groups=("sg-x",))
+
+
+def test_another_network_s_rules_let_nothing_in() -> None:
+    allow = {"direction": "INGRESS", "sourceRanges": ["0.0.0.0/0"], "allowed": [{"IPProtocol": "udp"}],
+             "network": "https://x/global/networks/other"}  # fmt: skip
+    both = json.dumps([allow, {**allow, "network": "https://x/global/networks/mine", "disabled": True}]).encode()
+    with pytest.raises(LintError, match="2 networks"):
+        read(both)
+    assert answer(read(both, groups=("mine",)), TUNNEL_IN) is Answer.BLOCKED
+
+
+@pytest.mark.parametrize("port", ["1e400", "[]", "9"])
+def test_ports_that_are_none_are_an_error_or_nothing(port: str) -> None:
+    text = aws(udp(IpRanges=[{"CidrIp": "0.0.0.0/0"}])).decode().replace('"ToPort": 41641', f'"ToPort": {port}')
+    try:
+        assert answer(read(text.encode()), TUNNEL_IN) is Answer.BLOCKED
+    except LintError:
+        assert port != "9"
+
+
 def test_another_group_as_the_source_is_not_understood() -> None:
     assert answer(read(aws(udp(UserIdGroupPairs=[{"GroupId": "sg-2"}]))), TUNNEL_IN) is Answer.UNKNOWN
 
@@ -94,6 +125,13 @@ def test_google_cloud_asks_the_lower_priority_first_and_denies_before_it_allows(
     assert answer(read(json.dumps([{**allow, "disabled": True}]).encode()), TUNNEL_IN) is Answer.BLOCKED
     assert answer(read(json.dumps([{**allow, "targetTags": ["vpn"]}]).encode()), TUNNEL_IN) is Answer.UNKNOWN
     assert answer(read(json.dumps([allow]).encode()), HTTPS) is Answer.PASSES
+
+
+def test_azure_s_own_rules_count_where_the_text_leaves_them_out() -> None:
+    text = json.loads(azure())
+    del text["defaultSecurityRules"]
+    assert answer(read(json.dumps(text).encode()), HTTPS) is Answer.PASSES
+    assert answer(read(json.dumps(text).encode()), Need("ssh", "in", "tcp", None, 22)) is Answer.BLOCKED
 
 
 def azure(**rule: Any) -> bytes:

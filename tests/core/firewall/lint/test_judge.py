@@ -70,6 +70,27 @@ def test_a_limit_may_drop() -> None:
     assert any("limit" in quote.packets for quote in got.quotes)
 
 
+TWICE = "-A INPUT -p udp -m limit --limit 5/sec -j {}"
+HALF = "-A INPUT -m statistic --mode random --probability 0.5 -j {}"
+
+
+@pytest.mark.parametrize("rule", [TWICE, HALF, HALF.replace("statistic", "unheard-of")])
+def test_the_same_limit_asked_twice_may_say_two_things(rule: str) -> None:
+    """What is beyond the first may be within the second, and is dropped by it."""
+    rules = iptables.parse(save(rule.format("ACCEPT"), rule.format("DROP"), policy="ACCEPT"))
+    got = finding(rules, TUNNEL_IN)
+    assert got.answer in (Answer.DEPENDS, Answer.UNKNOWN)
+    assert any(q.text == rule.format("DROP") for q in got.quotes)
+
+
+def test_a_limit_in_a_chain_that_is_met_twice_may_say_two_things() -> None:
+    asked = ["-A S -p udp -m limit --limit 5/sec -j RETURN", "-A S -j MARK --set-mark 0x1"]
+    marked = "-A INPUT -m mark --mark 0x1 -j {}"
+    rules = save(*asked, "-A INPUT -j S", marked.format("DROP"), "-A INPUT -j S", marked.format("REJECT"),
+                 policy="ACCEPT", chains=("S",))  # fmt: skip
+    assert marked.format("REJECT") in [q.text for q in finding(iptables.parse(rules), TUNNEL_IN).quotes]
+
+
 @pytest.mark.parametrize("verdict", [ACCEPT, DROP])
 @pytest.mark.parametrize("policy", ["accept", "drop"])
 def test_what_is_not_understood_never_passes(verdict: dict[str, None], policy: str) -> None:
@@ -117,3 +138,24 @@ def test_blocking_one_port_of_the_tunnel_depends() -> None:
     got = finding(iptables.parse(save("-A OUTPUT -p udp -m udp --dport 53 -j REJECT")), TUNNEL)
     assert got.answer is Answer.DEPENDS
     assert got.quotes[0].packets == "their port 53"
+
+
+def test_what_follows_a_packet_that_is_not_tracked_may_be_the_first_of_its_connection() -> None:
+    raw = "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p udp -j CT --notrack\nCOMMIT\n"
+    known = "-A OUTPUT -m conntrack --ctstate ESTABLISHED -j ACCEPT"
+    open_it = OPEN.replace("-j", "-m conntrack --ctstate UNTRACKED -j")
+    assert answer(iptables.parse(save(open_it, known, output="DROP")), TUNNEL_IN) is Answer.BLOCKED
+    assert answer(iptables.parse(raw + save(open_it, output="ACCEPT")), TUNNEL_IN) is Answer.PASSES
+    assert answer(iptables.parse(raw + save(open_it, known, output="DROP")), TUNNEL_IN) is Answer.UNKNOWN
+
+
+def test_what_is_not_understood_goes_before_what_depends() -> None:
+    rules = save("-A OUTPUT -d 8.8.0.0/16 -j DROP", "-A INPUT -m unheard-of --so -j DROP", policy="ACCEPT")
+    rules = rules.replace("-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n", "")
+    assert answer(iptables.parse(rules), HTTPS) is Answer.UNKNOWN
+
+
+def test_a_filter_s_policy_is_quoted_before_one_of_nat() -> None:
+    nat = "*nat\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n"
+    got = finding(iptables.parse(nat + save()), HTTPS)
+    assert got.quotes[0].where == "iptables filter, chain OUTPUT"

@@ -11,6 +11,7 @@ import pytest
 
 from ginnel.shell.firewall.sets import SetError
 from ginnel.shell.firewall.sets.command import CommandSet
+from ginnel.shell.firewall.sets.firewalld import plain
 from ginnel.shell.firewall.sets.ipset import IpSet, entries_of
 from ginnel.shell.firewall.sets.kinds import KINDS
 from ginnel.shell.firewall.sets.nftables import NftSet, elements_of
@@ -207,3 +208,11 @@ async def test_a_change_that_has_begun_is_finished_though_nobody_waits_any_longe
         await waiting
     os.close(way)
     assert done.exists()
+
+
+def test_what_firewalld_has_for_now_alone_is_seen_line_by_line() -> None:
+    now = "public (active)\n  interfaces: eth0\n  ports: 22/tcp 9999/tcp\n\nwork\n  ports: \n"
+    later = "public\n  interfaces: \n  ports: 22/tcp\n\nwork\n  ports: \n"
+    assert [line for line in plain(now) if line not in plain(later)] == ["public ports: 22/tcp 9999/tcp"]
+    direct = "ipv4 filter INPUT 0 -p tcp --dport 9998 -j DROP\n"
+    assert plain(direct) == [direct.strip()]

@@ -108,6 +108,8 @@ def remarks(plan: Plan) -> Iterator[str]:
     yield "a group of its own, which touches no other; it works once machines have it"
     yield "security groups keep state; the network ACLs of the subnet do not: they must let UDP and high ports back in"
     yield "the groups of a machine add up: one that lets everything out, as a VPC's default group does, stays in force"
+    if not _checked(plan, "out"):
+        yield "this group lets nothing out by itself, answers apart: attach it beside one that lets the mesh out"
     yield from without_source_ports(plan)
     for direction, found in (("out", _checked(plan, "out")), ("in", _checked(plan, "in"))):
         count = sum(len(entry.cidrs) for entry in found)

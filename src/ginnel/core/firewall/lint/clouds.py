@@ -7,13 +7,13 @@ Room: core. Sources: `aws ec2 describe-security-groups`, `gcloud compute firewal
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ginnel.core.firewall.lint.fields import PRIVATE, Box, Field
-from ginnel.core.firewall.lint.ints import both
+from ginnel.core.firewall.lint.ints import both, span
 from ginnel.core.firewall.lint.model import MAX_RULES, Do, LintError, Rule, RuleSet, Step, Verdict, When
-from ginnel.core.firewall.lint.nft_rule import doubt
+from ginnel.core.firewall.lint.nft_rule import doubt, merged
 from ginnel.core.firewall.lint.stateful import ends, listed, ports, protocol, stateful
 
 NOTE = "the host's own firewall is not in this file: lint that too"
@@ -21,17 +21,16 @@ PUBLIC_TAGS = ("*", "internet", "any", "0.0.0.0/0")
 PRIVATE_TAGS = ("virtualnetwork", "azureloadbalancer")
 
 
-def parser(kind: str) -> Callable[[str], RuleSet]:
-    """kind: aws-sg, gcp or azure-nsg."""
-    return lambda text: _parse(text, KINDS[kind])
+Groups = tuple[str, ...]
 
 
-def _parse(text: str, kind: Callable[[Any], RuleSet]) -> RuleSet:
+def parse(text: str, kind: str, groups: Groups = ()) -> RuleSet:
+    """kind: aws-sg, gcp or azure-nsg. groups: AWS's, or Google's networks, of those in the text; () the only one."""
     try:
-        got = kind(json.loads(text))
+        got = KINDS[kind](json.loads(text), groups)
     except RecursionError:
         raise LintError("nested too deeply") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise LintError(f"not as the cloud's tool writes it ({type(error).__name__})") from None
     if sum(len(chain.rules) for chain in got.chains.values()) > MAX_RULES:
         raise LintError(f"more than {MAX_RULES} rules")
@@ -50,20 +49,38 @@ def _steps(case: Box, ends_of_it: list[str], unclear: list[str], *, inward: bool
     return [When(tuple(cases))]
 
 
+def _chosen(names: Iterable[frozenset[str]], groups: Groups, what: str) -> Callable[[frozenset[str]], bool]:
+    """Whether one of the machine's it is, by its names. Another's rules let nothing in here."""
+    known = list(dict.fromkeys(names))
+    if not groups and len(known) > 1:
+        some = ", ".join(max(each) for each in known[:4]) + (", ..." if len(known) > 4 else "")
+        raise LintError(f"it has {len(known)} {what} ({some}): name those of this machine with --group")
+    for group in groups:
+        if not any(group in each for each in known):
+            raise LintError(f"it has no {what.removesuffix('s')} {group[:60]}")
+    return lambda each: not groups or not each.isdisjoint(groups)
+
+
 # --- AWS -------------------------------------------------------------------------------------------------------
 
 
-def _aws(found: Any) -> RuleSet:
+def _aws(found: Any, groups: Groups) -> RuleSet:
     inward: list[Rule] = []
     outward: list[Rule] = []
-    for group in listed(found["SecurityGroups"], "SecurityGroups"):
-        if not isinstance(group, dict):
-            raise TypeError
+    every = listed(found["SecurityGroups"], "SecurityGroups")
+    ours = _chosen((_aws_names(group) for group in every), groups, "security groups")
+    for group in every:
+        if not isinstance(group, dict) or not ours(_aws_names(group)):
+            continue
         name = str(group.get("GroupId", "?"))
         for key, rules in (("IpPermissions", inward), ("IpPermissionsEgress", outward)):
             for permission in listed(group.get(key), key):
                 rules.append(_aws_rule(permission, name, inward=rules is inward))
     return stateful("security group", inward, outward, (Verdict.DROP, Verdict.DROP))
+
+
+def _aws_names(group: Any) -> frozenset[str]:
+    return frozenset(str(group[key]) for key in ("GroupId", "GroupName") if key in group) or frozenset({"?"})
 
 
 def _aws_rule(found: Any, group: str, *, inward: bool) -> Rule:
@@ -72,7 +89,7 @@ def _aws_rule(found: Any, group: str, *, inward: bool) -> Rule:
         case[Field.L4PROTO] = transport
         low, high = found.get("FromPort", -1), found.get("ToPort", -1)
         if (low, high) != (-1, -1):
-            case[Field.DPORT] = ((int(low), int(high)),)
+            case[Field.DPORT] = span(int(low), int(high))
     networks = [str(r["CidrIp"]) for r in found.get("IpRanges") or []]
     networks += [str(r["CidrIpv6"]) for r in found.get("Ipv6Ranges") or []]
     others = [str(r.get("GroupId")) for r in found.get("UserIdGroupPairs") or []]
@@ -86,14 +103,20 @@ def _aws_rule(found: Any, group: str, *, inward: bool) -> Rule:
 # --- Google Cloud ----------------------------------------------------------------------------------------------
 
 
-def _gcp(found: Any) -> RuleSet:
+def _gcp(found: Any, groups: Groups) -> RuleSet:
     inward: list[Rule] = []
     outward: list[Rule] = []
-    rules = [r for r in listed(found, "the file") if isinstance(r, dict) and not r.get("disabled")]
+    every = [r for r in listed(found, "the file") if isinstance(r, dict)]
+    ours = _chosen((_gcp_network(rule) for rule in every), groups, "networks")
+    rules = [r for r in every if not r.get("disabled") and ours(_gcp_network(r))]
     for rule in sorted(rules, key=lambda r: (int(r.get("priority", 1000)), "denied" not in r)):
         to = outward if rule.get("direction") == "EGRESS" else inward
         to += [_gcp_rule(rule, part, inward=to is inward) for part in rule.get("allowed") or rule.get("denied") or []]
     return stateful("Google Cloud firewall", inward, outward, (Verdict.DROP, Verdict.ACCEPT))
+
+
+def _gcp_network(rule: dict[str, Any]) -> frozenset[str]:
+    return frozenset({str(rule.get("network", "default")).rpartition("/")[2]})
 
 
 def _gcp_rule(rule: dict[str, Any], part: dict[str, Any], *, inward: bool) -> Rule:
@@ -116,13 +139,28 @@ def _gcp_rule(rule: dict[str, Any], part: dict[str, Any], *, inward: bool) -> Ru
 # --- Azure -----------------------------------------------------------------------------------------------------
 
 
-def _azure(found: Any) -> RuleSet:
+AZURE_DEFAULTS = [  # of every network security group, whether its text has them or not
+    {"name": name, "priority": priority, "direction": direction, "access": access, "protocol": "*",
+     "sourceAddressPrefix": source, "destinationAddressPrefix": destination}
+    for name, priority, direction, access, source, destination in (
+        ("AllowVnetInBound", 65000, "Inbound", "Allow", "VirtualNetwork", "VirtualNetwork"),
+        ("AllowAzureLoadBalancerInBound", 65001, "Inbound", "Allow", "AzureLoadBalancer", "*"),
+        ("DenyAllInBound", 65500, "Inbound", "Deny", "*", "*"),
+        ("AllowVnetOutBound", 65000, "Outbound", "Allow", "VirtualNetwork", "VirtualNetwork"),
+        ("AllowInternetOutBound", 65001, "Outbound", "Allow", "*", "Internet"),
+        ("DenyAllOutBound", 65500, "Outbound", "Deny", "*", "*"),
+    )
+]  # fmt: skip
+
+
+def _azure(found: Any, _: Groups) -> RuleSet:
     inward: list[Rule] = []
     outward: list[Rule] = []
     found = found.get("properties", found)
     rules = [
         r.get("properties", {}) | r for key in ("securityRules", "defaultSecurityRules") for r in found.get(key) or []
     ]
+    rules += [] if found.get("defaultSecurityRules") else AZURE_DEFAULTS
     for rule in sorted(rules, key=lambda r: int(r["priority"])):
         to = outward if rule["direction"] == "Outbound" else inward
         to.append(_azure_rule(rule))
@@ -140,7 +178,7 @@ def _azure_rule(rule: dict[str, Any]) -> Rule:
     cases = [case]
     for side, source in (("source", True), ("destination", False)):
         one_end = [_azure_end(text, source=source) for text in _azure_list(rule, f"{side}AddressPrefix")]
-        cases = [{**c, **e} for c in cases for group in one_end for e in group]
+        cases = [merged(c, e) for c in cases for group in one_end for e in group]
     verdict = Verdict.ACCEPT if rule["access"] == "Allow" else Verdict.DROP
     text = f"{rule.get('name', '?')}: {rule['access']} {rule['protocol']} {_azure_list(rule, 'destinationPortRange')}"
     return Rule(text, (When(tuple(cases)), Do(verdict)))

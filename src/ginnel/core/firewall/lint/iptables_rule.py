@@ -22,58 +22,19 @@ from ginnel.core.firewall.lint.fields import (
     network,
 )
 from ginnel.core.firewall.lint.ints import Ints, joined, point, span
-from ginnel.core.firewall.lint.model import Assign, Do, Jump, Masked, Step, Verdict, When
+from ginnel.core.firewall.lint.iptables_target import UnknownOption, Words, target
+from ginnel.core.firewall.lint.model import Do, InSet, Masked, Step, Verdict, When
 from ginnel.core.firewall.lint.nft_keys import TCP_OR_UDP
 from ginnel.core.firewall.lint.nft_rule import doubt
 from ginnel.core.firewall.lint.nft_values import PORTS
 
-TARGETS: dict[str, Verdict | None] = {  # None: goes on
-    "ACCEPT": Verdict.ACCEPT, "DROP": Verdict.DROP, "REJECT": Verdict.REJECT, "RETURN": Verdict.RETURN,
-    "QUEUE": Verdict.UNCLEAR, "NFQUEUE": Verdict.UNCLEAR, "DNAT": Verdict.UNCLEAR, "REDIRECT": Verdict.UNCLEAR,
-    "TPROXY": Verdict.UNCLEAR, "NETMAP": Verdict.UNCLEAR, "SYNPROXY": Verdict.UNCLEAR, "TARPIT": Verdict.DROP,
-    "MASQUERADE": Verdict.ACCEPT, "SNAT": Verdict.ACCEPT,
-    **dict.fromkeys(("LOG", "NFLOG", "ULOG", "TRACE", "TCPMSS", "CLASSIFY", "DSCP", "TOS", "TTL", "HL", "CHECKSUM",
-                     "SET", "AUDIT", "RATEEST", "SECMARK", "CONNSECMARK", "TEE", "LED", "HMARK", "NOTRACK", "CT",
-                     "MARK", "CONNMARK")),
-}  # fmt: skip
 RATES = ("limit", "hashlimit", "connlimit", "quota", "statistic", "recent", "connbytes", "nth", "random")
-SILENT = {"comment": 1}
-
-
-class _Unknown(Exception):
-    pass
-
-
-class _Words:
-    """The rest of a rule's words."""
-
-    def __init__(self, words: list[str]) -> None:
-        self._words = words
-        self._at = 0
-
-    def __bool__(self) -> bool:
-        return self._at < len(self._words)
-
-    def take(self) -> str:
-        if not self:
-            raise _Unknown
-        self._at += 1
-        return self._words[self._at - 1]
-
-    def peek(self) -> str:
-        return self._words[self._at] if self else ""
-
-    def until_option(self) -> list[str]:
-        """Arguments of an option that nobody knows here."""
-        got = []
-        while self and not self.peek().startswith("-") and self.peek() != "!":
-            got.append(self.take())
-        return got
+ENDS = ("-m", "-j", "-g", "--jump", "--goto", "--match")
 
 
 def steps(words: list[str], version: int) -> tuple[Step, ...]:
     """words: behind `-A CHAIN`. What is not understood becomes a match that may go both ways."""
-    rest, got, ending, module = _Words(words), list[Step](), list[Step](), ""
+    rest, got, ending, module = Words(words), list[Step](), list[Step](), ""
     while rest:
         negated = rest.peek() == "!"
         if negated:
@@ -86,28 +47,30 @@ def steps(words: list[str], version: int) -> tuple[Step, ...]:
                     got.append(doubt("%", _whole(module, rest)))
                 continue
             if option in ("-j", "--jump", "-g", "--goto"):
-                ending = _target(rest.take(), rest, final=option in ("-g", "--goto"))
+                ending = target(rest.take(), rest, final=option in ("-g", "--goto"))
                 break
             got += _match(option, module, negated, rest, version)
-        except _Unknown:
+        except UnknownOption:
             ending = [Do(Verdict.UNCLEAR)]
             break
     return (*got, *ending)
 
 
-def _whole(module: str, rest: _Words) -> str:
+def _whole(module: str, rest: Words) -> str:
     """A module's options up to the next one or the target: for matches of which only the name matters."""
     got = [module]
-    while rest and rest.peek() not in ("-m", "-j", "-g", "--jump", "--goto", "--match"):
+    while rest and rest.peek() not in ENDS:
         got.append(rest.take())
     return " ".join(got)
 
 
-def _match(option: str, module: str, negated: bool, rest: _Words, version: int) -> list[Step]:
+def _match(option: str, module: str, negated: bool, rest: Words, version: int) -> list[Step]:
     handler = OPTIONS.get(option)
     if option == "--comment":
         rest.take()
         return []
+    if option == "--match-set":
+        return _in_set(rest, negated)
     if handler is None or (module in FOREIGN and option in ("--mark", "--set")):
         text = " ".join([f"-m {module}" if module else "", option, *rest.until_option()]).strip()
         return [_either(f"?{text}", negated)]
@@ -118,6 +81,18 @@ def _match(option: str, module: str, negated: bool, rest: _Words, version: int) 
         return handler(argument, negated, version)
     except (ValueError, KeyError):
         return [_either(f"?{option} {argument}", negated)]
+
+
+def _in_set(rest: Words, negated: bool) -> list[Step]:
+    name, sides = rest.take(), tuple(rest.take().split(","))
+    more = []
+    while rest and rest.peek() not in ENDS:
+        more.append(rest.take())
+    text = " ".join(["-m set", *(["!"] if negated else []), "--match-set", name, ",".join(sides), *more])
+    if "--return-nomatch" in more or not set(sides) <= {"src", "dst"}:
+        return [doubt("?", text)]
+    counting = [word for word in more if word.startswith(("--packets", "--bytes"))]
+    return [InSet(name, sides, negated), *([doubt("?", text)] if counting else [])]
 
 
 def _either(name: str, negated: bool) -> When:
@@ -249,6 +224,11 @@ def _never(_: str, negated: bool, __: int) -> list[Step]:
     return [] if negated else [When(())]
 
 
+def _without(_: str, __: bool, ___: int) -> list[Step]:
+    """A routing header: no packet of the mesh has one, and the match asks for it negated too."""
+    return [When(())]
+
+
 def _route_back(_: str, negated: bool, __: int) -> list[Step]:
     """-m rpfilter: matches where routes are in order, which is taken for granted."""
     return [When(())] if negated else []
@@ -272,45 +252,8 @@ OPTIONS: dict[str, Handler] = {
     "--tcp-flags": _flags, "--syn": _syn, "--mark": _mark(Field.MARK),
     "--dst-type": _type(Field.TO_TYPE), "--src-type": _type(Field.FROM_TYPE), "--pkt-type": _packet_type,
     "--uid-owner": _uid, "--icmp-type": _never, "--icmpv6-type": _never,
+    "--rt-type": _without, "--rt-segsleft": _without,
     "--loose": lambda *_: [], "--validmark": lambda *_: [], "--accept-local": lambda *_: [], "--invert": _inverted,
 }  # fmt: skip
 FOREIGN = ("connmark", "connlabel", "realm", "recent", "socket")
 """Modules whose options have a name that another module's has too."""
-
-
-# --- targets ---------------------------------------------------------------------------------------------------
-
-
-def _target(name: str, rest: _Words, *, final: bool) -> list[Step]:
-    if final or name not in TARGETS:
-        return [Do(Jump(name, final))]
-    verdict = TARGETS[name]
-    if verdict is not None:
-        return [Do(verdict)]
-    options = [rest.take() for _ in iter(lambda: bool(rest), False)]
-    if name == "NOTRACK" or (name == "CT" and "--notrack" in options):
-        return [Assign(Field.CT_STATE, values=point(STATES["untracked"]))]
-    if name == "MARK":
-        return [_set_mark(options)]
-    if name == "CONNMARK":
-        return _connection_mark(options)
-    return []
-
-
-def _set_mark(options: list[str]) -> Step:
-    """--set-xmark value/mask: zeroes the mask's bits and flips the value's."""
-    match options:
-        case ["--set-xmark" | "--set-mark", text]:
-            value, _, mask = text.partition("/")
-            try:
-                return Assign(Field.MARK, mask=int(mask or "0xffffffff", 0), value=int(value, 0))
-            except ValueError:
-                pass
-    return Assign(Field.MARK, values=ALL[Field.MARK])
-
-
-def _connection_mark(options: list[str]) -> list[Step]:
-    """The connection's mark is not followed: what is read from it may be anything."""
-    if "--restore-mark" in options:
-        return [Assign(Field.MARK, values=ALL[Field.MARK])]
-    return []

@@ -18,7 +18,9 @@ from ginnel.core.firewall.lint.words import in_words
 from ginnel.core.firewall.needs import Need
 
 ANYWHERE = Where()
+TCP = 6
 MAX_PARTS = 6
+MAX_DOUBTS = 3
 MAX_PAIRS = 20_000
 
 
@@ -114,7 +116,10 @@ def _judge(rules: RuleSet, legs: Sequence[Trip]) -> tuple[Answer, tuple[Quote, .
 
 def _unseen(leg: Trip) -> Trip:
     """After a packet that was not tracked: the kernel takes the next for the first of its connection, or not."""
-    states = joined((STATES[name], STATES[name]) for name in ("established", "new"))
+    names = ["established", "new"]
+    if both(leg.box[Field.L4PROTO], point(TCP)):
+        names.append("invalid")  # SYN-ACK without the SYN that it answers
+    states = joined((STATES[name], STATES[name]) for name in names)
     return replace(leg, box={**leg.box, Field.CT_STATE: states, Field.CT_DIRECTION: span(0, 1)})
 
 
@@ -156,8 +161,8 @@ def _differ_unseen(one: Box, other: Box) -> bool:
 
 
 def _by_limit(one: Box, other: Box) -> bool:
-    """A limit tells them apart, whatever else does."""
-    return any(f[0] == "%" and one[f] != other[f] for f in one.keys() & other.keys())
+    """A limit, or a set of which nobody has told what is in it, tells them apart, whatever else does."""
+    return any(f[0] in "%@" and one[f] != other[f] for f in one.keys() & other.keys())
 
 
 def _doubtful(box: Box) -> bool:
@@ -168,7 +173,7 @@ def _quotes(answer: Answer, outcomes: Sequence[Outcome], leg: Trip, doubts: dict
     """Blocking ones first, each rule once."""
     found: dict[tuple[str, str], tuple[Answer, list[Box]]] = {}
     if answer is Answer.UNKNOWN:
-        for decided in _doubted(outcomes, doubts):
+        for decided in _doubted(outcomes, doubts)[:MAX_DOUBTS]:
             found.setdefault((decided.chain.where, decided.text), (Answer.UNKNOWN, []))
     for outcome in sorted(outcomes, key=lambda o: o.verdict is Verdict.ACCEPT):
         by = _deciding(outcome)
@@ -176,10 +181,21 @@ def _quotes(answer: Answer, outcomes: Sequence[Outcome], leg: Trip, doubts: dict
             place = (by.chain.where, by.text)
             found.setdefault(place, (ANSWERS[outcome.verdict], []))[1].append(outcome.box)
     got = []
-    for (where, text), (what, boxes) in list(found.items())[:MAX_PARTS]:
+    for (where, text), (what, boxes) in _some(list(found.items())):
         packets = in_words(boxes, leg.box, inward=leg.inward) if answer is Answer.DEPENDS else ""
         got.append(Quote(what, where, text, ": ".join(part for part in (leg.name, packets) if part)))
     return tuple(got)
+
+
+_Found = tuple[tuple[str, str], tuple[Answer, list[Box]]]
+
+
+def _some(found: list[_Found]) -> list[_Found]:
+    """Of many, some that stop packets and some that let others pass."""
+    if len(found) <= MAX_PARTS:
+        return found
+    passing = [each for each in found if each[1][0] is Answer.PASSES][:2]
+    return [each for each in found if each[1][0] is not Answer.PASSES][: MAX_PARTS - len(passing)] + passing
 
 
 ANSWERS = {Verdict.ACCEPT: Answer.PASSES, Verdict.DROP: Answer.BLOCKED, Verdict.REJECT: Answer.BLOCKED,
@@ -191,7 +207,8 @@ def _deciding(outcome: Outcome) -> Decided | None:
     if outcome.verdict is not Verdict.ACCEPT:
         return outcome.by[-1]
     explicit = [d for d in outcome.by if d.rule is not None]
-    filters = [d for d in outcome.by if not d.chain.nat and d.chain.priority == 0] or list(outcome.by)
+    sockets = [d for d in outcome.by if not d.chain.nat and d.chain.hook in ("input", "output")] or list(outcome.by)
+    filters = [d for d in sockets if d.chain.priority == 0] or sockets
     return explicit[-1] if explicit else filters[-1] if filters else None
 
 

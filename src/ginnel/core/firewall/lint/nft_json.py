@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from ginnel.core.firewall.lint.fields import interface
-from ginnel.core.firewall.lint.ints import joined
+from ginnel.core.firewall.lint.ints import Ints, joined
 from ginnel.core.firewall.lint.model import MAX_ELEMENTS, MAX_RULES, Chain, LintError, Rule, RuleSet, Verdict
 from ginnel.core.firewall.lint.nft_rule import Sets, steps
 from ginnel.core.firewall.lint.nft_text import rule_text
@@ -37,9 +37,10 @@ def parse(text: str) -> RuleSet:
 
 def _rules(objects: list[dict[str, Any]]) -> RuleSet:
     got, sets = RuleSet(), Sets()
+    asleep = _dormant(objects)
     for each in objects:
         match each:
-            case {"chain": dict(chain)}:
+            case {"chain": dict(chain)} if table_of(chain) not in asleep:
                 _chain(got, chain)
             case {"set": dict(found)} | {"map": dict(found)}:
                 sets.add(found)
@@ -53,11 +54,26 @@ def _rules(objects: list[dict[str, Any]]) -> RuleSet:
                 _rule(got, rule, sets)
     if count > MAX_RULES:
         raise LintError(f"more than {MAX_RULES} rules")
-    if any('"xt"' in str(each).replace("'", '"') for each in objects):
-        got.notes.append(
-            "some tables were made by iptables: lint the output of iptables-save and ip6tables-save as well"
-        )
+    got.opaque = _by_iptables(objects)
+    got.notes += [f"table {name} is dormant: its rules are not in force" for name in sorted(asleep)]
     return got
+
+
+def _dormant(objects: list[dict[str, Any]]) -> set[str]:
+    """nft 1.0.6 writes nonsense in place of the flag's name, so anything there counts but what else there may be."""
+    got = set()
+    for each in objects:
+        match each:
+            case {"table": {"family": family, "name": name, "flags": flags}}:
+                if set(flags if isinstance(flags, list) else [flags]) - {"owner", "persist"}:
+                    got.add(f"{family} {name}")
+    return got
+
+
+def _by_iptables(objects: list[dict[str, Any]]) -> frozenset[str]:
+    """The tables with matches or targets of iptables, of which nft tells the names alone."""
+    rules = [each["rule"] for each in objects if isinstance(each.get("rule"), dict)]
+    return frozenset(table_of(rule) for rule in rules if any("xt" in part for part in rule.get("expr") or ()))
 
 
 def table_of(each: dict[str, Any]) -> str:
@@ -81,10 +97,13 @@ def _chain(got: RuleSet, chain: dict[str, Any]) -> None:
         policy=Verdict.DROP if chain.get("policy") == "drop" else Verdict.ACCEPT,
         nat=chain.get("type") == "nat",
         device=_devices(chain.get("dev")) if hook in ("ingress", "egress") else None,
+        somewhere=hook in ("ingress", "egress") and not chain.get("dev"),
     )
 
 
-def _devices(dev: Any) -> Any:
+def _devices(dev: Any) -> Ints | None:
+    if not dev:  # nft 1.0.6 leaves it out
+        return None
     names = dev if isinstance(dev, list) else [dev] if isinstance(dev, str) else []
     return joined(i for name in names for i in interface(str(name)))
 

@@ -58,6 +58,8 @@ def key(left: Any) -> Key:
             return Field.TO_TYPE, {}
         case {"fib": {"result": "type", "flags": ["saddr"]}}:
             return Field.FROM_TYPE, {}
+        case {"exthdr": {"name": "rt" | "mh"}}:  # routing headers are the network's, mobility nobody's
+            raise Never
     raise NotUnderstood
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from ginnel.core.firewall.lint import nft_text
-from ginnel.core.firewall.lint.fields import ALL, Box, Field
+from ginnel.core.firewall.lint.fields import ALL, IP4, IP6, Box, Field
 from ginnel.core.firewall.lint.ints import both, point
 from ginnel.core.firewall.lint.model import Assign, Do, Ending, Jump, LintError, Masked, Step, Switch, Verdict, When
+from ginnel.core.firewall.lint.nft_implied import asked_for
 from ginnel.core.firewall.lint.nft_keys import UNTOUCHED, Key, Never, key, route_back
 from ginnel.core.firewall.lint.nft_values import NotUnderstood, any_bit, bits, compared, numbers, one
 
 ENDINGS = {"accept": Verdict.ACCEPT, "drop": Verdict.DROP, "return": Verdict.RETURN, "continue": Verdict.CONTINUE,
            "reject": Verdict.REJECT, "masquerade": Verdict.ACCEPT, "snat": Verdict.ACCEPT}  # fmt: skip
-PASSING = frozenset({"counter", "log", "set", "map", "meter", "last", "flow", "ct helper",
-                     "ct timeout", "ct expectation", "secmark", "dup"})  # fmt: skip
+PASSING = frozenset({"counter", "log", "last", "flow", "ct helper", "ct timeout", "ct expectation", "secmark", "dup"})
 ELSEWHERE = frozenset({"queue", "dnat", "redirect", "tproxy", "fwd", "synproxy"})
 RATES = frozenset({"limit", "quota", "ct count"})
 XT_PASSING = frozenset({"comment", "LOG", "NFLOG", "MASQUERADE", "SNAT", "TCPMSS", "CHECKSUM", "AUDIT"})
@@ -56,6 +56,8 @@ def steps(expressions: Any, text: str, named: Named) -> tuple[Step, ...]:
 
 def _statement(each: dict[str, Any], text: str, named: Named) -> list[Step]:
     name = next(iter(each))
+    if name == "reject":
+        return [*_rejectable(each[name]), Do(Verdict.REJECT)]
     if name in ENDINGS:
         return [Do(ENDINGS[name])]
     if name in PASSING:
@@ -64,6 +66,15 @@ def _statement(each: dict[str, Any], text: str, named: Named) -> list[Step]:
         return [doubt("%", nft_text.statement(each))]
     if name in ELSEWHERE:
         return [Do(Verdict.UNCLEAR)]
+    try:
+        return [*asked_for(each), *_more(name, each, text, named)]
+    except Never:
+        return [When(NO_CASE)]
+
+
+def _more(name: str, each: dict[str, Any], text: str, named: Named) -> list[Step]:
+    if name in ("set", "map", "meter"):
+        return [doubt("%", nft_text.statement(each))] if _limits(each[name]) else []
     match each:
         case {"jump": {"target": str(target)}}:
             return [Do(Jump(target))]
@@ -82,6 +93,22 @@ def _statement(each: dict[str, Any], text: str, named: Named) -> list[Step]:
         case {"xt": {"type": "match" | "watcher"}}:
             return [doubt("?", f"{text}/{nft_text.statement(each)}")]
     return [Do(Verdict.UNCLEAR)]
+
+
+REJECTS = {"icmp": {Field.NFPROTO.value: point(IP4)}, "icmpv6": {Field.NFPROTO.value: point(IP6)},
+           "tcp reset": {Field.L4PROTO.value: point(6)}}  # fmt: skip
+
+
+def _rejectable(how: Any) -> list[Step]:
+    """nft leaves out of its JSON what the way of rejecting says already: `meta nfproto ipv6`."""
+    kind = how.get("type") if isinstance(how, dict) else None
+    return [When((REJECTS[kind],))] if kind in REJECTS else []
+
+
+def _limits(found: Any) -> bool:
+    """Whether elements of it have a limit of their own, by which it goes on or not."""
+    inner = found.get("stmt") if isinstance(found, dict) else None
+    return any(isinstance(one, dict) and one.keys() & RATES for one in (inner if isinstance(inner, list) else [inner]))
 
 
 def doubt(kind: str, text: str) -> When:
@@ -175,7 +202,7 @@ def _concat(keys: list[Key], element: Any) -> Box:
 
 def _elements(name: str, named: Named) -> list[Any]:
     found = named.get(name[1:])
-    if found is None:
+    if found is None or _limits(found):
         raise NotUnderstood
     elements = found.get("elem", [])
     if not isinstance(elements, list):
@@ -248,11 +275,11 @@ def _mangle(left: Any, value: Any) -> list[Step]:
     if field not in (Field.MARK, Field.CT_MARK):
         return []
     match value:
-        case {"|": [_, int(new)]}:
+        case {"|": [before, int(new)]} if before == left:
             return [Assign(field, mask=new, value=new)]
-        case {"&": [_, int(kept)]}:
+        case {"&": [before, int(kept)]} if before == left:
             return [Assign(field, mask=~kept & 0xFFFF_FFFF, value=0)]
     try:
         return [Assign(field, value=one(field, value))]
     except NotUnderstood:
-        return [Assign(field, values=ALL[Field.MARK])]
+        return [Assign(field, values=ALL[field])]

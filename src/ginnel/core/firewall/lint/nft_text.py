@@ -42,10 +42,23 @@ def statement(each: Any) -> str:
             return f"(iptables: {name})"
         case {"log": _}:
             return "log"
+        case {"set": {"op": op, "elem": element, "set": name, **more}} | {
+            "map": {"op": op, "elem": element, "map": name, **more}
+        }:
+            return f"{op} {name} {{ {' '.join([value(element), *_inner(more)])} }}"
+        case {"meter": {"name": name, "key": key, **more}}:
+            return f"meter {name} {{ {' '.join([value(key), *_inner(more)])} }}"
+        case {"ct count": {"val": most, **more}}:
+            return f"ct count {'over ' if more.get('inv') else ''}{most}"
         case dict() if len(each) == 1:
             (name, inner), *_ = each.items()
             return str(name) if inner is None else f"{name} {value(inner)}"
     return value(each)
+
+
+def _inner(more: dict[Any, Any]) -> list[str]:
+    found = more.get("stmt", [])
+    return [statement(each) for each in (found if isinstance(found, list) else [found])]
 
 
 def value(each: Any) -> str:
@@ -67,8 +80,14 @@ def value(each: Any) -> str:
             return f"{{ {shown}{', ...' if len(elements) > 6 else ''} }}"
         case {"concat": list(parts)}:
             return " . ".join(value(part) for part in parts)
-        case {"&": [left, mask]}:
-            return f"{value(left)} & {value(mask)}"
+        case {"&": [left, mask]} | {"|": [left, mask]} | {"^": [left, mask]}:
+            return f"{value(left)} {next(iter(each))} {value(mask)}"
+        case {"map": {"key": key, "data": data}}:
+            return f"{value(key)} map {value(data)}"
+        case {"exthdr": {"name": name, **more}}:
+            return " ".join(part for part in (name, str(more.get("field", ""))) if part)
+        case {"tcp option": {"name": name, **more}}:
+            return " ".join(part for part in ("tcp option", name, str(more.get("field", ""))) if part)
         case {"elem": {"val": inner}}:
             return value(inner)
         case list():

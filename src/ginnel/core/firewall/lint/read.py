@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 
-from ginnel.core.firewall.lint import clouds, iptables, nft_json, ufw_status
+from ginnel.core.firewall.lint import clouds, ipset_save, iptables, nft_json, ufw_status
 from ginnel.core.firewall.lint.model import MAX_BYTES, LintError, RuleSet
 
 FORMATS: dict[str, Callable[[str], RuleSet]] = {
@@ -16,9 +17,7 @@ FORMATS: dict[str, Callable[[str], RuleSet]] = {
     "iptables-save": iptables.parse,
     "ip6tables-save": lambda text: iptables.parse(text, 6),
     "ufw-status": ufw_status.parse,
-    "aws-sg": clouds.parser("aws-sg"),
-    "gcp": clouds.parser("gcp"),
-    "azure-nsg": clouds.parser("azure-nsg"),
+    **{kind: partial(clouds.parse, kind=kind) for kind in clouds.KINDS},
 }
 SIGNS = (  # the first that is found in the text tells
     ("nft-json", re.compile(r'\A\s*\{\s*"nftables"')),
@@ -30,12 +29,43 @@ SIGNS = (  # the first that is found in the text tells
 )
 
 
-def read(data: bytes, name: str = "auto") -> RuleSet:
-    """Raises LintError."""
+def read(data: bytes, name: str = "auto", groups: tuple[str, ...] = ()) -> RuleSet:
+    """groups: of a cloud's text, those that count. Raises LintError."""
     if len(data) > MAX_BYTES:
         raise LintError(f"larger than {MAX_BYTES >> 20} MiB")
     text = data.decode("utf-8", "replace").lstrip("\ufeff")
-    return FORMATS[guess(text) if name == "auto" else name](text)
+    sets, rest = ipset_save.apart(text)
+    if sets and not rest.strip():
+        return _sets(sets)
+    form = guess(rest) if name == "auto" else name
+    got = clouds.parse(rest, form, groups) if form in clouds.KINDS else FORMATS[form](rest)
+    return got.joined(_sets(sets)) if sets else got
+
+
+def _sets(text: str) -> RuleSet:
+    """Contents of ipsets and no rule."""
+    return RuleSet(families=frozenset(), ipsets=ipset_save.parse(text))
+
+
+def not_told(rules: RuleSet) -> str:
+    """What a user must give besides, "" nothing."""
+    if not rules.opaque:
+        return ""
+    count = sum(len(chain.rules) for chain in rules.chains.values() if chain.table in rules.opaque)
+    return (
+        f"{count} rules were made by iptables, and nft's JSON does not tell what they match: give `sudo iptables-save` "
+        "and `sudo ip6tables-save` as further files"
+    )
+
+
+def about_ipsets(rules: RuleSet) -> list[str]:
+    """Lines for the user: what is missing to judge by them, and what may have changed."""
+    asked = rules.ipsets_asked()
+    missing = [name for name in asked if name not in rules.ipsets]
+    named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    add = f"the files do not tell what is in the ipset {named}: add the output of `ipset save` as another FILE"
+    changing = [name for name in asked if name in rules.ipsets and rules.ipsets.by_name[name].changing]
+    return [*([add] if missing else []), *(f"entries of the ipset {name} go by themselves" for name in changing[:5])]
 
 
 def guess(text: str) -> str:

@@ -37,7 +37,9 @@ def parse(text: str) -> RuleSet:
     got = stateful("ufw", inward, outward, policies)
     if not told:
         got.notes.append("the defaults are not in it: give `ufw status verbose`")
-    got.notes.append("/etc/ufw/before.rules and after.rules are not in this text; `nft -j list ruleset` has all rules")
+    got.notes.append(
+        "/etc/ufw/before.rules and after.rules are not in this text: iptables-save and ip6tables-save have all rules"
+    )
     return got
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ginnel.core.firewall.lint.fields import DIRECTIONS, STATES, Box, Field, split, universe
-from ginnel.core.firewall.lint.ints import Ints, both, joined, point, points
+from ginnel.core.firewall.lint.effects import assigned, early, told, untold
+from ginnel.core.firewall.lint.fields import Box, Field, split, universe
+from ginnel.core.firewall.lint.ints import joined, point, points
 from ginnel.core.firewall.lint.model import (
     MAX_JUMPS,
     Assign,
@@ -17,6 +18,7 @@ from ginnel.core.firewall.lint.model import (
     Do,
     Ending,
     Hook,
+    InSet,
     Jump,
     Masked,
     Rule,
@@ -26,10 +28,11 @@ from ginnel.core.firewall.lint.model import (
     Verdict,
     When,
 )
+from ginnel.core.firewall.lint.runs import Run, runs
 
 BUDGET = 1_000_000  # steps of one walk: a second or two
 MAX_BOXES = 4_000
-CONNTRACK = -200
+AGAIN = "\0"  # in a doubt's name: behind it, which time it was asked
 TOO_MANY = "the rules part the packets into too many classes"
 
 
@@ -39,14 +42,15 @@ class TooComplex(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """rule: None is the chain's policy."""
+    """rule: None is the chain's policy. quoted: where more than the rule decides."""
 
     chain: Chain
     rule: Rule | None
+    quoted: str = ""
 
     @property
     def text(self) -> str:
-        return self.rule.text if self.rule is not None else f"policy {self.chain.policy}"
+        return self.quoted or (self.rule.text if self.rule is not None else f"policy {self.chain.policy}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,12 @@ class _Here:
     rule: Rule
     got: _Parts
     depth: int
+    run: Run | None = None
+
+    def decided(self, box: Box) -> Decided:
+        if self.run is None:
+            return Decided(self.chain, self.rule)
+        return Decided(self.chain, *self.run.deciding(box))
 
 
 class Walk:
@@ -83,7 +93,7 @@ class Walk:
     def __init__(self, rules: RuleSet, budget: int = BUDGET) -> None:
         self._rules = rules
         self._left = budget
-        self._assigned = 0
+        self._assigned = self._questions = 0
         self.doubts: dict[str, Decided] = {}
 
     def through(self, hooks: Sequence[Hook], box: Box, family: int, *, new: bool) -> list[Outcome]:
@@ -103,26 +113,32 @@ class Walk:
     ) -> tuple[list[tuple[Box, tuple[Decided, ...]]], list[Outcome]]:
         passed, over = [], []
         for box, by in live:
-            here, rest = split(box, {side: chain.device} if chain.device is not None else {})
+            here, rest = split(box, self._at(chain, side))
             passed += [(b, by) for b in rest]
             if here is None:
                 continue
-            parts = self._chain(chain, [_untold(here) if _early(chain) else here], 0)
+            parts = self._chain(chain, [untold(here) if early(chain) else here], 0)
             policy = Decided(chain, None)
             ended = [*parts.ended, *((b, chain.policy, policy) for b in parts.back + parts.on)]
             for part, verdict, decided in ended:
-                told = _told(part, here) if _early(chain) else part
+                known = told(part, here) if early(chain) else part
                 if verdict is Verdict.ACCEPT:
-                    passed.append((told, (*by, decided)))
+                    passed.append((known, (*by, decided)))
                 else:
-                    over.append(Outcome(told, verdict, (*by, decided)))
+                    over.append(Outcome(known, verdict, (*by, decided)))
         return passed, over
+
+    def _at(self, chain: Chain, side: Field) -> Box:
+        """The case of the packets that meet the chain."""
+        if chain.somewhere:
+            return {f"@the device is the one of {chain.where}": point(1)}
+        return {side: chain.device} if chain.device is not None else {}
 
     def _chain(self, chain: Chain, boxes: list[Box], depth: int) -> _Parts:
         if depth > MAX_JUMPS:
             raise TooComplex("chains call each other deeper than the kernel allows")
         got = _Parts([], [], boxes)
-        for rule in chain.rules:
+        for rule in runs(chain):
             on: list[Box] = []
             for box in got.on:
                 parts = self._rule(chain, rule, box, depth)
@@ -136,9 +152,10 @@ class Walk:
                 raise TooComplex(TOO_MANY)
         return got
 
-    def _rule(self, chain: Chain, rule: Rule, box: Box, depth: int) -> _Parts:
+    def _rule(self, chain: Chain, found: Rule | Run, box: Box, depth: int) -> _Parts:
         got, live, before = _Parts([], [], []), [box], self._assigned
-        here = _Here(chain, rule, got, depth)
+        rule, run = (found.merged, found) if isinstance(found, Run) else (found, None)
+        here = _Here(chain, rule, got, depth, run)
         for step in rule.steps:
             self._spend(1 + len(live))
             live = self._step(here, step, live)
@@ -156,9 +173,11 @@ class Walk:
                 hit, miss = self._when(here, step, live)
             case Masked():
                 hit, miss = self._masked(here, step, live)
+            case InSet():
+                hit, miss = self._when(here, self._in_set(here, step), live)
             case Assign():
                 self._assigned += 1
-                return [_assigned(box, step) for box in live]
+                return [assigned(box, step) for box in live]
             case Switch(cases):
                 return self._switch(here, cases, live)
             case Do(ending):
@@ -172,11 +191,19 @@ class Walk:
         inside: list[Box] = []
         rest = live
         for case in step.cases:
-            self._doubt(here, case)
-            rest = self._part(case, rest, inside)
+            rest = self._part(self._asked(here, case), rest, inside)
             if not rest:
                 break
         return (rest, inside) if step.negated else (inside, rest)
+
+    def _in_set(self, here: _Here, step: InSet) -> When:
+        """What is in a set that nobody has told depends on it."""
+        (version,) = here.chain.families
+        cases = self._rules.ipsets.cases(step.name, step.sides, version)
+        if cases is not None:
+            return When(cases, step.negated)
+        kind = "?" if step.name in self._rules.ipsets else "@"
+        return When(({f"{kind}it is in ipset {step.name} ({','.join(step.sides)})": point(1)},), step.negated)
 
     def _part(self, case: Box, boxes: list[Box], inside: list[Box]) -> list[Box]:
         """The rest; what is in the case is added to inside."""
@@ -193,9 +220,8 @@ class Walk:
 
     def _switch(self, here: _Here, cases: tuple[tuple[Box, Ending], ...], live: list[Box]) -> list[Box]:
         for case, ending in cases:
-            self._doubt(here, case)
             inside: list[Box] = []
-            live = self._part(case, live, inside)
+            live = self._part(self._asked(here, case), live, inside)
             for box in inside:
                 self._end(here, ending, box)
             if not live:
@@ -209,7 +235,7 @@ class Walk:
             values = points(box.get(step.field, universe(step.field)), 256)
             if values is None:  # any mark at all: it may match
                 doubt = {f"?{step.field} & {step.mask:#x} == {step.value:#x}": point(int(not step.negated))}
-                self._doubt(here, doubt)
+                doubt = self._asked(here, doubt)
                 inside, outside = split(box, doubt)
                 hit += [inside] if inside is not None else []
                 miss += outside
@@ -221,11 +247,11 @@ class Walk:
         return hit, miss
 
     def _end(self, here: _Here, ending: Ending, box: Box) -> None:
-        got, decided = here.got, Decided(here.chain, here.rule)
+        got = here.got
         if isinstance(ending, Jump):
             target = self._rules.chains.get((here.chain.table, ending.target))
             if target is None:
-                got.ended.append((box, Verdict.UNCLEAR, decided))
+                got.ended.append((box, Verdict.UNCLEAR, here.decided(box)))
                 return
             parts = self._chain(target, [box], here.depth + 1)
             got.ended += parts.ended
@@ -235,50 +261,18 @@ class Walk:
         elif ending is Verdict.CONTINUE:
             got.on.append(box)
         else:
-            got.ended.append((box, ending, decided))
+            got.ended.append((box, ending, here.decided(box)))
 
-    def _doubt(self, here: _Here, case: Box) -> None:
-        for name in case:
-            if name[0] in "?%":
-                self.doubts.setdefault(name, Decided(here.chain, here.rule))
+    def _asked(self, here: _Here, case: Box) -> Box:
+        """The case, with doubts of its own: a limit or a number at random that is asked twice may say two things."""
+        if not any(name[0] in "?%" for name in case):
+            return case
+        self._questions += 1
+        found = {f"{name}{AGAIN}{self._questions}" if name[0] in "?%" else name: case[name] for name in case}
+        self.doubts |= {name: Decided(here.chain, here.rule) for name in found if name[0] in "?%"}
+        return found
 
     def _spend(self, steps: int) -> None:
         self._left -= steps
         if self._left < 0:
             raise TooComplex("the rules are too many and too entangled to be followed")
-
-
-def _early(chain: Chain) -> bool:
-    """Before connections are looked up (NF_IP_PRI_CONNTRACK)."""
-    return chain.hook == "ingress" or (chain.hook in ("prerouting", "output") and chain.priority < CONNTRACK)
-
-
-def _untold(box: Box) -> Box:
-    """There every packet counts as invalid, and is of no direction."""
-    return {**box, Field.CT_STATE: point(STATES["invalid"]), Field.CT_DIRECTION: point(len(DIRECTIONS))}
-
-
-def _told(after: Box, before: Box) -> Box:
-    """As it is once the connection is known, unless a rule has said that it shall not be."""
-    if after[Field.CT_STATE] == point(STATES["untracked"]):
-        return after
-    return {**after, Field.CT_STATE: before[Field.CT_STATE], Field.CT_DIRECTION: before[Field.CT_DIRECTION]}
-
-
-def _assigned(box: Box, step: Assign) -> Box:
-    if step.values is not None:
-        return {**box, step.field: step.values}
-    values = points(box.get(step.field, universe(step.field)))
-    if values is None and step.mask != 0xFFFF_FFFF:
-        return {**box, step.field: universe(step.field)}
-    made: Ints = point(step.value) if values is None else joined((v, v) for v in (_set(n, step) for n in values))
-    return {**box, step.field: made}
-
-
-def _set(value: int, step: Assign) -> int:
-    return (value & ~step.mask & 0xFFFF_FFFF) ^ step.value
-
-
-def holds(box: Box, packet: Box) -> bool:
-    """Whether a packet, each field a point, is in the box."""
-    return all(both(values, packet[field]) for field, values in box.items() if field in packet)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 
 from ginnel.core.firewall.lint.fields import Box, Field, interface_text, universe
-from ginnel.core.firewall.lint.ints import Ints, joined, minus
+from ginnel.core.firewall.lint.ints import Ints, joined, minus, point
+from ginnel.core.firewall.lint.walk import AGAIN
 
 SHOWN = 3
 ADDRESSES = (Field.SADDR4, Field.DADDR4, Field.SADDR6, Field.DADDR6)
@@ -26,11 +27,20 @@ def in_words(boxes: Sequence[Box], whole: Box, *, inward: bool) -> str:
         values = joined(i for box in boxes for i in box.get(field, universe(field)))
         if values != whole[field]:
             parts.append(_part(field, values, whole[field], inward=inward))
-    limits = sorted({f[1:] for box in boxes for f, v in box.items() if f[0] == "%" and v == ((1, 1),)})
-    over = sorted({f[1:] for box in boxes for f, v in box.items() if f[0] == "%" and v == ((0, 0),)})
-    parts += [f"within {name}" for name in limits if name not in over]
-    parts += [f"beyond {name}" for name in over if name not in limits]
+    parts += [f"within {name}" for name in _only(boxes, "%", 1)]
+    parts += [f"beyond {name}" for name in _only(boxes, "%", 0)]
+    parts += [f"where {name}" for name in _only(boxes, "@", 1)]
+    parts += [f"unless {name}" for name in _only(boxes, "@", 0)]
     return " ".join(part for part in parts if part)
+
+
+def _only(boxes: Sequence[Box], kind: str, way: int) -> list[str]:
+    """Questions of the kind that all packets answer this way."""
+    this, other = (
+        {f[1:].partition(AGAIN)[0] for box in boxes for f, v in box.items() if f[0] == kind and v == point(n)}
+        for n in (way, 1 - way)
+    )
+    return sorted(this - other)
 
 
 def _part(field: Field, values: Ints, whole: Ints, *, inward: bool) -> str:

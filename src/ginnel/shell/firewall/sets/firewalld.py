@@ -18,6 +18,23 @@ from ginnel.words import IpAddress
 AT_ONCE = 200  # entries in one command line
 
 
+LISTINGS = (("--list-all-zones",), ("--list-all-policies",), ("--direct", "--get-all-rules"),
+            ("--direct", "--get-all-passthroughs"), ("--direct", "--get-all-chains"))  # fmt: skip
+KEPT = ("interfaces:", "ipset:")  # what a reload leaves as it is
+
+
+def plain(listing: str) -> list[str]:
+    """Each line behind its zone's name, so that it can be looked for in another listing."""
+    got, zone = [], ""
+    for line in listing.splitlines():
+        words = line.split()
+        if words and not line.startswith((" ", "\t")) and not line.startswith(("ipv4", "ipv6", "eb")):
+            zone = words[0]
+        elif words and words[0] not in KEPT:
+            got.append(" ".join([zone, *words]).strip())
+    return got
+
+
 @dataclass(frozen=True, slots=True)
 class FirewalldSet:
     """`command`: firewall-cmd, or firewall-offline-cmd where firewalld does not run."""
@@ -40,15 +57,32 @@ class FirewalldSet:
         return ([],) if self.command == "firewall-offline-cmd" else ([], ["--permanent"])
 
     async def prepare(self) -> None:
-        """A set is made in the permanent configuration, and is there after a reload."""
+        """A set is made in the permanent configuration, and is there after a reload: firewalld has no other way. What
+        others have set for now alone would be gone by that, so where there is such nothing is done."""
         permanent = self._configurations[-1]
-        there = (await run([self.command, *permanent, "--get-ipsets"])).split()
-        missing = {family: name for family, name in self.names.items() if name not in there}
-        for family, name in missing.items():
+        lacking = [await self._lacking(configuration) for configuration in self._configurations]
+        if len(lacking) > 1 and lacking[0]:
+            await self._refuse_loss(lacking[0])
+        for family, name in lacking[-1].items():
             kind = [f"--new-ipset={name}", f"--type={TYPE}", f"--option=family={FAMILY_WORDS[family]}"]
             await run([self.command, *permanent, *kind])
-        if missing and len(self._configurations) > 1:
+        if len(lacking) > 1 and lacking[0]:
             await run([self.command, "--reload"])
+
+    async def _lacking(self, configuration: list[str]) -> dict[Family, str]:
+        there = (await run([self.command, *configuration, "--get-ipsets"])).split()
+        return {family: name for family, name in self.names.items() if name not in there}
+
+    async def _refuse_loss(self, lacking: dict[Family, str]) -> None:
+        for what in LISTINGS:
+            now, later = [plain(await run([self.command, *p, *what])) for p in self._configurations]
+            lost = [line for line in now if line not in later]
+            if lost:
+                names = " and ".join(lacking.values())
+                raise SetError(
+                    f"to make {names} firewalld must reload, which drops what is not permanent ({lost[0][:80]}): keep "
+                    "that by `firewall-cmd --runtime-to-permanent`, or reload firewalld yourself, and repeat"
+                )
 
     async def read(self) -> frozenset[IpAddress]:
         found: set[IpAddress] = set()
