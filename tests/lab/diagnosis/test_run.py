@@ -73,3 +73,19 @@ def test_a_seed_picks_the_networks_and_what_cannot_stand_is_told(monkeypatch):
     assert cases[0].networks == cases[1].networks
     assert len({str(case.networks) for case in cases}) > 5
     assert {(case.proved, case.error, len(case.diagnoses)) for case in cases} == {(False, "nothing stands here", 0)}
+
+
+class Surprised(Refused):
+    def __init__(self, *arguments: object) -> None:
+        raise KeyError("inet")
+
+
+def test_a_fault_of_the_labs_own_costs_one_network_and_no_other(monkeypatch, caplog):
+    monkeypatch.setattr(run, "World", Surprised)
+    heard: list[str] = []
+    cases = run.examine([FAULT, FINE], 1, heard.append, jobs=2, logs=None, doctor=True)
+    assert [(case.name, case.proved, case.error) for case in cases] == [
+        (fault.name, False, "a fault of the lab's own: KeyError: 'inet'") for fault in (FAULT, FINE)
+    ]
+    assert len(heard) == 2
+    assert "a fault of the lab's own: relay-blocked-far" in caplog.text
