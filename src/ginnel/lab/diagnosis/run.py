@@ -147,10 +147,20 @@ def judged(view: View, fault: Fault, answer: dict[str, Any], seconds: float, err
         top3=bool(set(said[:3]) & set(right)) or (not said and fault.healthy and verdict == "healthy"),
         named=not view.names or (where is not None and any(name in json.dumps(where) for name in view.names)),
         right_verdict=verdict == "healthy" if fine else verdict in ("degraded", "broken"),
+        mends=mends(view, where),
         seconds=seconds,
         error=error,
         answer=answer,
     )
+
+
+def mends(view: View, cause: dict[str, Any] | None) -> bool | None:
+    """None: nothing is asked of the way out."""
+    if not (view.mend_at or view.mend):
+        return None
+    fix = (cause or {}).get("fix") or {}
+    there = view.mend_at in ("", fix.get("where"))
+    return bool(fix) and there and (not view.mend or str(fix.get("command")).startswith(view.mend))
 
 
 def lines(case: Case, doctor: bool) -> list[str]:
@@ -167,5 +177,6 @@ def line(case: Case, one: Diagnosis, where: str) -> str:
     heard = f"{one.verdict or 'no verdict'}: {', '.join(one.said[:3]) or 'nothing'}"
     want = one.expected or "healthy"
     unnamed = "" if one.named else " (does not say which)"
+    unnamed += " (another way out)" if one.mends is False else ""
     asked = f"{case.name} ({where}; {'-'.join(dict.fromkeys(one.ways))}) {one.at}: doctor {one.peer}".rstrip()
     return f"{mark} {asked} -> {heard}{unnamed}; want {want} {one.seconds:.1f} s"
