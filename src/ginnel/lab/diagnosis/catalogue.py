@@ -14,12 +14,22 @@ from ginnel.lab.diagnosis import (
     faults_pairs,
     faults_ports,
     faults_relays,
+    faults_server,
     faults_strangers,
     healthy,
 )
 from ginnel.lab.diagnosis.fault import Fault
 
-TABLES = (faults_ports, faults_relays, faults_strangers, faults_pairs, faults_guarded, faults_host, healthy)
+TABLES = (
+    faults_ports,
+    faults_relays,
+    faults_server,
+    faults_strangers,
+    faults_pairs,
+    faults_guarded,
+    faults_host,
+    healthy,
+)
 FAULTS: dict[str, Fault] = {fault.name: fault for table in TABLES for fault in table.FAULTS}
 
 

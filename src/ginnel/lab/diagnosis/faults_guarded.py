@@ -56,6 +56,17 @@ def guard_by_iptables(world: World) -> None:
         world.lab.spaces[ALICE].run(["iptables", *words])
 
 
+MANY_RULES = 600  # listed as JSON more than a pipe holds
+
+
+def guard_among_many(world: World) -> None:
+    """As where a ban list or a container engine has its own."""
+    others = [f"ip saddr 198.18.{n // 250}.{n % 250 + 1} tcp dport 22 drop" for n in range(MANY_RULES)]
+    own = ['iifname "eth0" ct state established,related accept', f'iifname "eth0" udp dport {NODE_PORT} drop']
+    chain = ["chain input {", "type filter hook input priority filter; policy accept;", *others, *own, "}"]
+    world.nft(ALICE, "\n".join(["table inet banned {", *chain, "}", ""]))
+
+
 UFW = tuple(Path(place) for place in ("/etc/ufw", "/etc/default", "/lib/ufw"))
 
 
@@ -125,6 +136,16 @@ FAULTS = (
         stays("relay", guarded),
         sites=lambda _: network(alice="hard-random+open-port", bob="hard-random"),
         before=guard_by_ufw,
+        meets="relay",
+    ),
+    Fault(
+        "host-firewall-many-rules",
+        "host",
+        "two hard NATs; one forwards the port, and one rule among hundreds on the machine drops what comes by it",
+        seen_by_both("host-firewall", "peer-host-firewall", names=(str(NODE_PORT),), mend_at=ALICE, mend=OPENS),
+        stays("relay", guarded),
+        sites=lambda _: network(alice="hard-random+open-port", bob="hard-random"),
+        before=guard_among_many,
         meets="relay",
     ),
     Fault(

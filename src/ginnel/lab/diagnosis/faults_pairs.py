@@ -14,6 +14,7 @@ from ginnel.lab.diagnosis.world import ALICE, BOB, World
 from ginnel.lab.kinds import LAN, NODE_PORT, network
 from ginnel.lab.topology import Host, Router, Topology
 
+WIREGUARD = ("0x01000000", "0x02000000", "0x04000000")  # handshake initiation and response, data
 HARD = ("hard-random",)
 NO_GUESSING = """{
   "acls": [{"action": "accept", "src": ["*"], "dst": ["*:*"]}],
@@ -68,6 +69,12 @@ def take_port(world: World) -> None:
 def hole(world: World) -> None:
     """Large UDP packets vanish at alice's router, and nobody says so."""
     world.drop(ALICE, "meta l4proto udp meta length > 1200")
+    world.settle("relay", 40.0)
+
+
+def data_taken(world: World) -> None:
+    """Somebody knows WireGuard by its first bytes (whitepaper 5.4): the pings that find ways are let through."""
+    world.drop(ALICE, f"meta l4proto udp @th,64,32 {{ {', '.join(WIREGUARD)} }}")
     world.settle("relay", 40.0)
 
 
@@ -161,6 +168,14 @@ FAULTS = (
         sites=lambda _: network(alice="hard-random+open-port", bob="hard-random"),
         before=take_port,
         meets="relay",
+    ),
+    Fault(
+        "wireguard-filtered",
+        "nat",
+        "pings of the mesh pass, WireGuard's handshakes and data vanish on the direct way",
+        seen_by_both("wireguard-filtered", "wireguard-filtered"),
+        drops(ALICE),
+        inject=data_taken,
     ),
     Fault(
         "mtu-hole",
