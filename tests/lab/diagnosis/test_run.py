@@ -76,6 +76,7 @@ def test_a_way_out_names_the_right_machine_and_a_command_that_helps_there(fix, r
 def test_a_cause_that_was_not_found_has_no_way_out_and_where_none_is_asked_none_is_judged():
     other = {"verdict": "degraded", "causes": [{"cause": "no-tun", "fix": {"where": "alice", "command": "sudo nft "}}]}
     assert judged(OPENED, FAULTS["host-firewall"], other, 1.0).mends is False
+    assert judged(replace(OPENED, mend=()), FAULTS["host-firewall"], other, 1.0).mends is False
     assert judged(VIEW, FAULT, other, 1.0).mends is None
 
 

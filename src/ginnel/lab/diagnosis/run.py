@@ -160,7 +160,7 @@ def mends(view: View, cause: dict[str, Any] | None) -> bool | None:
         return None
     fix = (cause or {}).get("fix") or {}
     there = view.mend_at in ("", fix.get("where"))
-    return bool(fix) and there and (not view.mend or str(fix.get("command")).startswith(view.mend))
+    return there and (not view.mend or str(fix.get("command")).startswith(view.mend))
 
 
 def lines(case: Case, doctor: bool) -> list[str]:
