@@ -9,6 +9,7 @@ import msgspec
 
 from ginnel.lab import LabError
 from ginnel.lab.diagnosis import (
+    faults_firewall,
     faults_guarded,
     faults_host,
     faults_pairs,
@@ -27,6 +28,7 @@ TABLES = (
     faults_strangers,
     faults_pairs,
     faults_guarded,
+    faults_firewall,
     faults_host,
     healthy,
 )
