@@ -164,7 +164,7 @@ FAULTS = (
         inject=clock_off("+3d", "+2y"),
     ),
     Fault("daemon-down", "host", "the daemon does not run",
-          (View(ALICE, "daemon-down", mend_at=ALICE, mend=("sudo systemctl start ginneld",)),),
+          (View(ALICE, "daemon-down", mend_at=ALICE, mend=("sudo systemctl start ginneld", "sudo ginneld")),),
           lambda world: proof(daemon=(world.alice.status(), None)), inject=end_daemon(ALICE)),
     Fault("no-tun", "host", "there is no TUN device for the daemon", (View(ALICE, "no-tun"),), device_gone,
           before=no_device, meets="", joins=False),
