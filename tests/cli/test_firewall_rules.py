@@ -149,8 +149,28 @@ def test_a_file_is_written_whole_and_an_old_one_stays_when_that_fails(relays: tu
 
 
 def test_a_format_that_is_not_there_is_said_with_those_that_are(relays: tuple[str, ...]) -> None:
-    assert "there is no format ipfw: give --format with one of nftables" in refused("--format", "ipfw", *relays)
-    assert "no format was named" in refused(*relays)
+    assert "there is no format xyz: give one of nftables, " in refused("--format", "xyz", *relays)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("fortigate-fqdn", "fortigate"),
+        ("paloalto-edl", "paloalto-edl-ip or paloalto-edl-domain or paloalto-edl-url"),
+        ("mikrotik-address-list", "mikrotik"),
+        ("cisco-fqdn", "cisco-asa or cisco-ios"),
+        ("aws-sg", "aws-json or aws-terraform"),
+        ("UFW", "ufw"),
+        ("nftable", "nftables"),
+    ],
+)
+def test_a_format_that_is_nearly_named_is_told(written: str, meant: str, relays: tuple[str, ...]) -> None:
+    assert f"did you mean {meant}? --list has all" in refused("--format", written, *relays)
+
+
+@pytest.mark.parametrize("profile", ["recommended", "pinned"])
+def test_without_a_format_it_is_a_list_to_read(profile: str, relays: tuple[str, ...]) -> None:
+    assert run("--profile", profile, *relays).stdout == run("--format", "plain", "--profile", profile, *relays).stdout
 
 
 def test_json_and_another_format_exclude_each_other(relays: tuple[str, ...]) -> None:
@@ -161,3 +181,15 @@ def test_json_alone_is_the_format(relays: tuple[str, ...]) -> None:
     document = json.loads(run("--json", *relays).stdout)
     assert document["profile"] == "recommended"
     assert [rule["id"] for rule in document["rules"]] == ["https", "tunnel", "stun", "tunnel-in"]
+
+
+def test_a_rule_that_is_not_optional_is_missed_in_the_file_and_on_stderr(relays: tuple[str, ...]) -> None:
+    result = run("--format", "nftables", "--without", "https", *relays)
+    assert "tcp dport 443" not in result.stdout
+    assert "# warning: https is left out, which is not optional. No machine logs in" in result.stdout
+    assert "Warning: https is left out, which is not optional." in result.stderr
+
+
+def test_a_rule_that_is_optional_goes_without_a_word(relays: tuple[str, ...]) -> None:
+    result = run("--format", "nftables", "--without", "tunnel-in", *relays)
+    assert "left out" not in result.stdout + result.stderr

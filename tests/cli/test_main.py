@@ -45,7 +45,15 @@ def test_each_plain_flag_means_what_click_makes_of_it(monkeypatch):
 
 def test_what_is_not_a_plain_flag_is_left_to_click():
     assert plain_wish([]) == Wish()
-    for words in (["--help"], ["--js"], ["peer"], ["--socket"], ["--socket=/run/x"], ["--json", "-h"]):
+    for words in (
+        ["--help"],
+        ["--js"],
+        ["peer"],
+        ["--socket"],
+        ["--socket=/run/x"],
+        ["--peers=false"],
+        ["--json", "-h"],
+    ):
         assert plain_wish(words) is None
 
 

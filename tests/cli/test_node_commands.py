@@ -22,7 +22,7 @@ PONG = {
         ),
         ({"Err": "timed out"}, 'ping "100.64.0.5" timed out'),
         ({"Err": "no\x07path"}, 'ping "100.64.0.5": no\ufffdpath'),
-        ({"IsLocalIP": True}, "100.64.0.5 is local Tailscale IP"),
+        ({"IsLocalIP": True}, "100.64.0.5 is this machine's own address"),
         ({"NodeName": "b\x1b[2Jb"}, "pong from b\ufffd[2Jb (100.64.0.5) via DERP(nyc) in 35ms"),
     ],
 )

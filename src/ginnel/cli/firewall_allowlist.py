@@ -23,7 +23,9 @@ FORMATS = ("text", "fqdn", "json", "csv")
 
 
 @click.command()
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Default: text.")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), help="Default: text. A firewall's own language: `rules --format`."
+)
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option(
     "--level",

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ USUAL = ("https", "tunnel", "stun", "portal", "tunnel-in")
 
 @click.command()
 @click.option("--list", "listing", is_flag=True, help="The formats, and on which level each works.")
-@click.option("--format", "name", metavar="NAME", default="", help="One of --list.")
+@click.option("--format", "name", metavar="NAME", default="", help="One of --list. Default: plain, to read.")
 @click.option("--json", "as_json", is_flag=True, help="With --list: as JSON. Else the same as --format json.")
 @click.option("--resolve", is_flag=True, help="Ask DNS for the addresses of pinned names.")
 @click.option("--inbound", is_flag=True, help="The rules that let in, alone.")
@@ -44,7 +45,7 @@ def rules(
         return
     if as_json and name not in ("", "json"):
         fail(f"--json is the format json, and --format says {name}: give one of them")
-    form = _format(name or ("json" if as_json else ""))
+    form = _format(name or ("json" if as_json else "plain"))
     plan = _less(_plan(asking, resolve), without)
     _put(_rendered(form, plan, inbound), output)
     if form.bare or output:
@@ -68,9 +69,16 @@ def _format(name: str) -> Format:
     from ginnel.core.firewall.formats.table import FORMATS
 
     if name not in FORMATS:
-        what = f"there is no format {name}" if name else "no format was named"
-        fail(f"{what}: give --format with one of {', '.join(FORMATS)}")
+        near = _near(name, list(FORMATS))
+        what = f"did you mean {' or '.join(near)}? --list has all" if near else f"give one of {', '.join(FORMATS)}"
+        fail(f"there is no format {name}: {what}")
     return FORMATS[name]
+
+
+def _near(name: str, names: list[str]) -> list[str]:
+    """Of the same maker, or written nearly so."""
+    maker = name.lower().partition("-")[0]
+    return [each for each in names if each.partition("-")[0] == maker] or get_close_matches(name.lower(), names, n=1)
 
 
 def _plan(asking: Asking, resolve: bool) -> Plan:
@@ -96,7 +104,14 @@ def _less(plan: Plan, without: tuple[str, ...]) -> Plan:
         known = dict.fromkeys((*(need.id for need in plan.needs), *USUAL))
         if name not in known:
             fail(f"--without {name}: there is no such rule, only {', '.join(known)}")
-    return replace(plan, needs=tuple(need for need in plan.needs if need.id not in without))
+    left_out = [need for need in plan.needs if need.id in without]
+    warnings = tuple(
+        f"{need.id} is left out, which is not optional. {need.breaks}" for need in left_out if not need.optional
+    )
+    for warning in warnings:
+        print(plain(f"Warning: {warning}"), file=sys.stderr)
+    kept = tuple(need for need in plan.needs if need not in left_out)
+    return replace(plan, needs=kept, warnings=(*plan.warnings, *warnings))
 
 
 def _rendered(form: Format, plan: Plan, inbound: bool) -> str:

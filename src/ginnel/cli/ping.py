@@ -13,7 +13,7 @@ from urllib.parse import quote
 import click
 
 from ginnel.cli.local import ApiError, Local, fail, local, plain
-from ginnel.cli.options import socket_option
+from ginnel.cli.options import GoFlags, socket_option
 from ginnel.cli.peers import resolve
 from ginnel.cli.types import SECONDS
 
@@ -21,7 +21,7 @@ BETWEEN = 1.0
 SIZE_MAX = 9000  # as the daemon takes it
 
 
-@click.command()
+@click.command(cls=GoFlags)
 @click.argument("peer")
 @click.option(
     "-c", "count", type=click.IntRange(0), default=10, show_default=True, help="Pings at most; 0: without end."
@@ -61,7 +61,7 @@ def verdict(pongs: int, *, until_direct: bool) -> int:
     if not pongs:
         fail("no reply: is the peer online? `ginnel status` tells")
     if until_direct:
-        fail("direct connection not established: `ginnel path` shows what is allowed, `ginnel netcheck` what passes")
+        fail("direct connection not established: `ginnel doctor PEER` looks for the reason")
     return 0
 
 
@@ -78,7 +78,7 @@ def once(api: Local, address: str, timeout: float, size: int) -> dict[str, Any]:
 def line(answer: dict[str, Any], address: str) -> str:
     """One ping's line."""
     if answer.get("IsLocalIP"):
-        return f"{plain(address)} is local Tailscale IP"
+        return f"{plain(address)} is this machine's own address"
     if answer.get("Err"):
         reason = plain(answer["Err"])
         return f'ping "{plain(address)}" timed out' if reason == "timed out" else f'ping "{plain(address)}": {reason}'

@@ -8,11 +8,11 @@ from __future__ import annotations
 import click
 
 from ginnel.cli.local import fail
-from ginnel.cli.options import socket_option
+from ginnel.cli.options import GoFlags, socket_option
 from ginnel.cli.status import Wish, show
 
 
-@click.command()
+@click.command(cls=GoFlags)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as tailscale status --json does.")
 @click.option("--active", is_flag=True, help="Only peers with traffic just now.")
 @click.option("--peers/--no-peers", default=True, help="With or without peers.")

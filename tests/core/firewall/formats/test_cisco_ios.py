@@ -38,7 +38,7 @@ def lists(plan: Plan) -> dict[str, list[str]]:
         elif line.startswith(" "):
             current.append(line.strip())
         else:
-            assert line.startswith(("!", "no ip")), line
+            assert line == "exit" or line.startswith(("!", "no ip")), line
     return found
 
 
@@ -91,6 +91,21 @@ def test_nothing_else_leaves_and_no_stranger_begins_a_connection(family: int) ->
     assert not permits(back, Packet("tcp", (stranger, 443), (me, 22), begins=True))
     assert not permits(back, Packet("udp", (stranger, 53), (me, 50000)))
     assert permits(back, Packet("udp", (stranger, 60123), (me, 41641)))
+
+
+def test_machines_find_routers_and_neighbours_behind_the_lists() -> None:
+    """IOS lets neighbour discovery pass by itself, a question for routers it does not."""
+    held = lists(RECOMMENDED)
+    assert {"permit icmp any any router-solicitation", "permit icmp any any nd-ns"} <= set(held["GINNEL-OUT6"])
+    assert all("permit icmp any any packet-too-big" in rules for rules in held.values())
+
+
+@pytest.mark.parametrize("plan", [RECOMMENDED, PINNED], ids=["recommended", "pinned"])
+def test_no_entry_is_there_twice_and_each_list_is_left_before_the_next(plan: Plan) -> None:
+    for rules in lists(plan).values():
+        assert len(set(rules)) == len(rules)
+    commands = [line for line in IOS.render(plan).splitlines() if line[0] not in "! "]
+    assert [word.split()[0] for word in commands] == ["no", "ip", "exit"] * 2 + ["no", "ipv6", "exit"] * 2
 
 
 @pytest.mark.parametrize("family", [4, 6])

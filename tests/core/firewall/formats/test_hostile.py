@@ -47,9 +47,9 @@ TEXTS = {  # where a format has texts inside its rules
     "cisco-ios": rf"remark {WORDS}",
     "fortigate": rf'comments? "{WORDS}"',
     "paloalto-edl-ip": rf"\. {WORDS}",
-    "aws-terraform": rf'description = "{WORDS}"',
-    "gcp-terraform": rf'description = "{WORDS}"',
-    "azure-terraform": rf'description = "{WORDS}"',
+    "aws-terraform": rf'description += "{WORDS}"',
+    "gcp-terraform": rf'description += "{WORDS}"',
+    "azure-terraform": rf'description += "{WORDS}"',
 }
 JSON_TEXTS = {
     "description", "Description", "Notes", "comments", "notes", "why", "breaks", "looks_like", "needed_for", "source",

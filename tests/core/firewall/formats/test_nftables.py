@@ -12,7 +12,17 @@ import pytest
 from ginnel.core.firewall.formats.table import FORMATS
 from ginnel.core.firewall.needs import Plan
 from tests.core.firewall.formats.plans import ANY_PORT, ONLY_IPV4, PINNED, RECOMMENDED, many_regions
-from tests.core.firewall.formats.world import FAR, World, listening, program, what_gets_in, what_passes
+from tests.core.firewall.formats.world import (
+    FAR,
+    World,
+    commands,
+    everything_passes,
+    inside_the_mesh,
+    listening,
+    program,
+    what_gets_in,
+    what_passes,
+)
 
 pytestmark = pytest.mark.root
 NFTABLES = FORMATS["nftables"]
@@ -28,11 +38,7 @@ table inet filter {
 
 
 def jump(world: World, text: str) -> None:
-    """The commands of the comment, as a person would copy them."""
-    commands = [line.removeprefix("# ").split() for line in text.splitlines() if line.startswith("#   nft ")]
-    assert commands
-    for _, *arguments in commands:
-        world.host(program("nft"), *arguments)
+    world.script(commands(text, "After loading"))
 
 
 def load(world: World, directory: Path, plan: Plan) -> None:
@@ -67,6 +73,15 @@ def test_a_configuration_that_includes_the_file_and_jumps_lets_the_same_pass(two
     what_passes(two_hosts, 4)
 
 
+def test_what_runs_inside_the_mesh_passes_once_its_lines_are_uncommented(two_hosts: World) -> None:
+    text = NFTABLES.render(RECOMMENDED)
+    two_hosts.host(program("nft"), "-f", "-", stdin=DENY)
+    two_hosts.host(program("nft"), "-f", "-", stdin=inside_the_mesh(text, "eth0"))
+    jump(two_hosts, text)
+    for family in (4, 6):
+        everything_passes(two_hosts, family)
+
+
 def test_no_line_to_copy_denies_anything() -> None:
     assert "drop;" not in NFTABLES.render(RECOMMENDED)
 
@@ -79,15 +94,44 @@ def test_without_the_rules_nothing_passes(two_hosts: World) -> None:
 
 def test_loading_again_changes_nothing_and_forgets_what_was_pinned(two_hosts: World, tmp_path: Path) -> None:
     load(two_hosts, tmp_path, PINNED)
-    listed = (program("nft"), "list", "ruleset")
+    listed = (program("nft"), "-s", "list", "ruleset")
     once = two_hosts.host(*listed)
     two_hosts.host(program("nft"), "-f", str(tmp_path / "ginnel.nft"))
+    jump(two_hosts, NFTABLES.render(PINNED))
     assert two_hosts.host(*listed) == once
     fewer = replace(PINNED, needs=tuple(replace(need, hosts=need.hosts[-1:]) for need in PINNED.needs))
     (tmp_path / "ginnel.nft").write_text(NFTABLES.render(fewer))
     two_hosts.host(program("nft"), "-f", str(tmp_path / "ginnel.nft"))
     assert "203.0.113.99" in two_hosts.host(*listed)
     assert "203.0.113.1" not in two_hosts.host(*listed).replace("203.0.113.1/", "")
+
+
+OF_THE_USER = """
+table inet filter {
+  set mine { type ipv4_addr; elements = { 192.0.2.99 } }
+  chain forward { type filter hook forward priority filter; policy drop; }
+  chain outer { tcp dport 25 drop; }
+  chain output { ip daddr @mine drop; jump outer; }
+}
+table ip nat { chain out { type nat hook postrouting priority srcnat; ip saddr 10.0.0.0/8 masquerade; }; }
+"""
+
+
+@pytest.mark.parametrize("plan", [RECOMMENDED, PINNED], ids=["recommended", "pinned"])
+def test_the_users_own_rules_stay_and_what_is_taken_back_leaves_nothing(
+    two_hosts: World, tmp_path: Path, plan: Plan
+) -> None:
+    two_hosts.host(program("nft"), "-f", "-", stdin=DENY + OF_THE_USER)
+    before = two_hosts.host(program("nft"), "-s", "list", "ruleset")
+    text = NFTABLES.render(plan)
+    for _ in range(2):
+        two_hosts.host(program("nft"), "-f", "-", stdin=text)
+        jump(two_hosts, text)
+    beside = two_hosts.host(program("nft"), "-s", "list", "ruleset")
+    assert set(before.splitlines()) <= set(beside.splitlines())
+    assert [beside.count(f"jump ginnel_{way}") for way in ("out", "in")] == [1, 1]
+    two_hosts.script(commands(text, "To take it all back"))
+    assert two_hosts.host(program("nft"), "-s", "list", "ruleset") == before
 
 
 def test_pinned_rules_let_through_to_the_pinned_hosts_alone(two_hosts: World, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import hcl2
@@ -31,7 +32,21 @@ def read(text: str) -> Any:
 def test_it_is_parsed_and_every_block_says_why(name: str, plan: Any) -> None:
     document = read(FORMATS[name].render(plan))
     assert set(document) == {"variable", "resource"}
-    assert FORMATS[name].render(plan).count("description = ") >= 2 * len(plan.needs)
+    assert len(re.findall("description +=", FORMATS[name].render(plan))) >= 2 * len(plan.needs)
+
+
+@pytest.mark.parametrize("plan", [*PLANS.values(), many_regions(40)], ids=[*PLANS, "many"])
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_laid_out_as_terraform_fmt_would(name: str, plan: Any) -> None:
+    """Two blanks a level, and the equals signs of attributes that stand together below each other."""
+    level, columns = 0, set()
+    for line in FORMATS[name].render(plan).splitlines():
+        level -= line.strip() == "}"
+        assert not line or len(line) - len(line.lstrip()) == 2 * level, line
+        attribute = re.match(r" *[a-z0-9_]+ *(?==)", line)
+        columns = columns | {attribute.end()} if attribute else set()
+        assert len(columns) <= 1, line
+        level += line.endswith("{")
 
 
 def test_aws_allows_what_the_plan_says() -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 from ginnel.lab.namespace import Inside, enter_network
@@ -89,6 +91,22 @@ def program(name: str) -> str:
         if (path := Path(place) / name).exists():
             return str(path)
     raise AssertionError(f"{name} is not installed: run scripts/system-packages")
+
+
+def commands(text: str, lead: str) -> str:
+    """The commands of a comment below the line that begins with lead, as a person would copy them."""
+    lines = iter(text.splitlines())
+    assert any(line.startswith(f"# {lead}") for line in lines), f"{lead!r} is not told"
+    told = [line.removeprefix("#   ") for line in takewhile(lambda line: line.startswith("#   "), lines)]
+    assert told
+    return "\n".join(told)
+
+
+def inside_the_mesh(text: str, interface: str) -> str:
+    """The file with the lines about the mesh's interface uncommented, as if that were the one named."""
+    changed = re.sub(r"^(\t*)# (.*\bginnel0\b|.*firewall-cmd .*ginnel-mesh.*)", r"\1\2", text, flags=re.M)
+    assert changed != text
+    return changed.replace("ginnel0", interface)
 
 
 # --- what must pass, and what must not -------------------------------------------------------------------------------
@@ -178,3 +196,15 @@ def arrived(receive: object) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def everything_passes(world: World, family: int) -> None:
+    """What no rule of the plan names passes both ways."""
+    for here, there in (("host", "far"), ("far", "host")):
+        addresses = HOST if there == "host" else FAR
+        with (
+            world.socket(there, socket.SOCK_STREAM, 2222, family) as listener,
+            world.socket(here, socket.SOCK_STREAM, 0, family) as client,
+        ):
+            listener.listen()
+            client.connect((addresses[family == 6], 2222))

@@ -3,6 +3,9 @@
 Room: core. Security groups keep state and only allow. They know no source port. CloudFormation reads
 `{{resolve:...}}` inside any string, and a rule's description has 255 characters of a small set (EC2: IpRange); our
 texts have no braces at all.
+
+Checked: cfn-lint 1.58 finds nothing in the template; HashiCorp's own parser reads the other, which is laid out as
+`terraform fmt` does, and every argument is one of the provider's (cdktf's schema of it, 21.22).
 """
 
 from __future__ import annotations
@@ -22,6 +25,14 @@ QUOTA, MOST = 60, 1000  # rules a direction, unless raised; at all
 CIDR = {4: "CidrIp", 6: "CidrIpv6"}
 BLOCKS = {4: "cidr_blocks", 6: "ipv6_cidr_blocks"}
 GROUP = "ginnel: what the mesh needs"
+NOTHING = {
+    "IpProtocol": "icmp",
+    "FromPort": 252,
+    "ToPort": 86,
+    "CidrIp": "255.255.255.255/32",
+    "Description": "ginnel: lets nothing out",
+}
+"""A template without a rule for the way out makes a group that lets everything out (AWS::EC2::SecurityGroup)."""
 
 
 def _checked(plan: Plan, direction: Direction) -> list[Entry]:
@@ -39,7 +50,7 @@ def as_template(plan: Plan) -> str:
     group = {
         "GroupDescription": GROUP,
         "VpcId": {"Ref": "VpcId"},
-        "SecurityGroupEgress": [rule for entry in _checked(plan, "out") for rule in _rules(entry)],
+        "SecurityGroupEgress": [rule for entry in _checked(plan, "out") for rule in _rules(entry)] or [NOTHING],
         "SecurityGroupIngress": [rule for entry in _checked(plan, "in") for rule in _rules(entry)],
     }
     template = {
@@ -67,7 +78,7 @@ def _rules(entry: Entry) -> Iterator[dict[str, object]]:
 
 def as_terraform(plan: Plan) -> str:
     lines = commented("#", TERRAFORM.notes(plan))
-    lines += variable("ginnel_vpc_id", "The VPC of the machines")
+    lines += [*variable("ginnel_vpc_id", "The VPC of the machines"), ""]
     inner = [text for direction in ("out", "in") for entry in _checked(plan, direction) for text in _block(entry)]
     attributes: list[tuple[str, Value]] = [
         ("name", "ginnel"),
@@ -94,6 +105,7 @@ def _block(entry: Entry) -> Iterator[str]:
 
 
 def remarks(plan: Plan) -> Iterator[str]:
+    yield "a group of its own, which touches no other; it works once machines have it"
     yield "security groups keep state; the network ACLs of the subnet do not: they must let UDP and high ports back in"
     yield "the groups of a machine add up: one that lets everything out, as a VPC's default group does, stays in force"
     yield from without_source_ports(plan)
@@ -110,6 +122,8 @@ TEMPLATE = Format(
     comment="",
     apply="aws cloudformation deploy --template-file FILE --stack-name ginnel --parameter-overrides VpcId=vpc-...",
     body=as_template,
+    again="deploy it again: what differs is changed",
+    undo="take the group off the machines, then aws cloudformation delete-stack --stack-name ginnel",
     remarks=remarks,
 )
 TERRAFORM = Format(
@@ -117,7 +131,9 @@ TERRAFORM = Format(
     about="a security group for Terraform",
     level="L3",
     comment="#",
-    apply="terraform plan, then terraform apply; attach aws_security_group.ginnel to the machines",
+    apply="save as ginnel.tf; terraform plan, then terraform apply; attach aws_security_group.ginnel to the machines",
     body=as_terraform,
+    again="terraform apply changes what differs",
+    undo="take the group off the machines, delete the file, terraform apply",
     remarks=remarks,
 )

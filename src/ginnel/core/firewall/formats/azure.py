@@ -2,6 +2,9 @@
 
 Room: core. It keeps state, knows source ports, and tries rules by priority, the lowest number first. In a template a
 string that begins with `[` is an expression; ours begin with words of our own. A description has 140 characters.
+
+Checked: every rule is a SecurityRule of azure-mgmt-network 33.1 (members, values, priorities once a direction); the
+Terraform as for AWS (cdktf's schema, 14.23).
 """
 
 from __future__ import annotations
@@ -68,8 +71,8 @@ def _rule(priority: int, entry: Entry) -> dict[str, object]:
 
 def as_terraform(plan: Plan) -> str:
     lines = commented("#", TERRAFORM.notes(plan))
-    lines += variable("ginnel_location", "The region of the machines")
-    lines += variable("ginnel_resource_group", "The resource group of the machines")
+    lines += [*variable("ginnel_location", "The region of the machines"), ""]
+    lines += [*variable("ginnel_resource_group", "The resource group of the machines"), ""]
     inner = [text for priority, entry in _numbered(plan) for text in _block(priority, entry)]
     attributes: list[tuple[str, Value]] = [
         ("name", "ginnel"),
@@ -101,6 +104,7 @@ def _block(priority: int, entry: Entry) -> Iterator[str]:
 
 def remarks(plan: Plan) -> Iterator[str]:  # noqa: ARG001
     yield f"priorities from {FIRST} on: your own denies need higher numbers to come after"
+    yield "a subnet or interface has one group: where yours has one, copy the rules into it, with numbers that are free"
 
 
 TEMPLATE = Format(
@@ -110,6 +114,8 @@ TEMPLATE = Format(
     comment="",
     apply="az deployment group create --resource-group GROUP --template-file FILE",
     body=as_template,
+    again="deploy it again: what differs is changed, and rules that you added to this group by hand go",
+    undo="take it off subnets and interfaces, then az network nsg delete --resource-group GROUP --name ginnel",
     remarks=remarks,
 )
 TERRAFORM = Format(
@@ -117,7 +123,9 @@ TERRAFORM = Format(
     about="a network security group for Terraform",
     level="L3",
     comment="#",
-    apply="terraform plan, then terraform apply; associate it with subnets or interfaces",
+    apply="save as ginnel.tf; terraform plan, then terraform apply; associate it with subnets or interfaces",
     body=as_terraform,
+    again="terraform apply changes what differs",
+    undo="take it off subnets and interfaces, delete the file, terraform apply",
     remarks=remarks,
 )

@@ -3,6 +3,9 @@
 Room: core. An ASA keeps state, so answers pass; since 9.0 one access list holds both families, and `any` is both. An
 interface has one access list, in which the first match decides, so the lines are for the top of yours. A question mark
 on its console asks for help; ours have none.
+
+Checked: Firewall Builder 5.3.7 imports the lists as meant, interfaces and direction too (FQDN objects are newer than
+it is); Aerleon 1.18 writes the same entries for the same policy.
 """
 
 from __future__ import annotations
@@ -81,7 +84,6 @@ def _entries(need: Need) -> Iterator[str]:
 def remarks(plan: Plan) -> Iterator[str]:
     if any(need.hosts for need in plan.needs):
         yield "names are resolved by the ASA: it needs `dns domain-lookup` on an interface and a name server"
-    yield "lines that are there already stay: take an entry that has left the list out by `no`"
     if needs_of(plan, "in"):
         yield "behind NAT the way in needs a static rule to the machine as well"
 
@@ -93,5 +95,7 @@ FORMAT = Format(
     comment="!",
     apply="paste in `configure terminal`; `write memory` to keep it",
     body=write,
+    again="an entry that is there is not doubled; one that is no longer here stays: take it out by `no`",
+    undo="no access-group ..., clear configure access-list ginnel-out and ginnel-in, then no object-group, no object",
     remarks=remarks,
 )

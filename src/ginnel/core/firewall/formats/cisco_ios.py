@@ -2,12 +2,17 @@
 
 Room: core. They keep no state, so each rule has its answer: TCP by `established`, UDP by its ports turned round. With a
 random source port the way back would be all of UDP: that is refused. IPv6 lists let neighbour discovery pass unless a
-deny of one's own comes first; `packet-too-big` they do not, and without it large packets vanish.
+deny of one's own comes first; `packet-too-big` they do not, and without it large packets vanish, nor a machine's
+question for routers.
+
+Checked: Firewall Builder 5.3.7 and cisco-acl 3.3 read the IPv4 lists as meant, in their order; Aerleon 1.18 writes the
+same entries, of both families, for the same policy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from ginnel.core.firewall.formats.check import CannotExpress
 from ginnel.core.firewall.formats.format import Format
@@ -16,7 +21,7 @@ from ginnel.core.firewall.formats.targets import Family, Row, needs_of, rows
 from ginnel.core.firewall.needs import Need, Plan
 
 LIST = {4: "ip access-list extended", 6: "ipv6 access-list"}
-NEIGHBOURS = ("nd-na", "nd-ns")
+NEIGHBOURS = {"GINNEL-OUT": ("nd-na", "nd-ns", "router-solicitation"), "GINNEL-BACK": ("nd-na", "nd-ns")}
 WHERE = (
     "On the interface towards the machines (`in` is what they send, `out` what comes back):",
     "  ip access-group GINNEL-OUT4 in / ip access-group GINNEL-BACK4 out",
@@ -33,8 +38,8 @@ def write(plan: Plan) -> str:
         mine = [row for row in out if row.family == family]
         theirs = [row for row in back if row.family == family]
         if mine or theirs:
-            lines += _out(family, mine, theirs)
-            lines += _back(family, mine, theirs)
+            lines += _list(family, "GINNEL-OUT", _out(mine, theirs))
+            lines += _list(family, "GINNEL-BACK", _back(mine, theirs))
     return "\n".join([*lines, ""])
 
 
@@ -47,41 +52,52 @@ def _refuse_wide_answers(plan: Plan) -> None:
             )
 
 
-def _open(family: Family, name: str) -> list[str]:
-    return [f"no {LIST[family]} {name}{family}", f"{LIST[family]} {name}{family}"]
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """Entries, and what is said before them."""
+
+    need: Need
+    told: list[str]
+    entries: list[str]
 
 
-def _out(family: Family, mine: list[Row], theirs: list[Row]) -> Iterator[str]:
-    yield from _open(family, "GINNEL-OUT")
+def _list(family: Family, name: str, blocks: Iterable[_Block]) -> Iterator[str]:
+    """No entry twice: IOS complains of it."""
+    yield f"no {LIST[family]} {name}{family}"
+    yield f"{LIST[family]} {name}{family}"
+    seen: set[str] = set()
+    for block in blocks:
+        new = [entry for entry in block.entries if entry not in seen]
+        yield from (*block.told, *new) if new else [f"! {block.need.id}: by an entry above"]
+        seen.update(new)
+    yield from _icmp(family, name)
+    yield "exit"
+
+
+def _out(mine: list[Row], theirs: list[Row]) -> Iterator[_Block]:
     for row in mine:
-        yield from commented("!", reasons(row.need))
-        yield _remark(row.need)
-        source = _eq(row.need.source_port)
-        for to in _to(row):
-            yield f" permit {row.need.transport} any{source} {to}{_eq(row.need.port)}"
+        told = [*commented("!", reasons(row.need)), _remark(row.need)]
+        source, port = _eq(row.need.source_port), _eq(row.need.port)
+        yield _Block(row.need, told, [f" permit {row.need.transport} any{source} {to}{port}" for to in _to(row)])
     for row in theirs:
-        yield from commented("!", reasons(row.need))
-        yield f" permit {row.need.transport} any{_eq(row.need.port)} any"
-    yield from _icmp(family)
+        told = [*commented("!", reasons(row.need)), _remark(row.need, "answers to ")]
+        yield _Block(row.need, told, [f" permit {row.need.transport} any{_eq(row.need.port)} any"])
 
 
-def _back(family: Family, mine: list[Row], theirs: list[Row]) -> Iterator[str]:
-    yield from _open(family, "GINNEL-BACK")
+def _back(mine: list[Row], theirs: list[Row]) -> Iterator[_Block]:
     for row in mine:
-        yield _remark(row.need, "answers to ")
-        ending = " established" if row.need.transport == "tcp" else ""
-        for to in _to(row):
-            yield f" permit {row.need.transport} {to}{_eq(row.need.port)} any{_eq(row.need.source_port)}{ending}"
+        ending = _eq(row.need.source_port) + (" established" if row.need.transport == "tcp" else "")
+        port = _eq(row.need.port)
+        answers = [f" permit {row.need.transport} {to}{port} any{ending}" for to in _to(row)]
+        yield _Block(row.need, [_remark(row.need, "answers to ")], answers)
     for row in theirs:
-        yield _remark(row.need)
-        yield f" permit {row.need.transport} any any{_eq(row.need.port)}"
-    yield from _icmp(family)
+        yield _Block(row.need, [_remark(row.need)], [f" permit {row.need.transport} any any{_eq(row.need.port)}"])
 
 
-def _icmp(family: Family) -> Iterator[str]:
+def _icmp(family: Family, name: str) -> Iterator[str]:
     yield " permit icmp any any packet-too-big"
     if family == 6:
-        yield from (f" permit icmp any any {kind}" for kind in NEIGHBOURS)
+        yield from (f" permit icmp any any {kind}" for kind in NEIGHBOURS[name])
 
 
 def _to(row: Row) -> list[str]:
@@ -98,6 +114,8 @@ def _remark(need: Need, lead: str = "") -> str:
 
 def remarks(plan: Plan) -> Iterator[str]:
     yield "these lists keep no state: a zone-based firewall that inspects tcp and udp is narrower"
+    if any(need.source_port for need in needs_of(plan, "out")):
+        yield "the tunnel's port is open from outside with them, whether tunnel-in is wanted or not"
     if any(not need.hosts and need.transport == "udp" and need.port for need in needs_of(plan, "out")):
         yield "answers from any host's STUN port are let back in, since the lists cannot tell an answer from a stranger"
 
@@ -107,7 +125,9 @@ FORMAT = Format(
     about="access lists for IOS and IOS XE",
     level="L3",
     comment="!",
-    apply="paste in `configure terminal`; it replaces its own lists, so take them off the interface first",
+    apply="paste in `configure terminal`; `write memory` to keep it",
     body=write,
+    again="it replaces its own lists: take them off the interface first, since a list that is gone lets all pass",
+    undo="no ip access-group and no ipv6 traffic-filter on the interface, then the lines that begin with `no`",
     remarks=remarks,
 )

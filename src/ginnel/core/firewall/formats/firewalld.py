@@ -13,7 +13,7 @@ from itertools import islice
 
 from ginnel.core.firewall.formats.format import Format
 from ginnel.core.firewall.formats.kept import commands
-from ginnel.core.firewall.formats.notes import commented, reasons
+from ginnel.core.firewall.formats.notes import INSIDE, TUN, YOURS, commented, reasons
 from ginnel.core.firewall.formats.targets import Row, needs_of, rows_of
 from ginnel.core.firewall.needs import Direction, Need, Plan
 
@@ -31,7 +31,19 @@ def write(plan: Plan) -> str:
         needs = needs_of(plan, direction)
         if needs:
             lines += _policy(direction, needs)
+    lines += commented("#", [INSIDE, *_inside()])
     return "\n".join([*lines, "firewall-cmd --reload", ""])
+
+
+def _inside() -> Iterator[str]:
+    """A zone lets in; out past a policy that drops leads another policy alone."""
+    yield f"{COMMAND} --zone=trusted --add-interface={TUN}"
+    yield from _anew("policy", "ginnel-mesh", "--new-policy=ginnel-mesh")
+    ours = f"{COMMAND} --policy=ginnel-mesh"
+    yield f"{ours} --add-ingress-zone=HOST"
+    yield f"{ours} --add-egress-zone=trusted"
+    yield f"{ours} --set-priority={PRIORITY}"
+    yield f"{ours} --set-target=ACCEPT"
 
 
 def _policy(direction: Direction, needs: list[Need]) -> Iterator[str]:
@@ -97,6 +109,7 @@ def _rich(row: Row) -> str:
 
 def remarks(plan: Plan) -> Iterator[str]:
     yield "--reload at the end forgets what was set without --permanent"
+    yield YOURS
     for command in commands(plan, "firewalld", "", _set_name):
         yield f"keeps a set current, until these are run again: {command}"
     for need in plan.needs:
@@ -109,7 +122,9 @@ FORMAT = Format(
     about="commands for this host (firewalld 0.9 or later)",
     level="L3",
     comment="#",
-    apply="sudo sh -e FILE; `firewall-cmd --permanent --delete-policy=ginnel-out` and --reload take it back",
+    apply="sudo sh -e FILE",
     body=write,
+    again="it replaces its own policies and sets, which come alive at the reload",
+    undo=r"sed -n 's/^if .* then \(.*\); fi$/\1/p' FILE | sudo sh -e; sudo firewall-cmd --reload",
     remarks=remarks,
 )

@@ -30,7 +30,8 @@ def _none(plan: Plan) -> Iterable[str]:  # noqa: ARG001
 @dataclass(frozen=True, slots=True)
 class Format:
     """comment: how a comment line begins, "" where the notes stand in a member of their own or (`bare`) nowhere.
-    apply: how to load it, one line. remarks: what this format widens or leaves out of a given plan."""
+    apply: how to load it, one line; again: what a second time does; undo: how it is taken back. Both "" where nothing
+    is loaded. remarks: what this format widens or leaves out of a given plan."""
 
     name: str
     about: str
@@ -38,6 +39,8 @@ class Format:
     comment: str
     apply: str
     body: Callable[[Plan], str]
+    again: str = ""
+    undo: str = ""
     remarks: Callable[[Plan], Iterable[str]] = _none
     bare: bool = False
 
@@ -55,4 +58,6 @@ class Format:
     def notes(self, plan: Plan) -> list[str]:
         """What stands at the top."""
         first = [f"ginnel firewall rules, format {self.name}: {self.about}", f"level: {SAID[self.level]}"]
-        return [*first, *preamble(plan), *(f"note: {remark}" for remark in self.remarks(plan)), f"apply: {self.apply}"]
+        steps = (("apply", self.apply), ("again", self.again), ("remove", self.undo))
+        last = [f"{step}: {told}" for step, told in steps if told]
+        return [*first, *preamble(plan), *(f"note: {remark}" for remark in self.remarks(plan)), *last]

@@ -3,6 +3,9 @@
 Room: core. FortiOS resolves the FQDN objects itself. Wildcard FQDN objects are no substitute: they learn addresses from
 the DNS answers of clients, and clients may dial an address straight from the DERP map (tailscale/tailscale issue
 15217). A service's ports read `destination:source`.
+
+Checked: the FortiOS parser of anyconfig reads every section, object and setting back, but `append`, which it does not
+know; Aerleon 1.18 writes the same objects and policies for the same policy, all but the source port, which it lacks.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from ginnel.core.firewall.needs import Need, Plan
 from ginnel.words import IpAddress
 
 MEMBERS = 200  # of a group: the smallest models take 300
+TO_A_LINE = 20  # members: a console's line has its limit
 SIX = {4: "", 6: "6"}
 SIDES = {"out": ("internal", "wan1"), "in": ("wan1", "internal")}
 
@@ -76,7 +80,15 @@ def _groups(plan: Plan, family: Family) -> Iterator[str]:
         members = _members(need, family)
         for piece, name in enumerate(_group_names(need, family)):
             some = members[piece * MEMBERS : (piece + 1) * MEMBERS]
-            yield from _edit(name, "member " + " ".join(f'"{member}"' for member in some))
+            yield from _group(name, [f'"{member}"' for member in some])
+
+
+def _group(name: str, members: list[str]) -> Iterator[str]:
+    """`set` forgets the former members, `append` adds to it."""
+    yield f"edit {name}"
+    for first in range(0, len(members), TO_A_LINE):
+        yield f"    {'append' if first else 'set'} member {' '.join(members[first : first + TO_A_LINE])}"
+    yield "next"
 
 
 def _service(need: Need) -> Iterator[str]:
@@ -117,7 +129,9 @@ FORMAT = Format(
     about="FQDN objects, services and policies for FortiOS 6.4 or later",
     level="L3/FQDN",
     comment="#",
-    apply="paste into the console; a policy that is there already by its name is refused, so delete the old one first",
+    apply="upload as a configuration script (System, Advanced or Configuration Scripts), or paste into the console",
     body=write,
+    again="addresses, groups and services are brought up to date; a policy whose name is there is refused and stays",
+    undo="delete the policies ginnel-*, then the services, groups and addresses of that name",
     remarks=remarks,
 )

@@ -2,6 +2,9 @@
 
 Room: core. Rules keep state, have no source port, and hold one family each. Everything may go out unless a rule denies
 it; ours come before denies of a priority above 900.
+
+Checked: each body parses as google.cloud.compute_v1.Firewall and fits the discovery document (names, members); the
+Terraform as for AWS (cdktf's schema, 16.12).
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ NETWORK = "global/networks/default"
 
 
 def as_bodies(plan: Plan) -> str:
-    """A JSON list: the notes stand in the first rule's description, which is the only text that Google keeps."""
+    """A JSON list. A description is the only text that Google keeps: profile and warning stand in each."""
     return json.dumps([_body(plan, entry) for entry in entries(plan, RANGES)], indent=2) + "\n"
 
 
@@ -49,6 +52,7 @@ def as_terraform(plan: Plan) -> str:
     lines = commented("#", TERRAFORM.notes(plan))
     lines += variable("ginnel_network", "The VPC network of the machines", "default")
     for entry in entries(plan, RANGES):
+        lines.append("")
         lines += commented("#", reasons(entry.need) if entry.first else ())
         lines += _resource(entry)
     return "\n".join([*lines, ""])
@@ -71,7 +75,13 @@ def _resource(entry: Entry) -> Iterator[str]:
     yield from block(head, attributes, block("allow", allow))
 
 
+def remarks_on_bodies(plan: Plan) -> Iterator[str]:
+    yield f"the network is {NETWORK}: put yours"
+    yield from remarks(plan)
+
+
 def remarks(plan: Plan) -> Iterator[str]:
+    yield "the rules are for every machine of the network: add target tags or service accounts to name some"
     yield f"priority {PRIORITY}: your own deny rules need a higher number to come after"
     yield from without_source_ports(plan)
 
@@ -83,14 +93,19 @@ BODIES = Format(
     comment="",
     apply="POST each element to compute/v1/projects/PROJECT/global/firewalls (jq -c '.[]' FILE gives them one a line)",
     body=as_bodies,
-    remarks=remarks,
+    again="a name that is there is refused (409): PUT it to .../global/firewalls/NAME, which replaces the rule",
+    undo="gcloud compute firewall-rules delete NAME, for each element's name",
+    remarks=remarks_on_bodies,
+    bare=True,
 )
 TERRAFORM = Format(
     name="gcp-terraform",
     about="VPC firewall rules for Terraform",
     level="L3",
     comment="#",
-    apply="terraform plan, then terraform apply",
+    apply="save as ginnel.tf; terraform plan, then terraform apply",
     body=as_terraform,
+    again="terraform apply changes what differs",
+    undo="delete the file, terraform apply",
     remarks=remarks,
 )

@@ -23,9 +23,11 @@ Value = str | int | bool | Raw | Sequence[str]
 
 
 def block(head: str, attributes: Iterable[tuple[str, Value]], inner: Iterable[str] = ()) -> Iterator[str]:
-    """head: of our own words. inner: lines of blocks inside."""
+    """Laid out as `terraform fmt` does. head: of our own words. inner: lines of blocks inside."""
+    held = [(name, _value(value)) for name, value in attributes]
+    widest = max((len(name) for name, _ in held), default=0)
     yield f"{head} {{"
-    yield from (f"  {name} = {_value(value)}" for name, value in attributes)
+    yield from (f"  {name:{widest}} = {value}" for name, value in held)
     yield from (f"  {line}" for line in inner)
     yield "}"
 

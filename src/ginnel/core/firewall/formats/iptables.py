@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from ginnel.core.firewall.formats.check import CannotExpress
 from ginnel.core.firewall.formats.format import Format
-from ginnel.core.firewall.formats.notes import commented, reasons, words
+from ginnel.core.firewall.formats.notes import INSIDE, TUN, YOURS, commented, reasons, words
 from ginnel.core.firewall.formats.targets import Family, Row, rows
 from ginnel.core.firewall.needs import Direction, Plan
 
@@ -43,14 +43,22 @@ def _directions(plan: Plan) -> tuple[Direction, ...]:
 
 def _where(family: Family, directions: list[Direction]) -> Iterator[str]:
     program = PROGRAM[family]
-    yield "The first rule that matches decides: a jump comes before your own drops. Once, after loading:"
+    yield "The first rule that matches decides, so a jump comes before your own drops."
+    yield "After loading, as often as you like:"
     for direction in directions:
         ours, theirs = CHAIN[direction]
         yield f"  {program} -C {theirs} -j {ours} || {program} -I {theirs} 1 -j {ours}"
     if "out" in directions:
         yield "Both are needed: GINNEL-IN lets the answers in."
-    yield "DNS, DHCP, loopback and what runs inside the mesh are yours to allow."
+    yield f"{YOURS}."
     yield f"This is IPv{family} alone: load the twin, format {PROGRAM[10 - family]}, too."
+    yield "A reboot forgets it, unless it is saved where your system loads its rules: netfilter-persistent save."
+    yield "To take it all back:"
+    for direction in directions:
+        ours, theirs = CHAIN[direction]
+        yield f"  {program} -D {theirs} -j {ours}"
+        yield f"  {program} -F {ours}"
+        yield f"  {program} -X {ours}"
 
 
 def _chain(direction: Direction, family: Family, found: list[Row]) -> Iterator[str]:
@@ -66,6 +74,7 @@ def _chain(direction: Direction, family: Family, found: list[Row]) -> Iterator[s
         for target in row.to or (None,):
             to = f" -d {target}" if target else ""
             yield f"-A {chain}{to} {_match(row)} -j ACCEPT"
+    yield from commented("#", [INSIDE, f"-A {chain} {'-o' if direction == 'out' else '-i'} {TUN} -j ACCEPT"])
 
 
 def _match(row: Row) -> str:
@@ -88,6 +97,8 @@ def _format(family: Family) -> Format:
         comment="#",
         apply=f"{PROGRAM[family]}-restore --noflush --test FILE, then the same without --test; never without --noflush",
         body=write(family),
+        again="it replaces its own chains at once, touches no other, and the jumps are asked for first",
+        undo="the commands below",
     )
 
 

@@ -1,7 +1,8 @@
 """Little Snitch: a rule group (.lsrules) for one program on macOS.
 
 Room: core. Little Snitch knows programs, not source ports, so the tunnel's rule is the program's UDP to anywhere.
-Layout: obdev.at, "The .lsrules file format".
+Layout: obdev.at, "The .lsrules file format". The top level was compared with that page, the members of a rule with
+exported groups; no other reader of it is known.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def _rules(need: Need) -> Iterator[dict[str, object]]:
 
 
 def remarks(plan: Plan) -> Iterator[str]:
-    yield f"the program is {PROCESS}: put the path of yours"
+    yield f"the program is {PROCESS}: put the path of yours; for a script that is the Python which runs it"
     if any(need.source_port for need in plan.needs):
         yield "rules know no source port: the tunnel's is this program's UDP to anywhere"
 
@@ -60,5 +61,7 @@ FORMAT = Format(
     comment="",
     apply="save as ginnel.lsrules and open it",
     body=write,
+    again="delete the former rules first, or they may stay beside the new ones",
+    undo="delete the rules whose notes begin with ginnel",
     remarks=remarks,
 )

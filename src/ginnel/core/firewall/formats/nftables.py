@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from ginnel.core.firewall.formats.format import Format
 from ginnel.core.firewall.formats.kept import commands
-from ginnel.core.firewall.formats.notes import commented, reasons
+from ginnel.core.firewall.formats.notes import INSIDE, TUN, YOURS, commented, reasons
 from ginnel.core.firewall.formats.targets import Row, rows
 from ginnel.core.firewall.needs import Direction, Plan
 
@@ -21,6 +21,7 @@ ELEMENTS = 50  # to a line
 TYPE = {4: "ipv4_addr", 6: "ipv6_addr"}
 DADDR = {4: "ip daddr", 6: "ip6 daddr"}
 HOOK = {"out": "output", "in": "input"}
+NAME = {"out": "oifname", "in": "iifname"}
 NFPROTO = {4: "ipv4", 6: "ipv6"}
 
 STATE = (
@@ -35,7 +36,8 @@ IPV6 = {
 
 def write(plan: Plan) -> str:
     held = {direction: rows(plan, direction) for direction in _directions(plan)}
-    lines = commented("#", [*FORMAT.notes(plan), *_where(_directions(plan))])
+    sets = [row.set_name for found in held.values() for row in found if row.to]
+    lines = commented("#", [*FORMAT.notes(plan), *_where(tuple(held), sets)])
     lines += ["", f"add table {TABLE}"]
     for direction, found in held.items():
         lines += [f"{verb} chain {TABLE} ginnel_{direction}" for verb in ("add", "flush")]
@@ -51,18 +53,27 @@ def _directions(plan: Plan) -> tuple[Direction, ...]:
     return ("out", "in") if any(need.direction == "out" for need in plan.needs) else ("in",)
 
 
-def _where(directions: tuple[Direction, ...]) -> Iterator[str]:
+def _where(directions: tuple[Direction, ...], sets: list[str]) -> Iterator[str]:
     """No line of it denies anything: somebody may copy it on a machine that is far away."""
     yield "An accept in one base chain does not undo a drop in another, so these are no base chains: your own jump to"
     yield f"them, before they drop. They are in the same table: where yours is not {TABLE}, replace that in this file."
-    yield "Once, after loading:"
+    yield "After loading, as often as you like:"
     for direction in directions:
-        yield f"  nft insert rule {TABLE} {HOOK[direction]} jump ginnel_{direction}"
+        hook, jump = f"{TABLE} {HOOK[direction]}", f"jump ginnel_{direction}"
+        yield f"  nft list chain {hook} | grep -q '{jump}' || nft insert rule {hook} {jump}"
     jumps = ", ".join(f"jump ginnel_{direction} in chain {HOOK[direction]}" for direction in directions)
     yield f"or in /etc/nftables.conf, below a line that includes this file: {jumps}."
     if "out" in directions:
         yield "Both jumps are needed: ginnel_in lets the answers in."
-    yield "DNS, DHCP, loopback and what runs inside the mesh are yours to allow."
+    yield f"{YOURS}."
+    yield "To take it all back:"
+    for direction in directions:
+        hook, handle = f"{TABLE} {HOOK[direction]}", f"s/.*jump ginnel_{direction} # handle //p"
+        yield f"  nft -a list chain {hook} | sed -n '{handle}' | xargs -rn1 nft delete rule {hook} handle"
+        yield f"  nft flush chain {TABLE} ginnel_{direction}"
+        yield f"  nft delete chain {TABLE} ginnel_{direction}"
+    for name in sets:
+        yield f"  nft delete set {TABLE} {name}"
 
 
 def _set(row: Row) -> Iterator[str]:
@@ -85,6 +96,7 @@ def _chain(direction: Direction, found: list[Row]) -> Iterator[str]:
             yield from (f"\t{line}" for line in commented("#", reasons(row.need)))
         said.add(row.need.id)
         yield f"\t{_rule(row)}"
+    yield from (f"\t{line}" for line in commented("#", [INSIDE, f'{NAME[direction]} "{TUN}" accept']))
     yield "}"
 
 
@@ -116,5 +128,7 @@ FORMAT = Format(
     comment="#",
     apply="nft -c -f FILE to check, then nft -f FILE; include it in /etc/nftables.conf to keep it",
     body=write,
+    again="it replaces its own chains and sets at once and leaves everything else in the table as it is",
+    undo="the commands below; and the jumps and the include in /etc/nftables.conf, if you put them there",
     remarks=remarks,
 )

@@ -14,6 +14,9 @@ from collections.abc import Iterable
 from ginnel.core.firewall.needs import Need, Plan
 
 LONGEST_LINE = 400
+YOURS = "DNS, DHCP, loopback and what runs inside the mesh are yours to allow"
+INSIDE = "inside the mesh, where its policy decides: uncomment this beside a firewall that denies by default"
+TUN = "ginnel0"
 _NOT_IN_LINE = re.compile(r"[^A-Za-z0-9 .,:;/()_+*=@<>'\"-]")
 _WORDS_FOR = str.maketrans({"'": "", '"': "", "`": "", ";": ","})
 _NOT_IN_WORDS = re.compile(r"[^A-Za-z0-9 .,:/()_+*=@-]")
@@ -31,7 +34,11 @@ def words(text: str, longest: int = 120) -> str:
 
 def _one_line(forbidden: re.Pattern[str], text: str, longest: int) -> str:
     # Cut before looking, so that a map of megabytes in a name costs nothing; and after, for the length itself.
-    return forbidden.sub("_", " ".join(text[: 4 * longest].split()))[:longest].strip()
+    clean = forbidden.sub("_", " ".join(text[: 4 * longest].split()))
+    if len(clean) <= longest:
+        return clean.strip()
+    whole, _, _ = clean[: longest + 1].rpartition(" ")  # no half word at the end, where there are words
+    return (whole if len(whole) > longest // 2 else clean[:longest]).strip()
 
 
 def preamble(plan: Plan) -> list[str]:

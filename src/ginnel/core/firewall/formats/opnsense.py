@@ -1,7 +1,8 @@
 """OPNsense: aliases to import: of ports, and, when pinned, of hosts, which OPNsense resolves again every few minutes.
 
 Room: core. The layout is what `GET /api/firewall/alias/export` gives and `import` takes (OPNsense: Firewall/Alias.xml,
-AliasController.php): aliases by UUID. A description there holds letters, digits, blanks and `.,_-`.
+AliasController.php): aliases by UUID, found again by name. A description there holds letters, digits, blanks and
+`.,_-`. Checked against that model by eye; nothing else reads it.
 """
 
 from __future__ import annotations
@@ -71,5 +72,8 @@ FORMAT = Format(
     comment="",
     apply="Firewall, Aliases, the upload button; or POST to /api/firewall/alias/import as `data`",
     body=write,
+    again="an alias of the same name is replaced, others stay",
+    undo="delete your rules that use them, then the aliases ginnel_*",
     remarks=remarks,
+    bare=True,
 )

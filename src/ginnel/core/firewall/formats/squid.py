@@ -60,6 +60,7 @@ def remarks(plan: Plan) -> Iterator[str]:
     left = [need.id for need in plan.needs if not _carried(need)]
     if left:
         yield f"a proxy does not carry {', '.join(left)}: write those for a packet filter, or pairs stay on relays"
+    yield "for clients that ask a proxy, as official ones do by HTTPS_PROXY; ginneld asks none: use a packet filter"
     yield "`localnet` is your clients, as in squid.conf; relays hold a CONNECT open for days: raise client_lifetime"
 
 
@@ -70,5 +71,7 @@ FORMAT = Format(
     comment="#",
     apply="save as /etc/squid/conf.d/ginnel.conf, before the deny; squid -k parse, then -k reconfigure",
     body=write,
+    again="replace the file, squid -k reconfigure",
+    undo="delete the file, squid -k reconfigure",
     remarks=remarks,
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ginnel.core.firewall.formats.format import Format
-from ginnel.core.firewall.formats.notes import commented, reasons, words
+from ginnel.core.firewall.formats.notes import INSIDE, TUN, YOURS, commented, reasons, words
 from ginnel.core.firewall.formats.targets import ANYWHERE, Row, needs_of, rows_of
 from ginnel.core.firewall.needs import Need, Plan
 
@@ -19,6 +19,8 @@ def write(plan: Plan) -> str:
     for need in plan.needs:
         lines += commented("#", reasons(need))
         lines += allow_in(need) if need.direction == "in" else _allow_out(need)
+    sides = [side for side in ("out", "in") if needs_of(plan, side)]
+    lines += commented("#", [INSIDE, *(f"ufw allow {side} on {TUN}" for side in sides)])
     return "\n".join([*lines, ""])
 
 
@@ -52,6 +54,7 @@ def _out(need: Need, to: str, row: Row | None = None) -> str:
 
 def remarks(plan: Plan) -> Iterator[str]:
     yield "the first rule that matches decides: where a deny of yours stands before, delete it or say `ufw prepend`"
+    yield YOURS
     if any(need.hosts for need in plan.needs):
         yield "an address that has left the list keeps its rule here: `ginnel firewall sync` takes it out"
     if not needs_of(plan, "out"):
@@ -63,7 +66,9 @@ FORMAT = Format(
     about="commands for this host",
     level="L3",
     comment="#",
-    apply="sudo sh FILE; `ufw status numbered` shows the result, `ufw delete allow ...` takes a rule back",
+    apply="sudo sh FILE; `ufw status numbered` shows the result",
     body=write,
+    again="ufw skips a rule that it has",
+    undo="sed -n 's/^ufw allow/ufw delete allow/p' FILE | sudo sh",
     remarks=remarks,
 )

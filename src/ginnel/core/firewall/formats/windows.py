@@ -3,6 +3,9 @@
 Room: core. Windows keeps state, so answers pass; a rule that blocks wins over ours whatever the order, and everything
 goes out unless the profile's default says block. Each run takes its own former rules away first. In a batch file a
 comment may hold no percent sign: it would be read (cmd: `%~` in a `rem` is an error).
+
+Checked: Wine's cmd runs the batch file before a netsh that writes its arguments down: each rule arrives whole, hostile
+texts and 200 relays too. PowerShell's grammar reads the script in a test.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ginnel.core.firewall.formats.format import Format
-from ginnel.core.firewall.formats.notes import commented, label, reasons, words
+from ginnel.core.firewall.formats.notes import YOURS, commented, label, reasons, words
 from ginnel.core.firewall.formats.targets import ANYWHERE, rows_of
 from ginnel.core.firewall.needs import Need, Plan
 
@@ -71,6 +74,7 @@ def _new_rule(need: Need, remote: list[str], number: int) -> str:
 
 def remarks(plan: Plan) -> Iterator[str]:  # noqa: ARG001
     yield "a rule of yours that blocks wins over these, whatever the order"
+    yield YOURS
 
 
 NETSH = Format(
@@ -80,6 +84,8 @@ NETSH = Format(
     comment="rem",
     apply="save as ginnel.cmd and run it as administrator",
     body=netsh,
+    again="each run deletes its own rules first, those named ginnel and no others",
+    undo="run its lines that begin with netsh advfirewall firewall delete rule",
     remarks=remarks,
 )
 POWERSHELL = Format(
@@ -87,7 +93,9 @@ POWERSHELL = Format(
     about="New-NetFirewallRule, for Windows",
     level="L3",
     comment="#",
-    apply="save as ginnel.ps1 and run it as administrator",
+    apply="save as ginnel.ps1; as administrator: powershell -ExecutionPolicy Bypass -File ginnel.ps1",
     body=powershell,
+    again="each run removes its own rules first, the group ginnel and no others",
+    undo="Remove-NetFirewallRule -Group ginnel",
     remarks=remarks,
 )
