@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="ne
 
 ALICE, BOB = "alice", "bob"
 LIMIT = 60.0
+MEETS_WITHIN = 45.0  # a dial of a relay that says nothing takes 10 s, and asks anew when it fails
 GUARD = (
     "add rule inet lab input iifname eth0 ct state established,related accept\n"
     "add rule inet lab input iifname eth0 udp dport 41641 drop\n"
@@ -81,6 +82,13 @@ def test_a_relay_out_of_reach_is_named_and_the_peer_says_so_by_way_of_the_server
         blocked = said["causes"][0]
         assert (blocked["cause"], blocked["about"]) == ("relay-blocked", "region lab (node 910a)")
         assert "bob is connected to it, so it is not down" in blocked["evidence"]
+
+
+def test_two_that_never_talked_meet_though_one_does_not_reach_the_relay_of_the_other() -> None:
+    """No call-me-maybe gets there: the server carries the call."""
+    with standing(("easy", "easy"), relays=("relay1",)) as (lab, mesh):
+        lab.block("nat-alice", f"ip daddr {lab.addresses['relay1']} tcp dport 443 drop")
+        until(lambda: opened(lab, mesh) or None, MEETS_WITHIN, "the pair to be direct")
 
 
 def test_without_a_daemon_the_state_tells_whom_to_try() -> None:

@@ -216,3 +216,26 @@ def test_pings_alone_prove_no_tunnel(pair: Pair, *, told: bool) -> None:
     said = of_pair(pair)
     assert (said.verdict == "healthy") is not told
     assert (Cause.WIREGUARD_FILTERED in {finding.cause for finding in said.findings}) is told
+
+
+@pytest.mark.parametrize(
+    ("version", "ours", "told"),
+    [("0.0.9-ginnel", True, True), ("0.1.0-ginnel", True, False), ("0.2.0-ginnel", True, False),
+     ("1.98.9", False, False), ("?", True, False), ("", True, False)],
+)  # fmt: skip
+def test_an_older_version_there_is_a_note(version: str, *, ours: bool, told: bool) -> None:
+    said = of_pair(replace(PAIR, peer=replace(PAIR.peer, version=version, ours=ours)))
+    assert (said.verdict, Cause.PEER_OLD_VERSION in {f.cause for f in said.findings}) == ("healthy", told)
+
+
+@pytest.mark.parametrize(("held", "told"), [(3.0, True), (60.0, False)])
+def test_a_direct_way_that_lost_data_a_moment_ago_is_not_well_yet(held: float, *, told: bool) -> None:
+    gave_up = structs.replace(GAVE_UP, why="carries no data")
+    known = end(PAIR.own, story=(gave_up, structs.replace(TOOK, ago=held)))
+    said = of_pair(replace(PAIR, own=known))
+    assert (said.path, said.verdict == "healthy") == ("direct", not told)
+
+
+def test_another_address_that_is_left_alone_is_no_fault_of_a_way_that_holds() -> None:
+    other = WayTold("192.0.2.9:9", asked=9, shunned="carries no data")
+    assert of_pair(replace(PAIR, own=end(PAIR.own, ways=(other,)))).verdict == "healthy"

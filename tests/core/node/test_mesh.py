@@ -484,3 +484,40 @@ def test_a_relay_s_problem_is_told_until_it_is_over_or_its_connection_is() -> No
         assert told(member.mesh.relay_health(REGION, "the disk is full", T0)) == [text]
         assert told(member.mesh.relay_up(RegionId(2), T0)) == []
         assert told(over()) == [None]
+
+
+OURS = {"IPNVersion": "0.1.0-ginnel"}
+
+
+def cut_off(*peers: Node) -> tuple[Member, list[act.Action]]:
+    """Alice sends to Bob, and the relay where he listens cannot be dialled."""
+    member = alice(*peers)
+    for peer in peers:
+        member.mesh.sent(peer.key, T0)
+    return member, member.mesh.relay_down(REGION, "timed out", Instant(T0 + 5.0))
+
+
+def called(actions: list[act.Action]) -> list[object]:
+    return [action.peer for action in actions if isinstance(action, act.CallByServer)]
+
+
+def test_who_cannot_be_called_by_relay_is_called_by_the_server() -> None:
+    member, actions = cut_off(BOB.node(endpoints=[str(BOB_AT)], hostinfo=OURS))
+    assert called(actions) == [BOB.key.public()]
+    member.mesh.sent(BOB.key.public(), Instant(T0 + 6.0))
+    assert called(member.mesh.relay_down(REGION, "timed out", Instant(T0 + 10.0))) == [], "not again so soon"
+
+
+def test_an_official_client_does_not_know_that_call_and_gets_none() -> None:
+    assert called(cut_off(BOB.node(endpoints=[str(BOB_AT)], hostinfo={"IPNVersion": "1.98.9"}))[1]) == []
+
+
+def test_a_peer_that_nobody_sends_to_is_not_called() -> None:
+    member = alice(BOB.node(endpoints=[str(BOB_AT)], hostinfo=OURS))
+    assert called(member.mesh.relay_down(REGION, "timed out", Instant(T0 + 5.0))) == []
+
+
+def test_who_is_called_by_the_server_asks_where_the_map_says() -> None:
+    member = alice(BOB.node(endpoints=[str(BOB_AT)], hostinfo=OURS))
+    assert [packet.to for packet in udp(member.mesh.called_by_server(BOB.key.public(), T0))] == [BOB_AT]
+    assert member.mesh.called_by_server(EVE.key.public(), T0) == [], "of nobody"

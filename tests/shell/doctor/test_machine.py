@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_interface
 from pathlib import Path
 
 import pytest
 
+from ginnel.core.node.endpoints import LocalAddress
 from ginnel.shell.doctor import machine
+from ginnel.shell.node.links import Links
 
 
 @pytest.mark.parametrize(
@@ -51,3 +54,12 @@ def test_a_proxy_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch, 
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("https_proxy", value)
     assert machine.proxy() == shown
+
+
+@pytest.mark.parametrize(
+    ("addresses", "found"),
+    [(["2a01:db8::7/64"], True), (["fe80::1/64", "::1/128", "fd7a:115c:a1e0::1/128"], False), (["8.8.8.8/24"], False)],
+)
+def test_a_global_ipv6_address_is_one_that_others_could_reach(addresses: list[str], *, found: bool) -> None:
+    local = tuple(LocalAddress("eth0", ip_interface(text)) for text in addresses)
+    assert machine.has_global_v6(Links(local)) is found

@@ -49,6 +49,7 @@ class Cause(StrEnum):
     PEER_UNKNOWN = "peer-unknown"
     PEER_OFFLINE = "peer-offline"
     PEER_KEY_EXPIRED = "peer-key-expired"
+    PEER_OLD_VERSION = "peer-old-version"
     POLICY_DENIES = "policy-denies"
     PATH_POLICY_RELAY = "path-policy-relay"
     PATH_POLICY_DIRECT = "path-policy-direct"
@@ -83,7 +84,9 @@ _BROKEN = frozenset(
         Cause.PEER_KEY_EXPIRED, Cause.POLICY_DENIES, Cause.PATH_POLICY_DIRECT, Cause.NO_COMMON_RELAY,
     }
 )  # fmt: skip
-_NOTES = frozenset({Cause.SERVER_CLOCK_WRONG, Cause.PORT80_BLOCKED, Cause.NO_IPV6, Cause.NOT_LOOKED_AT})
+_NOTES = frozenset(
+    {Cause.PEER_OLD_VERSION, Cause.SERVER_CLOCK_WRONG, Cause.PORT80_BLOCKED, Cause.NO_IPV6, Cause.NOT_LOOKED_AT}
+)
 
 
 def grade_of(cause: Cause) -> Grade:

@@ -19,21 +19,24 @@ from ginnel.core.node.path_history import What
 from ginnel.wire.doctor import Step, Testimony
 
 UNFILTERED = (
-    "the relay carries the data, so speed is all that is lost; another port may pass (`ginneld --port 443`), or who "
-    "runs the network lets WireGuard through"
+    "the relay carries the data, so speed is all that is lost; another port may pass (`ginneld --port 443`), or "
+    "who runs the network lets WireGuard through"
 )
 HEADERS = 28  # IPv4's and UDP's
 HELD = 30.0  # seconds that a way is in use, and large packets would have been missed by now
 SESSION_ENDS = 180.0  # seconds (WireGuard paper §6.1: Reject-After-Time)
 
 
+Rule = Callable[[Pair], Iterable[Finding]]
+
+
 def pair_findings(pair: Pair) -> list[Finding]:
     """In no order; `ranked` has that."""
-    rules: list[Callable[[Pair], Iterable[Finding]]] = [_peer, _policy, _sizes, _silent_tunnel, of_peer]
+    rules: list[Rule] = [_peer, _policy, _sizes, _shunned, _silent_tunnel, _versions, of_peer]
     if not meets(pair):
         rules += [no_relay]
     if not is_direct(pair):
-        rules += [_path_policy, _shunned]
+        rules += [_path_policy]
         if meets(pair):
             rules += [udp, nats, closed, silence, hairpin]
     return [finding for rule in rules for finding in rule(pair)]
@@ -47,6 +50,23 @@ def _peer(pair: Pair) -> Iterable[Finding]:
     elif peer.online is False and not meets(pair):
         lines = (f"{peer.name} is not connected to the server: it is switched off, asleep or cut off",)
         yield Finding(Cause.PEER_OFFLINE, 0.93, lines, Fix(peer.name, "ginnel doctor"))
+
+
+def _versions(pair: Pair) -> Iterable[Finding]:
+    """Harmless by itself: versions understand each other. What the older one has not, it does not do."""
+    theirs, ours = _version(pair.peer.version), _version(pair.host.program)
+    if pair.peer.ours and theirs and ours and theirs < ours:
+        said = (
+            f"{pair.peer.name} runs {pair.peer.version}, this machine {pair.host.program}: it has not all of the same"
+        )
+        fix = Fix(pair.peer.name, "ginnel --version", "upgrade it, and restart ginneld there")
+        yield Finding(Cause.PEER_OLD_VERSION, 0.9, (said,), fix)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """() where it is none of ours."""
+    numbers = text.partition("-")[0].split(".")
+    return tuple(map(int, numbers)) if all(n.isascii() and n.isdigit() and len(n) < 6 for n in numbers) else ()
 
 
 def _policy(pair: Pair) -> Iterable[Finding]:
@@ -105,8 +125,9 @@ def _silent_tunnel(pair: Pair) -> Iterable[Finding]:
 
 def _convicted(pair: Pair, fault: str, cause: Cause, means: str) -> Iterable[Finding]:
     for name, known in ((pair.host.name, pair.own), (pair.peer.name, pair.theirs)):
-        told = [way.endpoint for way in (known.ways if known is not None else ()) if way.shunned == fault]
-        told += _lately(known.story, fault) if known is not None and not _refuted(known, cause) else []
+        if known is None or _is_well(known) or _refuted(known, cause):
+            continue
+        told = [way.endpoint for way in known.ways if way.shunned == fault] + _lately(known.story, fault)
         if told:
             lines = (f"{name} gave up the direct way by {told[0]}: it {fault}", means)
             also = "find the link with the small MTU and mend it, or let ICMP `fragmentation needed` pass"
@@ -114,6 +135,12 @@ def _convicted(pair: Pair, fault: str, cause: Cause, means: str) -> Iterable[Fin
             fix = Fix(pair.host.name, "ip link", also) if small else Fix(pair.host.name, "", UNFILTERED)
             yield Finding(cause, 0.93, lines, fix)
             return
+
+
+def _is_well(known: Testimony) -> bool:
+    """Direct, and for so long that what befell it before would have come again; other addresses do not matter."""
+    last = [step for step in known.story if step.what in (What.DIRECT, What.CONVICTED)][-1:]
+    return bool(known.direct) and (not last or (last[0].what == What.DIRECT and last[0].ago > HELD))
 
 
 def _refuted(known: Testimony, cause: Cause) -> bool:

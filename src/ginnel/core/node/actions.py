@@ -213,6 +213,14 @@ class AskPort80:
 
 
 @dataclass(frozen=True, slots=True)
+class CallByServer:
+    """The relay where the peer listens cannot be reached, so no call-me-maybe gets there: the server may have the peer
+    look for us (docs/protocol/doctor.md). Nothing is answered."""
+
+    peer: NodeKey
+
+
+@dataclass(frozen=True, slots=True)
 class Rebind:
     """Bind both UDP sockets anew, to `port` if that can be had (0: any); answer with `Mesh.port_bound`."""
 
@@ -288,6 +296,7 @@ Action = (
     | MeasureHttps
     | MeasureIcmp
     | AskPort80
+    | CallByServer
     | Rebind
     | PingAnswered
     | PingFailed

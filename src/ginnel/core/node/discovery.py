@@ -10,9 +10,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ginnel.core.node import peer_views
-from ginnel.core.node.actions import Action, AskInside, PingAnswered, SendRelay, SendUdp, Steer
+from ginnel.core.node.actions import Action, AskInside, CallByServer, PingAnswered, SendRelay, SendUdp, Steer
 from ginnel.core.node.addresses import is_candidate
-from ginnel.core.node.constants import CALL_ME_MAYBE_ENDPOINTS, ENDPOINTS_FRESH_ENOUGH
+from ginnel.core.node.constants import (
+    CALL_BY_SERVER_AGAIN,
+    CALL_ME_MAYBE_ENDPOINTS,
+    CALLS_BY_SERVER_AT_ONCE,
+    ENDPOINTS_FRESH_ENOUGH,
+)
 from ginnel.core.node.home_region import NO_REGION
 from ginnel.core.node.path_actions import NEVER, Invite, LookAround, PathAction, Probe, Purpose, Question
 from ginnel.core.node.path_policy import PathPolicy
@@ -64,6 +69,7 @@ class Discovery:
         self.punched: Callable[[Peer, Punch, Instant], list[Action]] = lambda _peer, _message, _now: []
         """Takes the words of a peer that wants to get through our NATs together (punch.py)."""
         self._parked: dict[NodeKey, Instant] = {}
+        self._called_by_server: dict[NodeKey, Instant] = {}
         self._relay_up = relay_up
         self._peers = peers
         self._drops = drops
@@ -96,6 +102,7 @@ class Discovery:
         self._steered.note(peer, None)
         self.invites.pop(peer, None)
         self._parked.pop(peer, None)
+        self._called_by_server.pop(peer, None)
 
     def peer_at(self, endpoint: Endpoint) -> Peer | None:
         """Whose direct path leads there."""
@@ -175,6 +182,28 @@ class Discovery:
                 del self._parked[key]
             if peer is not None and peer.path.region == region and now - since <= ENDPOINTS_FRESH_ENOUGH:
                 self.invites[key] = None
+
+    def relay_failed(self, region: RegionId, now: Instant) -> list[Action]:
+        """Those who could not be called for want of this relay, which cannot be had: there is another way to call
+        those who know it."""
+        called = [key for key in self._parked if self._wants_call(key, region, now)][:CALLS_BY_SERVER_AT_ONCE]
+        self._called_by_server |= dict.fromkeys(called, now)
+        return list(map(CallByServer, called))
+
+    def _wants_call(self, key: NodeKey, region: RegionId, now: Instant) -> bool:
+        peer = self._peers.get(key)
+        if peer is None or peer.path.region != region or now - self._parked[key] > ENDPOINTS_FRESH_ENOUGH:
+            return False
+        before = self._called_by_server.get(key, NEVER)
+        return peer_views.is_ours(peer.node) and now - before >= CALL_BY_SERVER_AGAIN
+
+    def called_by_server(self, key: NodeKey, now: Instant) -> list[Action]:
+        """As a call-me-maybe with the addresses that the map has."""
+        peer = self._peers.get(key)
+        if peer is None:
+            return []
+        peer.path.history.was_called(now)
+        return self.perform(peer, peer.path.called(peer_views.endpoints(peer.node), now), now)
 
     # --- what comes in ---
 

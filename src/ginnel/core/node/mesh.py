@@ -227,12 +227,17 @@ class Mesh(MeshParts):
         while home is away: another may be better."""
         self._relays.went_down(region, why, now, silent=silent)
         actions = [*self._forget_problem(region), *self._reroute_all(region, now)]
+        actions += self._discovery.relay_failed(region, now)
         if region == self._relays.home:
             self._own.home_lost(now)
         if region == self._relays.home and self._relays.failures(region) >= DIALS_UNTIL_TOLD:
             text = f"the relay {self._relays.code(region)!r} cannot be reached: {why}; trying again"
             actions += [*self._health(HealthCode.NO_DERP_CONNECTION, text), *self._own.check(now)]
         return self._settle(actions, now)
+
+    def called_by_server(self, key: NodeKey, now: Instant) -> list[Action]:
+        """The server says that this peer looks for us, and cannot tell us by relay."""
+        return self._settle(self._discovery.called_by_server(key, now), now)
 
     def relay_stayed(self, region: RegionId, now: Instant) -> list[Action]:
         """A `RelayMove` failed; the connection that was there carries on."""

@@ -21,6 +21,12 @@ OURS = "-ginnel"
 """How the version ends (Hostinfo.IPNVersion) of those who run this program."""
 
 
+def is_ours(node: Node) -> bool:
+    """It runs this program, by its own word."""
+    version = (node.hostinfo or {}).get("IPNVersion", "")
+    return isinstance(version, str) and version.endswith(OURS)
+
+
 def home_region(node: Node) -> RegionId:
     """The region where the peer listens; 0: unknown, or no number that a region can have."""
     region = derpmap.home_region(node)

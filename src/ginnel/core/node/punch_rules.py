@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from ginnel.core.node import peer_views
 from ginnel.core.node.addresses import is_candidate, is_private
 from ginnel.core.node.path_actions import NEVER
-from ginnel.core.node.peer_views import OURS
 from ginnel.core.node.peers import Peer
 from ginnel.wire.punch import NatKind
 from ginnel.wire.tailcfg import Node
@@ -54,8 +53,7 @@ def probing_allowed(own: Node | None) -> bool:
 
 def is_ginnel(peer: Peer) -> bool:
     """Others would drop what we say, in silence; it is not said to them."""
-    version = (peer.node.hostinfo or {}).get("IPNVersion", "")
-    return isinstance(version, str) and version.endswith(OURS)
+    return peer_views.is_ours(peer.node)
 
 
 def is_aimable(peer: Peer, endpoint: Endpoint) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ginnel.lab.diagnosis.fault import Fault, Proof, Step, View
+from ginnel.lab.diagnosis.fault import Fault, Proof, Step, View, homes
 from ginnel.lab.diagnosis.faults_pairs import policy
 from ginnel.lab.diagnosis.proofs import Prove, proof, stays, tcp
 from ginnel.lab.diagnosis.world import ALICE, BOB, World
@@ -18,6 +18,8 @@ from ginnel.lab.namespace import mount
 CARRIER, CARRIER_NET = "wwan0", "100.64.0.77/16"
 OTHER_VPN = "wg-other"
 NOBODY = '{"acls": []}'
+OLD = "0.0.1"
+DUAL = ("dual-hard",)
 
 
 def clock_off(*choices: str) -> Step:
@@ -36,6 +38,40 @@ def clock_is_off(world: World) -> Proof:
     here = world.lab.start(ALICE, "date", ["date", "+%Y-%m-%d"], world.alice.env)
     there = world.lab.start(BOB, "date", ["date", "+%Y-%m-%d"], world.bob.env)
     return proof(same_day=(answer(here, START_LIMIT) == answer(there, START_LIMIT), False))
+
+
+def old_daemon(name: str) -> Step:
+    """It runs on as it was when the commands of the machine were upgraded."""
+
+    def inject(world: World) -> None:
+        member = world.members[name]
+        if member.daemon is not None:
+            member.daemon.stop()
+        member.version = OLD
+        member.start()
+        world.sees(lambda: online(world.alice.status(), world.bob.address), 10.0)
+        world.settle("direct")
+
+    return inject
+
+
+def runs_old(name: str) -> Prove:
+    return lambda world: proof(version=((world.members[name].status() or {}).get("Version"), OLD))
+
+
+def six_goes_nowhere(world: World) -> None:
+    """The home router gives addresses and passes nothing on."""
+    drop = ("table ip6 nowhere {", "chain out {", "type filter hook forward priority 9; policy drop;", "}", "}", "")
+    world.nft(world.router(ALICE), "\n".join(drop))
+
+
+def six_silent(world: World) -> Proof:
+    (address,) = [ip for ip in world.addresses("derp-a") if ":" in ip]
+    return proof(six=(ping(world, address), False), four=(ping(world, world.lab.addresses["derp-a"]), True))
+
+
+def ping(world: World, address: str) -> bool:
+    return world.lab.start(ALICE, "probe", ["ping", "-n", "-c", "1", "-W", "1", address]).wait(START_LIMIT) == 0
 
 
 def no_device(world: World) -> None:
@@ -163,6 +199,13 @@ FAULTS = (
         clock_is_off,
         inject=clock_off("+3d", "+2y"),
     ),
+    Fault("old-daemon", "host", "the daemon was not restarted after an upgrade", (View(ALICE, "old-version"),),
+          runs_old(ALICE), inject=old_daemon(ALICE)),
+    Fault("old-daemon-there", "host", "the peer runs an older version: that harms nobody",
+          (View(ALICE, "peer-old-version", BOB, informational=True),), runs_old(BOB), inject=old_daemon(BOB)),
+    Fault("no-ipv6", "network", "the router gives IPv6 addresses and passes no IPv6 on: all goes by IPv4",
+          (View(ALICE, "no-ipv6", informational=True),), six_silent, sites=homes(alice=DUAL, bob=DUAL),
+          inject=six_goes_nowhere),
     Fault("daemon-down", "host", "the daemon does not run",
           (View(ALICE, "daemon-down", mend_at=ALICE, mend=("sudo systemctl start ginneld", "sudo ginneld")),),
           lambda world: proof(daemon=(world.alice.status(), None)), inject=end_daemon(ALICE)),

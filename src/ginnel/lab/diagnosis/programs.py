@@ -38,11 +38,12 @@ class NamedServer(Server):
 
 
 class Member(GinnelNode):
-    """A machine; `clock`: by how much its clock is off, in faketime's words."""
+    """A machine; `clock`: by how much its clock is off, in faketime's words. `version`: that its daemon calls itself,
+    "" its own."""
 
     def __init__(self, lab: Lab, name: str) -> None:
         super().__init__(lab, name)
-        self.clock = ""
+        self.clock = self.version = ""
         self.commands = 0
 
     @property
@@ -51,7 +52,7 @@ class Member(GinnelNode):
 
     def start(self) -> None:
         argv = [
-            *program("ginneld"),
+            *(aged(program("ginneld"), self.version) if self.version else program("ginneld")),
             *(
                 "--state",
                 self.lab.inside_path("state"),
@@ -76,6 +77,11 @@ class Member(GinnelNode):
     @property
     def state(self) -> str:
         return str((self.status() or {}).get("BackendState", ""))
+
+
+def aged(argv: list[str], version: str) -> list[str]:
+    """The same program, as it was when that was its version."""
+    return [*argv[:-1], f"import ginnel; ginnel.__version__ = {version!r}; {argv[-1]}"]
 
 
 FAKETIME = "*/faketime/libfaketimeMT.so.1"  # below /usr/lib, in the architecture's directory

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from ginnel.core.doctor.evidence import Clash
 from ginnel.core.node.actions import MeasureIcmp
+from ginnel.core.node.addresses import is_private
 from ginnel.core.node.routing import TABLE
 from ginnel.shell.node.icmp import echo
 from ginnel.shell.node.links import Links, read_links
@@ -56,7 +57,12 @@ def links(tun: str) -> Links | None:
 
 
 def has_global_v6(found: Links) -> bool:
-    return any(isinstance(local.address.ip, IPv6Address) and local.address.ip.is_global for local in found.addresses)
+    """Neither of this link nor of this site alone, nor the mesh's own (which are unique local ones)."""
+    return any(_is_global_v6(local.address.ip) for local in found.addresses)
+
+
+def _is_global_v6(ip: IPv4Address | IPv6Address) -> bool:
+    return isinstance(ip, IPv6Address) and not (ip.is_link_local or ip.is_loopback or is_private(ip))
 
 
 async def gateway_answers(found: Links, *, mark: int) -> bool | None:

@@ -9,24 +9,24 @@ import asyncio
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ginnel.core.doctor.evidence import NameSeen, Probe, RelaySeen
-from ginnel.core.firewall.evidence import Ending
+from ginnel.core.firewall.evidence import Ending, Evidence, Step
 from ginnel.core.firewall.needs import Role
 from ginnel.core.firewall.report import OPTIONAL, Check, Reach, Report, Result, Target
 from ginnel.core.firewall.tried import Asked, relays
-from ginnel.core.firewall.verdict import Blocking
+from ginnel.core.firewall.verdict import Blocking, Verdict
 from ginnel.shell.firewall.tunnel import TunnelSeen
-from ginnel.shell.firewall.verify import NO_FAMILY, verify
+from ginnel.shell.firewall.verify import NO_FAMILY, OUT_OF_TIME, verify
 from ginnel.shell.node.dial import SO_MARK
 from ginnel.shell.probe.opened import Patience
 
 ELSEWHERE = 33434  # where nothing listens (traceroute's): who gets a packet there says so
 ELSEWHERE_TIME = 1.0
 ELSEWHERE_TRIED = 3
-PATIENCE = Patience(connect=3.2, step=2.2, login=1.2)
-"""So that second tries come to an end within the doctor's time."""
+NO_END = "no end of it within the time, in which others came to theirs"
+NO_ANSWER = "DNS did not answer within the time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class NetworkSeen:
 
 async def look_at_network(asked: Asked, *, mark: int, within: float) -> NetworkSeen:
     """Every server and every relay, as a client would come to them."""
-    report = await verify(asked, tunnel=_by_the_daemon, mark=mark, within=within, patience=PATIENCE)
-    reached = {reach.target: reach for need in report.needs for reach in need.reaches}
+    report = await verify(asked, tunnel=_by_the_daemon, mark=mark, within=within, patience=patience_of(within))
+    reached = {reach.target: reach for need in report.needs for reach in _judged(need.reaches)}
     control = next((reach for target, reach in reached.items() if target.role is Role.CONTROL), None)
     return NetworkSeen(
         relays=tuple(
@@ -56,6 +56,27 @@ async def look_at_network(asked: Asked, *, mark: int, within: float) -> NetworkS
         refused=any(_is_forbidden(check) for check in _checks(report) if check.target.transport == "udp"),
         unlooked=tuple(dict.fromkeys(line for reach in reached.values() for line in _unlooked(reach))),
     )
+
+
+def patience_of(within: float) -> Patience:
+    """So that second tries, which take a step's time again, come to an end as well."""
+    return Patience(connect=min(3.2, 0.8 * within), step=min(2.2, 0.4 * within), login=min(1.2, 0.25 * within))
+
+
+def _judged(reaches: tuple[Reach, ...]) -> tuple[Reach, ...]:
+    """Where others of the kind have come to an end, one that has not is as good as silent; where none has, this machine
+    may be the slow one."""
+    if not any(reach.result is Result.PASSED for reach in reaches):
+        return reaches
+    return tuple(replace(reach, checks=tuple(map(_silent, reach.checks))) for reach in reaches)
+
+
+def _silent(check: Check) -> Check:
+    if check.verdict is not None or check.why != OUT_OF_TIME:
+        return check
+    if not check.address:
+        return replace(check, verdict=Verdict(Blocking.DNS_FAILURE, NO_ANSWER, Evidence(Step.NAME, Ending.SILENCE)))
+    return replace(check, verdict=Verdict(Blocking.SILENT_DROP, NO_END, Evidence(Step.CONNECT, Ending.SILENCE)))
 
 
 def _unlooked(reach: Reach) -> Iterable[str]:

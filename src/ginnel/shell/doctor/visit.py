@@ -26,7 +26,7 @@ from ginnel.wire.tailcfg import Node, decode
 
 log = logging.getLogger(__name__)
 
-WHOLE = 7.6
+WHOLE = 7.3
 """Seconds from the program's start to its answer; its words take the rest of 8."""
 KNOWN_TIME = 3.0  # of each question before all looks
 PING_TIME = 4.0  # until a direct answer; the relay's comes at once

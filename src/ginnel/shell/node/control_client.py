@@ -31,6 +31,7 @@ from ginnel.shell.node.control_connection import ControlConnection, ControlError
 from ginnel.shell.node.control_dial import open_connection
 from ginnel.shell.node.dial import unverified
 from ginnel.shell.node.web import WebError, fetch
+from ginnel.wire.doctor import PairQuestion
 from ginnel.wire.read import WireError
 from ginnel.wire.tailcfg import MapResponse, RegisterResponse, ServerKeys, decode, encode, wall_time
 from ginnel.words import Instant, MachineKey, MachinePrivate, NodeKey, WallTime
@@ -218,6 +219,14 @@ class ControlClient:
         frame = decode(MapResponse, message)
         self._told_time.told(wall_time(frame.control_time), running())
         self.input(lambda session: session.map_frame(frame, self._now(), WallTime(time.time())))
+
+    async def call(self, own: NodeKey, peer: NodeKey) -> None:
+        """Has the server ask a peer what it knows of us: it looks for us then. Other servers do not know that."""
+        try:
+            async with asyncio.timeout(LITE_TIME):
+                await self.ask("/machine/doctor", encode(PairQuestion(own, peer)))
+        except (ControlError, WrongServer, TimeoutError) as error:
+            log.debug("%s could not be called by way of the server: %s", peer.short(), error)
 
     def clock_ahead(self) -> float | None:
         """Seconds by which this machine's clock is before the server's, by the last map that told."""

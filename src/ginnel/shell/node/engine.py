@@ -71,7 +71,7 @@ class EngineClosed(Exception):
 
 class Engine:
     """One pump and one mesh, from `start` to `close`. `report` is called with what the server should know, `changed`
-    when states may differ."""
+    when states may differ, `call` with a peer that the server is to call."""
 
     def __init__(
         self,
@@ -81,6 +81,7 @@ class Engine:
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         report: Callable[[act.ReportToControl], None],
         changed: Callable[[], None],
+        call: Callable[[NodeKey], None] = lambda _: None,
     ) -> None:
         self.pump = pump
         self.mesh = mesh
@@ -91,6 +92,7 @@ class Engine:
         self._spawn = spawn
         self._report = report
         self._changed = changed
+        self._call = call
         self._timer: asyncio.TimerHandle | None = None
         self._pings: dict[int, asyncio.Future[act.PingAnswered | act.PingFailed]] = {}
         self._netchecks: dict[int, asyncio.Future[act.NetcheckDone]] = {}
@@ -232,6 +234,8 @@ class Engine:
                 self._spawn(self._echo(action))
             case act.AskPort80():
                 self._spawn(self._ask_port80(action))
+            case act.CallByServer(peer):
+                self._call(peer)
             case act.Rebind(port):
                 asyncio.get_running_loop().call_soon(self._rebind, port)
             case act.PingAnswered(id=number) | act.PingFailed(id=number):

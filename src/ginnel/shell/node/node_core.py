@@ -38,7 +38,7 @@ from ginnel.shell.node.peer_api import PeerApi
 from ginnel.shell.node.router import Router
 from ginnel.shell.node.sleeps import sleeps
 from ginnel.shell.node.state import State, StateFile, server_pins
-from ginnel.words import DiscoPrivate, NodePrivate
+from ginnel.words import DiscoPrivate, NodeKey, NodePrivate
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +140,9 @@ class NodeCore:
 
     def _engine_around(self, pump: PumpLike) -> Engine:
         mesh = Mesh(self._disco, os.urandom)
-        return Engine(pump, mesh, spawn=self._spawn, report=self._take_report, changed=self._notify)
+        return Engine(
+            pump, mesh, spawn=self._spawn, report=self._take_report, changed=self._notify, call=self._call_by_server
+        )
 
     def _start_engine(self) -> None:
         engine = self.engine
@@ -204,8 +206,19 @@ class NodeCore:
             changed=self._control_moved,
         )
         if self.peer_api is not None:
-            self.client.testify = self.peer_api.testify
+            self.client.testify = self._testify_to_server
         self._control = self._spawn(self.client.run(begin))
+
+    def _call_by_server(self, peer: NodeKey) -> None:
+        client, own = self.client, self.state.node
+        if client is not None and own is not None:
+            self._spawn(client.call(own.public(), peer))
+
+    async def _testify_to_server(self, asker: NodeKey, regions: tuple[int, ...]) -> bytes | None:
+        """Who asks by way of the server has no other: we look for it as well, and its pings may get through then."""
+        if self.engine is not None:
+            self.engine.input(lambda mesh, now: mesh.called_by_server(asker, now))
+        return await self.peer_api.testify(asker, regions) if self.peer_api is not None else None
 
     def _stop_control(self) -> None:
         if self.client is not None:
