@@ -40,8 +40,7 @@ def by_modem(rng: random.Random) -> Topology:
 def page_on_port_80(world: World) -> None:
     """A company shows its own page to whoever speaks plain HTTP; nothing of the mesh needs that port."""
     router = world.router(ALICE)
-    page = FalsePage(world.lab.spaces[router], world.inside(router), PAGE_PORT, FORBIDDEN)
-    world.stack.enter_context(page)
+    world.stack.enter_context(FalsePage(world.lab.spaces[router], world.inside(router), PAGE_PORT, FORBIDDEN))
     world.redirect(ALICE, f'iifname "lan0" tcp dport 80 redirect to :{PAGE_PORT}')
 
 
