@@ -40,6 +40,23 @@ def test_faults_are_listed_without_a_network():
     assert [line.split()[:2] for line in out.splitlines()] == [["tls", "tls-interception"], ["tls", "tls-block-page"]]
 
 
+def test_programs_get_the_list_as_json():
+    status, out, _ = ask("--list", "--json", "tls-interception", "healthy-hard-alone")
+    assert status == 0
+    told = {fault["name"]: (fault["group"], fault["asked"]) for fault in json.loads(out)}
+    assert told == {
+        "tls-interception": ("tls", {"alice: doctor": "tls-interception"}),
+        "healthy-hard-alone": ("healthy", {"alice: doctor": "healthy", "bob: doctor": "healthy"}),
+    }
+
+
+def test_a_table_that_cannot_be_written_is_told_before_the_work(found, tmp_path):
+    status, out, err = ask("udp-blocked", "--table", str(tmp_path / "gone" / "page.md"))
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert "No such file or directory" in err
+    assert found[0] == []
+
+
 def test_rows_come_as_they_are_done_and_figures_at_the_end(found):
     status, out, err = ask("udp-blocked", "--seed", "7", "--jobs", "3")
     assert (status, err) == (0, "a row\n")

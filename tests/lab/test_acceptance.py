@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from ginnel.lab.diagnosis.faults_pairs import private_ufw
+from ginnel.lab.diagnosis.faults_guarded import private_ufw
 from ginnel.lab.diagnosis.world import BOB, World
 from ginnel.lab.kinds import NODE_PORT, SERVER, network
 from ginnel.lab.processes import until

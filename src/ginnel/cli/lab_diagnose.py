@@ -39,7 +39,7 @@ def diagnose(  # noqa: PLR0917  (click calls it by keywords)
     the first three are right, no fault was called healthy and nothing healthy faulty.
     """
     from ginnel.cli.lab import end_with_blocks, one_line, put, say
-    from ginnel.lab.diagnosis.catalogue import faults_named
+    from ginnel.lab.diagnosis.catalogue import faults_named, listed, told
     from ginnel.lab.diagnosis.report import accuracy
     from ginnel.lab.diagnosis.run import examine
     from ginnel.lab.diagnosis.table import page, summary
@@ -48,9 +48,9 @@ def diagnose(  # noqa: PLR0917  (click calls it by keywords)
     with one_line():
         faults = faults_named(names)
         if list_only:
-            for fault in faults:
-                click.echo(f"{fault.group:8} {fault.name:26} {fault.about}")
-            return
+            return put(listed(faults)) if as_json else click.echo("\n".join(map(told, faults)))
+        if table is not None:
+            must_be_writable(table)
         can_stand()
         end_with_blocks()
         cases = examine(faults, seed, say, jobs=jobs or JOBS, logs=logs, doctor=not prove)
@@ -64,3 +64,13 @@ def diagnose(  # noqa: PLR0917  (click calls it by keywords)
         else:
             click.echo(f"{sum(case.proved for case in cases)} of {len(cases)} are in force")
     sys.exit(0 if (not found.totals.unproved if prove else found.totals.good) else 1)
+
+
+def must_be_writable(table: Path) -> None:
+    """Before minutes of work whose figures would be lost."""
+    from ginnel.lab import LabError
+
+    try:
+        table.open("a").close()
+    except OSError as error:
+        raise LabError(f"cannot write {table}: {error.strerror}; name a file in a directory that is there") from None

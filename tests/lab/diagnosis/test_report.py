@@ -46,6 +46,25 @@ def test_it_is_good_only_without_a_fault_called_healthy_a_false_alarm_or_a_fault
     assert not totals([case("a", RIGHT), case("w", ALARM, healthy=True)]).good
     assert not totals([case("a", *[RIGHT] * 20), case("b", HEALTHY_CALLED)]).good
     assert not totals([case("a", RIGHT), replace(case("b"), proved=False)]).good
+    assert not totals([case("a", RIGHT), replace(case("b"), error="no room")]).good
+
+
+def test_a_doctor_that_crashed_is_named_and_never_good():
+    crashed = replace(RIGHT, said=[], verdict="", top1=False, top3=False, right_verdict=False, error="Traceback")
+    found = totals([case("a", *[RIGHT] * 99), case("c", crashed)])
+    assert found.silent == ["c (alice: doctor)"]
+    assert totals([case("h", crashed, healthy=True)]).silent == ["h (alice: doctor)"]
+    assert not found.good
+    assert "- the doctor gave no answer: c (alice: doctor)" in summary(found)
+
+
+def test_ways_out_are_counted_where_they_are_judged():
+    found = totals([case("a", RIGHT, replace(RIGHT, mends=True), replace(RIGHT, mends=False))])
+    assert (found.mending, found.mends) == (2, 1)
+    lines = summary(found)
+    assert any(line.startswith("- the way out, ") and line.endswith("right in 1 of 2 (50 %)") for line in lines)
+    wrong = page(accuracy(7, [case("a", replace(RIGHT, mends=False))]))
+    assert wrong.count("| right, another way out |") == 1
 
 
 def test_it_is_good_with_nine_tenths_first_and_nearly_all_among_three():

@@ -22,7 +22,8 @@ HOMES = ("easy", "easy-bare", "easy-address-dependent", "full-cone")
 class View:
     """`ginnel doctor [PEER]` on a machine, and its right first cause. also: words that are as right, where two causes
     are both there. names: one of these must stand in what is said of the cause. informational: it harms nobody, so the
-    verdict stays healthy. cause "": nothing is wrong."""
+    verdict stays healthy. cause "": nothing is wrong. mend_at: the machine to which the way out must send people, ""
+    whichever; mend: a command there must begin with one of these."""
 
     at: str
     cause: str = ""
@@ -30,6 +31,8 @@ class View:
     also: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     informational: bool = False
+    mend_at: str = ""
+    mend: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -84,6 +87,11 @@ class Fault:
         return self.group == "healthy"
 
 
-def seen_by_both(cause: str, theirs: str, *, names: tuple[str, ...] = ()) -> tuple[View, ...]:
-    """A fault on alice's side: what she hears about the pair, and what bob hears."""
-    return View(ALICE, cause, BOB, names=names), View(BOB, theirs, ALICE)
+def seen_by_both(
+    cause: str, theirs: str, *, names: tuple[str, ...] = (), mend_at: str = "", mend: tuple[str, ...] = ()
+) -> tuple[View, ...]:
+    """A fault on alice's side: what she hears about the pair, and what bob hears. Both are sent to the same machine."""
+    return (
+        View(ALICE, cause, BOB, names=names, mend_at=mend_at, mend=mend),
+        View(BOB, theirs, ALICE, mend_at=mend_at, mend=mend),
+    )

@@ -1,6 +1,6 @@
 """The machine's own firewall: what it lets not out, and what it lets not pass inside the tunnel.
 
-Room: lab. What it keeps from coming in stands beside the NATs that make it matter: faults_pairs.py.
+Room: lab. What it keeps from coming in stands beside the NATs that make it matter: faults_guarded.py.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from ginnel.lab.kinds import SERVER
 from ginnel.lab.topology import INTERNET
 
 HOWS = ("drop", "reject with tcp reset")
+OPERATOR = "the server"
 SILENT = ("udp-blocked",)
 GATEWAY = "Acme Secure Web Gateway"
 PROXY_PORT = 8443
@@ -62,7 +63,7 @@ FAULTS = (
         "relay-blocked-far",
         "relays",
         "one network does not reach the relay of another region than its home",
-        (View(ALICE, "relay-blocked", names=("nyc", "derp-b", "911")),),
+        (View(ALICE, "relay-blocked", names=("nyc", "derp-b", "911"), mend_at=ALICE),),
         closed(ALICE, "derp-b", but=("derp-a", SERVER), other=BOB),
         inject=relay_blocked("derp-b", ALICE),
     ),
@@ -124,7 +125,7 @@ FAULTS = (
         "relay-down",
         "relays",
         "the relay of a region is gone, and the map still has it",
-        (View(ALICE, "relay-down", names=("nyc", "derp-b", "911")),),
+        (View(ALICE, "relay-down", names=("nyc", "derp-b", "911"), mend_at=OPERATOR),),
         lambda world: proof(
             alice=(tcp(world, ALICE, "derp-b") != "open", True), bob=(tcp(world, BOB, "derp-b") != "open", True)
         ),

@@ -14,7 +14,8 @@ class Diagnosis(msgspec.Struct, frozen=True):
     """One `ginnel doctor` and its verdict.
 
     expected "" and what it said for a healthy network. named: whether the relay, port or company that is to blame
-    stands in what was said of the cause; True where nothing is asked. ways: what both ends called the path just before.
+    stands in what was said of the cause; True where nothing is asked. mends: whether it sent people to the right
+    machine with a command that helps; None where nothing is asked. ways: what both ends called the path just before.
     """
 
     at: str
@@ -29,13 +30,14 @@ class Diagnosis(msgspec.Struct, frozen=True):
     named: bool
     right_verdict: bool
     seconds: float
+    mends: bool | None = None
     ways: tuple[str, str] = ("", "")
     error: str = ""
     answer: dict[str, Any] = {}
 
     @property
     def right(self) -> bool:
-        return self.top1 and self.named and self.right_verdict
+        return self.top1 and self.named and self.right_verdict and self.mends is not False
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -54,7 +56,8 @@ class Case(msgspec.Struct, frozen=True):
 
 
 class Totals(msgspec.Struct, frozen=True):
-    """Of diagnoses, each a command on one machine; faults and healthy networks are counted apart."""
+    """Of diagnoses, each a command on one machine; faults and healthy networks are counted apart. mending: those whose
+    way out is judged, mends: those that are right. silent: no verdict came, it crashed or hung."""
 
     faults: int
     healthy: int
@@ -63,15 +66,20 @@ class Totals(msgspec.Struct, frozen=True):
     top1: int
     top3: int
     named: int
+    mending: int
+    mends: int
     false_healthy: list[str]
     healthy_diagnoses: int
     false_alarms: list[str]
+    silent: list[str]
 
     @property
     def good(self) -> bool:
-        """What is asked of the doctor: 90 % first, 98 % among three, no fault called healthy, no wolf cried."""
+        """What is asked of the doctor: 90 % first, 98 % among three, no fault called healthy, no wolf cried, an answer
+        always."""
         return (
             not self.unproved
+            and not self.silent
             and not self.false_healthy
             and not self.false_alarms
             and self.top1 >= 0.90 * self.diagnoses
@@ -96,6 +104,8 @@ def totals(cases: list[Case]) -> Totals:
         top1=sum(one.top1 for _, one in of_faults),
         top3=sum(one.top3 for _, one in of_faults),
         named=sum(one.top1 and one.named for _, one in of_faults),
+        mending=sum(one.mends is not None for _, one in of_faults),
+        mends=sum(one.mends is True for _, one in of_faults),
         false_healthy=[
             name(case, one) for case, one in of_faults if one.verdict == "healthy" and not one.right_verdict
         ],
@@ -105,6 +115,7 @@ def totals(cases: list[Case]) -> Totals:
             for case, one in (*of_healthy, *of_faults)
             if (case.healthy or one.informational) and not one.right_verdict
         ],
+        silent=[name(case, one) for case, one in (*of_healthy, *of_faults) if not one.verdict],
     )
 
 

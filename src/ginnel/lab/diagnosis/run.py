@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from ginnel.lab.diagnosis.fault import Fault, Proof, View
 from ginnel.lab.diagnosis.report import Case, Diagnosis
 from ginnel.lab.diagnosis.world import World
 from ginnel.lab.topology import Topology
+
+log = logging.getLogger(__name__)
 
 Tell = Callable[[str], None]
 DOCTOR_LIMIT = 60.0
@@ -46,7 +49,7 @@ def examine(faults: list[Fault], seed: int, tell: Tell, *, jobs: int, logs: Path
 
 
 def examine_one(fault: Fault, seed: int, logs: Path | None, *, doctor: bool) -> Case:
-    """Never raises for what the network or the doctor does."""
+    """Never raises: one network that goes wrong in a way of its own must not cost what was found in all the others."""
     rng = random.Random(f"{seed} {fault.name}")  # noqa: S311  what the seed picks is no secret
     topology = fault.sites(rng)
     started = time.monotonic()
@@ -64,6 +67,9 @@ def examine_one(fault: Fault, seed: int, logs: Path | None, *, doctor: bool) -> 
                     world.lab.copy_logs(logs / fault.name)
     except (LabError, OSError) as why:
         error = str(why)
+    except Exception as why:
+        log.exception("a fault of the lab's own: %s", fault.name)
+        error = f"a fault of the lab's own: {type(why).__name__}: {why}"
     took = round(time.monotonic() - started, 2)
     networks = networks_of(topology)
     return Case(
@@ -141,10 +147,20 @@ def judged(view: View, fault: Fault, answer: dict[str, Any], seconds: float, err
         top3=bool(set(said[:3]) & set(right)) or (not said and fault.healthy and verdict == "healthy"),
         named=not view.names or (where is not None and any(name in json.dumps(where) for name in view.names)),
         right_verdict=verdict == "healthy" if fine else verdict in ("degraded", "broken"),
+        mends=mends(view, where),
         seconds=seconds,
         error=error,
         answer=answer,
     )
+
+
+def mends(view: View, cause: dict[str, Any] | None) -> bool | None:
+    """None: nothing is asked of the way out."""
+    if not (view.mend_at or view.mend):
+        return None
+    fix = (cause or {}).get("fix") or {}
+    there = view.mend_at in ("", fix.get("where"))
+    return there and (not view.mend or str(fix.get("command")).startswith(view.mend))
 
 
 def lines(case: Case, doctor: bool) -> list[str]:
@@ -161,5 +177,6 @@ def line(case: Case, one: Diagnosis, where: str) -> str:
     heard = f"{one.verdict or 'no verdict'}: {', '.join(one.said[:3]) or 'nothing'}"
     want = one.expected or "healthy"
     unnamed = "" if one.named else " (does not say which)"
+    unnamed += " (another way out)" if one.mends is False else ""
     asked = f"{case.name} ({where}; {'-'.join(dict.fromkeys(one.ways))}) {one.at}: doctor {one.peer}".rstrip()
     return f"{mark} {asked} -> {heard}{unnamed}; want {want} {one.seconds:.1f} s"

@@ -37,8 +37,10 @@ def summary(totals: Totals) -> list[str]:
         f"- {totals.faults} faults, {asked} diagnoses: the first cause was right in {share(totals.top1, asked)}, one "
         f"of the first three in {share(totals.top3, asked)}; {share(totals.named, asked)} were right and named what is "
         "to blame",
+        f"- the way out, where one machine or command is the right one: right in {share(totals.mends, totals.mending)}",
         f"- faults that were called healthy: {listed(totals.false_healthy)}",
         f"- {totals.healthy} healthy networks, {fine} diagnoses; called faulty: {listed(totals.false_alarms)}",
+        *([f"- the doctor gave no answer: {listed(totals.silent)}"] if totals.silent else []),
         *([f"- not judged, the fault was not in force: {listed(totals.unproved)}"] if totals.unproved else []),
     ]
 
@@ -72,8 +74,10 @@ def row(case: Case, one: Diagnosis, networks: str) -> str:
 def verdict(case: Case, one: Diagnosis) -> str:
     if not one.right_verdict:
         return f"**called {one.verdict or 'nothing'}**"
-    if case.healthy or (one.top1 and one.named):
+    if case.healthy or one.right:
         return "right"
+    if one.top1 and one.named:
+        return "right, another way out"
     if one.top1:
         return "right, unnamed"
     return "among three" if one.top3 else "**wrong**"
