@@ -36,7 +36,7 @@ def step(books: Vouched, what: tuple[str, int, frozenset[IpAddress], int], now: 
             books.leave(books.answer(question, addresses), question, until, "left")
         case "forget":
             books.leave(books.forget(question), THE_LIST, until, "gone")
-            books.hand_over(question, until)
+            books.hand_over(question, until, until)
         case "strangers":
             books.strangers(addresses, until)
         case "confirm":

@@ -14,6 +14,7 @@ SAVED = Saved(
     7,
     ((Question("a.example.com", 4), frozenset((V4,)), 60.0), (Question("", 0), frozenset((V6,)), 300.0)),
     (SavedLeaving(V6, 12.5, Question("a.example.com", 6), "it left"),),
+    ((Question("a.example.com", 4), 1200.0),),
 )
 THEN = Clock("one", 1000.0)
 DATA = write(SAVED, "feedkey:aa", THEN)

@@ -101,7 +101,7 @@ class Vouched:
         self.leaving.setdefault(address, {})[question] = leaving
         self._stands_by.setdefault(question, {})[address] = None
 
-    def _left_by(self, question: Question) -> list[IpAddress]:
+    def left_by(self, question: Question) -> list[IpAddress]:
         """Addresses that `question` stands by."""
         noted = self._stands_by.pop(question, {})
         found = [address for address in noted if question in self.leaving.get(address, ())]
@@ -117,7 +117,7 @@ class Vouched:
 
     def confirm(self, question: Question, now: Instant, named: Collection[IpAddress] = ()) -> None:
         """A good answer came, and what it did not name it did not name. `named`: of one that is not taken up."""
-        for address in self._left_by(question):
+        for address in self.left_by(question):
             leaving = self.leaving[address][question]
             if leaving.until > now or address in named:
                 continue
@@ -127,13 +127,13 @@ class Vouched:
                 leaving.confirmed = True
                 self._confirmed[address] = None
 
-    def hand_over(self, question: Question, until: Instant) -> None:
-        """The question is asked no more: the list has to confirm what it left behind."""
-        handed = self._left_by(question)
+    def hand_over(self, question: Question, until: Instant, most: Instant) -> None:
+        """The question is asked no more: the list has to confirm what it left behind, between `until` and `most`."""
+        handed = self.left_by(question)
         self._stands_by.pop(question, None)
         for address in handed:
             leaving = self.leaving[address].pop(question)
-            self._stand_by(address, THE_LIST, Leaving(max(leaving.until, until), leaving.why))
+            self._stand_by(address, THE_LIST, Leaving(min(max(leaving.until, until), most), leaving.why))
 
     def _drop(self, address: IpAddress, question: Question) -> None:
         by = self.leaving.get(address, {})

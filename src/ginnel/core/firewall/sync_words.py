@@ -155,11 +155,13 @@ class SavedLeaving:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """Last good state. `vouched`: what each question was answered with, and for how long that was good."""
+    """Last good state. `vouched`: what each question was answered with, and for how long that was good. `rotating`: how
+    long stays what is left out by answers that differ each time."""
 
     serial: int = 0
     vouched: tuple[tuple[Question, frozenset[IpAddress], float], ...] = ()
     leaving: tuple[SavedLeaving, ...] = ()
+    rotating: tuple[tuple[Question, float], ...] = ()
 
 
 def sorted_addresses(addresses: Iterable[IpAddress]) -> list[IpAddress]:

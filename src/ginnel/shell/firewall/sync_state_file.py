@@ -36,12 +36,19 @@ class _Leaving(msgspec.Struct, frozen=True):
     stranger: bool = False
 
 
+class _Rotating(msgspec.Struct, frozen=True):
+    name: str
+    family: int
+    stays: float
+
+
 class _State(msgspec.Struct, frozen=True):
     boot: str
     at: float
     serial: int
     vouched: list[_Vouched]
     leaving: list[_Leaving]
+    rotating: list[_Rotating]
     key: str
 
 
@@ -76,7 +83,10 @@ def boot_clock() -> Clock:
 
 def write(saved: Saved, key: str, clock: Clock) -> bytes:
     """`key`: of the feed whose serial it is."""
-    state = msgspec.json.encode(_State(clock.boot, clock.seconds, saved.serial, _vouched(saved), _leaving(saved), key))
+    rotating = [_Rotating(question.name, question.family, stays) for question, stays in saved.rotating]
+    state = msgspec.json.encode(
+        _State(clock.boot, clock.seconds, saved.serial, _vouched(saved), _leaving(saved), rotating, key)
+    )
     return msgspec.json.encode(_File(VERSION, hashlib.sha256(state).hexdigest(), msgspec.Raw(state)))
 
 
@@ -105,6 +115,7 @@ def _saved(state: _State) -> Saved:
             SavedLeaving(ip_address(one.address), one.left, _question(one.name, one.family), one.why, one.stranger)
             for one in state.leaving
         ),
+        tuple((_question(one.name, one.family), one.stays) for one in state.rotating),
     )
 
 
