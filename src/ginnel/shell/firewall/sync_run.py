@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ginnel.core.firewall.sync import Sync
 from ginnel.core.firewall.sync_words import Settings, Tell
+from ginnel.shell.firewall.member_feed import MemberFeed
 from ginnel.shell.firewall.sets import AddressSet, SetError
 from ginnel.shell.firewall.sync_audit import Audit
 from ginnel.shell.firewall.sync_dns import Resolvers
@@ -33,7 +34,7 @@ class Run:
     backend: str
     name: str
     target: AddressSet
-    source: MapSource | FeedSource
+    source: MapSource | FeedSource | MemberFeed
     resolvers: Resolvers
     settings: Settings
     state: Path
@@ -64,6 +65,7 @@ class Run:
 
     @property
     def _key(self) -> str:
+        """A member's is not known yet; it follows the one that it followed last."""
         return str(self.source.key) if isinstance(self.source, FeedSource) else ""
 
     def _store(self) -> _Held:
