@@ -174,6 +174,33 @@ def test_a_name_that_brings_new_addresses_without_end_does_not_fill_the_set(run:
         assert len(run.held) < 1000
 
 
+def test_a_name_that_is_listed_again_keeps_its_addresses_until_dns_has_answered(run: Run) -> None:
+    """One bad list, and DNS that fails: the list knows nothing of what DNS named."""
+    without = Listing((Wanted("listed.example.com", frozenset((OTHER,))),))
+    run.listed(without)
+    run.to(1000.0)
+    run.listed()
+    for at in range(1060, 3000, 60):
+        run.to(at)
+        run.failed()
+        run.listed()
+    assert run.held == {OLD, OTHER}
+    run.answered(NEW)
+    run.to(3400.0)
+    run.answered(NEW)
+    assert run.held == {NEW, OTHER}
+
+
+def test_a_name_that_is_listed_again_keeps_its_addresses_over_a_restart(run: Run) -> None:
+    run.listed(Listing((Wanted("listed.example.com", frozenset((OTHER,))),)))
+    again = Run(saved=run.machine.state(Instant(run.now)), elapsed=1000.0, held=run.held)
+    again.listed()
+    again.failed()
+    again.to(100.0)
+    again.listed()
+    assert again.held == {OLD, OTHER}
+
+
 def test_a_rotating_name_that_is_listed_no_more_leaves_like_any_other(run: Run) -> None:
     for at in range(60, 4000, 60):
         run.to(at)

@@ -13,7 +13,7 @@ V4, V6 = ip_address("203.0.113.5"), ip_address("2001:db8::5")
 SAVED = Saved(
     7,
     ((Question("a.example.com", 4), frozenset((V4,)), 60.0), (Question("", 0), frozenset((V6,)), 300.0)),
-    (SavedLeaving(V6, 12.5, Question("a.example.com", 6), "it left"),),
+    (SavedLeaving(V6, 12.5, Question("", 0), "it left", of=frozenset((Question("b.example.com", 6),))),),
     ((Question("a.example.com", 4), 1200.0),),
 )
 THEN = Clock("one", 1000.0)

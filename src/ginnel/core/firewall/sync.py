@@ -42,6 +42,7 @@ from ginnel.words import Instant, IpAddress
 SAVE_EVERY = 5.0
 """What changes nothing in the set is written down within this."""
 LIST_RETRY = 5.0
+UNLISTED = "it is no longer listed"
 
 
 class Sync:
@@ -101,13 +102,16 @@ class Sync:
             gone |= self._vouch(Question(one.name, 0), self._fitting(one.addresses), now)
         until = Instant(now + self._settings.linger)
         listed = {Question(name, 0) for name in wanted}
+        most = Instant(now + self._patience.nameless)
         for question in [q for q in self._vouched.answers if q not in questions and q not in listed]:
-            gone |= self._vouched.forget(question)
             self._patience.forget(question)
-            self._vouched.hand_over(question, until, Instant(now + self._patience.nameless))
+            self._vouched.hand_over(question, until, most, UNLISTED)
+            self._changed(now)
+        if new := {question for question in questions if question not in self._names}:
+            self._vouched.hand_back(new, until)
         self._names.wanted(questions, now)
         self._vouched.confirm(THE_LIST, now)
-        self._leave(gone, THE_LIST, until, "it is no longer listed", now)
+        self._leave(gone, THE_LIST, until, UNLISTED, now)
 
     # --- DNS ---------------------------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """How long an address stays in the set after an answer left it out.
 
 Room: core. Whoever asked before may hold the old answer for the old one's TTL, so that and `linger` are the least. Load
-balancers answer with another part of their addresses each time: what they left out comes back. A name that does so gets
-twice the time, again and again up to a day, or the set would flap with its answers.
+balancers answer with another part of their addresses each time: what they left out comes back. A name that does so for
+the second time gets twice the time, again and again up to a day, or the set would flap with its answers.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ class Patience:
         return max(last, self._settings.linger, self._rotating.get(question, 0.0))
 
     def returned(self, question: Question, stayed: float) -> None:
-        """An address came back within the time that it `stayed`."""
-        self._rotating[question] = min(2 * stayed, STAYS_MOST)
+        """An address came back within the time that it `stayed`. Once is a lie, or a change of mind."""
+        again = question in self._rotating
+        self._rotating[question] = min(2 * stayed if again else stayed, STAYS_MOST)
 
     def forget(self, question: Question) -> None:
         self._ttl.pop(question, None)

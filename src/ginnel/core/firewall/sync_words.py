@@ -144,13 +144,15 @@ Action = AskList | AskDns | ReadSet | Apply | Save | Tell
 
 @dataclass(frozen=True, slots=True)
 class SavedLeaving:
-    """`left`: seconds it had still to stay when this was written. `stranger`: it was found in the set."""
+    """`left`: seconds it had still to stay when this was written. `stranger`: it was found in the set. `of`: who named
+    it and was not asked any longer."""
 
     address: IpAddress
     left: float
     question: Question
     why: str = ""
     stranger: bool = False
+    of: frozenset[Question] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

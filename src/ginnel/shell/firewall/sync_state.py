@@ -129,4 +129,5 @@ def _of_key(found: Read, key: str, problem: str) -> Loaded:
     saved = found.saved
     if key and found.key not in ("", key):  # another mesh's feed, whose serials say nothing of this one's
         saved = replace(saved, serial=0)
-    return Loaded(saved, found.elapsed, key or found.key, problem)
+    elapsed = 0.0 if problem else found.elapsed  # what was heard meanwhile is not known
+    return Loaded(saved, elapsed, key or found.key, problem)

@@ -34,6 +34,7 @@ class _Leaving(msgspec.Struct, frozen=True):
     family: int
     why: str
     stranger: bool = False
+    of: list[tuple[str, int]] = []
 
 
 class _Rotating(msgspec.Struct, frozen=True):
@@ -112,7 +113,14 @@ def _saved(state: _State) -> Saved:
             for one in state.vouched
         ),
         tuple(
-            SavedLeaving(ip_address(one.address), one.left, _question(one.name, one.family), one.why, one.stranger)
+            SavedLeaving(
+                ip_address(one.address),
+                one.left,
+                _question(one.name, one.family),
+                one.why,
+                one.stranger,
+                frozenset(_question(*named) for named in one.of),
+            )
             for one in state.leaving
         ),
         tuple((_question(one.name, one.family), one.stays) for one in state.rotating),
@@ -129,6 +137,6 @@ def _vouched(saved: Saved) -> list[_Vouched]:
 
 def _leaving(saved: Saved) -> list[_Leaving]:
     return [
-        _Leaving(str(one.address), one.left, one.question.name, one.question.family, one.why, one.stranger)
+        _Leaving(str(one.address), one.left, *one.question, one.why, one.stranger, sorted(one.of))
         for one in saved.leaving
     ]
