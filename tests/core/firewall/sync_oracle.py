@@ -64,6 +64,7 @@ class Oracle:
     named: dict[Named, float] = field(default_factory=dict)
     kept: dict[Named, float] = field(default_factory=dict)
     found: dict[IpAddress, float] = field(default_factory=dict)  # when somebody else put it into the set
+    rotating: set[str] = field(default_factory=set)  # half of the truth at a time: two answers may lack the same half
     calm_since: float = 0.0
 
     def truth(self, pairs: set[Named], now: float) -> None:
@@ -76,11 +77,6 @@ class Oracle:
 
     def true(self) -> set[IpAddress]:
         return {address for _, address in self.born}
-
-    def forgotten(self, name: str) -> None:
-        """The process knows nothing of what this name was answered with."""
-        for pair in [pair for pair in self.named if pair[0] == name]:
-            del self.named[pair]
 
     def ordered(self, change: Apply, held: set[IpAddress], now: float) -> None:
         if change.adds and change.removes:
@@ -98,7 +94,7 @@ class Oracle:
         if now - since < self.settings.linger - 0.001:
             raise Broken(f"removes {address} {now - since:.1f} s after it was named")
         for pair, born in self.born.items():
-            if pair[1] == address and born <= self.named.get(pair, -1.0):
+            if pair[1] == address and pair[0] not in self.rotating and born <= self.named.get(pair, -1.0):
                 raise Broken(f"removes {address}, which is true of {pair[0]} all the time since {born:.0f}")
 
     def standing(self, held: set[IpAddress], now: float, lag: float, patience: float) -> None:

@@ -61,7 +61,7 @@ class World:
         self.disk: tuple[Saved, float] = (Saved(), 0.0)
         self.before = self.disk, dict[Named, float]()
         self.unsure = 0.0  # when it was last that nobody could say how old the state is
-        self.shortened = self.unsaved = False
+        self.shortened = False
         self.rotating = self.random.random() < 0.3
         once = self.random.choice(("server-short", "dns-public-lies"))  # two lies that agree are believed
         self.possible = tuple(fault for fault in FAULTS if fault != once)
@@ -167,6 +167,7 @@ class World:
             rotates = self.rotating and not listed and self.random.random() < 0.4
             more |= {self.address(4), self.address(6)} if rotates else set()
             relay = self.relays[name] = Relay(name, addresses | more, listed, self.random.choice(self.ttls), rotates)
+            self.oracle.rotating |= {name} if rotates else set()
             self.longest = max(self.longest, relay.lag)
             self.changed()
 
@@ -227,9 +228,6 @@ class World:
             self.process = None
             self.promised = None
             self.oracle.named = dict(self.oracle.kept)
-            for relay in self.relays.values():  # the state may be older than the half that it was answered with last
-                if relay.rotates and self.unsaved:
-                    self.oracle.forgotten(relay.name)
             self.disturbed()
             self.at(self.random.choice((0.2, 1.0, 30.0, 600.0)) * self.random.random(), self.start)
 
@@ -282,8 +280,7 @@ class World:
                 case Apply():
                     self.apply(action)
                 case Save(saved):
-                    self.unsaved = "disk-full" in self.faults
-                    if not self.unsaved:
+                    if "disk-full" not in self.faults:
                         self.before = self.disk, dict(self.oracle.kept)
                         self.disk = (saved, self.now)
                         self.oracle.kept = dict(self.oracle.named)
@@ -330,7 +327,6 @@ class World:
 
     def answer(self, sync: Sync, question: Question, answer: Answer, now: Instant) -> list[Action]:
         self.name({(question.name, address) for address in answer.addresses})
-        self.unsaved = True
         return sync.resolved(question, answer, now)
 
     def ask_dns(self, question: Question) -> None:
