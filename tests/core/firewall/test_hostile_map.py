@@ -1,4 +1,4 @@
-"""A map and a server that are hostile in every text they hold: what comes out of all formats, the lists and the sync."""
+"""A map and a server that are hostile in every text they hold: what comes out of formats, lists and the sync."""
 
 import json
 from ipaddress import ip_address
