@@ -157,3 +157,21 @@ def test_the_lines_that_the_page_shows_are_those_that_are_printed() -> None:
     printed = list(report_lines(made(*checks, peers=(Peer("alice", 902), Peer("bob", 902)))))
     assert len(shown) == 7
     assert [line for line in shown if line not in printed] == []
+
+
+def test_the_tunnel_is_not_judged_where_stun_is_blocked_from_every_port() -> None:
+    silent = classify(Evidence(Step.STUN, Ending.SILENCE, 3.0))
+    stun = Check(relay(1, need="stun"), V4, silent)
+    report = made(replace(TUNNEL, verdict=silent), Check(relay(1), V4, GOOD), stun)
+    assert {need.id: need.passed for need in report.needs} == {"https": True, "tunnel": None, "stun": False}
+    other = Check(relay(2, need="stun"), V4, STUN)
+    report = made(replace(TUNNEL, verdict=silent), Check(relay(1), V4, GOOD), stun, other)
+    assert {need.id: need.passed for need in report.needs}["tunnel"] is False
+
+
+def test_what_was_not_tried_has_its_reason_and_no_kind() -> None:
+    named = Check(relay(1), "", classify(Evidence(Step.NAME, Ending.DONE)))
+    report = made(TUNNEL, named, Check(relay(1), V4, None, "this machine has no route by IPv4"))
+    text = "\n".join(report_lines(report))
+    assert "out of reach (this machine has no route by IPv4)" in text
+    assert "none" not in text

@@ -392,6 +392,20 @@ def test_names_are_asked_again_within_a_quarter_of_an_hour_whatever_the_ttl(run:
     assert run.open_questions() == before + 1
 
 
+def test_one_look_ends_when_each_name_was_asked_once_though_the_first_are_due_again() -> None:
+    """With 10,000 names and a resolver that is slow, or dead, some are always due."""
+    run = Run()
+    run.listed(Listing(tuple(Wanted(f"derp{n}.example.com", ask=(4,)) for n in range(300))))
+    asked = 0
+    while run.machine.busy(Instant(run.now)):
+        question = [action.question for action in run.actions if isinstance(action, AskDns)][asked]
+        asked += 1
+        run.now += 0.1  # for each answer: the last is asked long after the first was due again
+        run.do(run.machine.unresolved(question, "refused", Instant(run.now)))
+        assert asked <= 300 + AT_ONCE
+    assert asked >= 300
+
+
 def test_a_ttl_of_nothing_makes_no_flood(run: Run) -> None:
     run.to(61.0)
     run.answered(OLD, ttl=0.0)

@@ -245,11 +245,11 @@ class Sync:
         return min((time for time in times if time is not None), default=None)
 
     def busy(self, now: Instant) -> bool:
-        """Whether an answer is awaited, or something can be done at once."""
-        touch = self._set.touch_at(more=bool(self._names.open))
-        due = self._names.next_timeout()
-        waits = self._list_open or self._names.open or self._set.reading or self._set.open is not None
-        return bool(waits or (due is not None and due <= now) or (touch is not None and touch <= now))
+        """Whether the first answer to something is awaited, or the set can be changed at once. What is asked again does
+        not count: with very many names some are always due."""
+        touch = self._set.touch_at(more=self._names.waiting())
+        waits = self._list_open or self._names.waiting() or self._set.reading or self._set.open is not None
+        return bool(waits or (touch is not None and touch <= now))
 
     def state(self, now: Instant) -> Saved:
         """The last good state as it is now."""

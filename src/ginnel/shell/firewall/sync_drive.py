@@ -76,6 +76,7 @@ class Keeper:
     counts: Counter[str] = field(default_factory=Counter)
     times: dict[str, float] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _asking: set[asyncio.Task[None]] = field(default_factory=set)
     _remembers: bool = True
     _problems: tuple[str, ...] = ()
 
@@ -104,6 +105,8 @@ class Keeper:
                 while not ended():
                     await self._pause()
                     self._perform(self.machine.tick(now()), tasks)
+                for asking in self._asking:  # a second time: nobody waits for that
+                    asking.cancel()
         finally:
             self._save(self.machine.state(now()))
 
@@ -124,7 +127,9 @@ class Keeper:
                 case AskList():
                     tasks.create_task(self._ask_list(tasks))
                 case AskDns(question):
-                    tasks.create_task(self._ask_dns(question, tasks))
+                    asking = tasks.create_task(self._ask_dns(question, tasks))
+                    self._asking.add(asking)
+                    asking.add_done_callback(self._asking.discard)
                 case ReadSet():
                     tasks.create_task(self._read(tasks))
                 case Apply():

@@ -160,7 +160,7 @@ class _Trying:
 
     async def _checked(self, target: Target, address: str, work: Coroutine[Any, Any, tuple[Evidence, float]]) -> Check:
         if not has_family(address):
-            return Check(target, address, None, f"this machine has no IPv{6 if ':' in address else 4}")
+            return Check(target, address, None, f"this machine has no route by IPv{6 if ':' in address else 4}")
         async with self._room:
             evidence, seconds = await work
         if evidence.ending is Ending.FAULT:
