@@ -111,6 +111,13 @@ def test_a_firewall_that_looks_into_tls_gets_the_relays_names(two: str) -> None:
     assert result.stdout.split() == ["vpn.example.com", "derp1a.relays.example.com", "derp2a.relays.example.com"]
 
 
+def test_a_mesh_of_ones_own_has_its_own_names_and_none_of_the_vendors(two: str) -> None:
+    own = ("--profile", "self", "--server", "vpn.example.com", "--derp-map", two)
+    assert run("allowlist", "--format", "fqdn", "--level", "l3", *own).stdout.split() == [
+        "vpn.example.com", "derp1-all.relays.example.com", "derp2-all.relays.example.com",
+    ]  # fmt: skip
+
+
 def test_the_list_as_json_and_csv(two: str) -> None:
     made = json.loads(run("allowlist", "--json", "--derp-map", two).stdout)
     assert made["warning"].startswith(PINNING)

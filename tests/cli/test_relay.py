@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from ginnel.core.relay.identity import SelfSigned, read_leaf
+from ginnel.wire import stun
 from ginnel.words import WallTime
 
 COMMAND = [sys.executable, "-c", "from ginnel.cli.main import main; main()", "relay", "run"]
@@ -47,6 +48,24 @@ def test_it_prints_its_map_entry_and_ends_when_told(tmp_path: Path) -> None:
         assert node["CertName"].startswith("sha256-raw:")
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::]:0", "none"])
+def test_stun_listens_where_it_is_told_and_the_map_entry_says_so(listen: str, tmp_path: Path) -> None:
+    with start(*LOCAL[:-1], listen, "--state", str(tmp_path / "state"), "--json") as process:
+        assert process.stdout is not None
+        [node] = json.loads(process.stdout.readline())["900"]["Nodes"]
+        if listen == "none":
+            assert node["STUNPort"] == -1
+            return
+        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            if family == socket.AF_INET or "::" in listen:
+                with socket.socket(family, socket.SOCK_DGRAM) as client:
+                    client.settimeout(10)
+                    client.connect((address, node["STUNPort"]))
+                    client.send(stun.binding_request(b"\x07" * 12))
+                    mapped = stun.parse_binding_success(client.recv(1500)).mapped
+                    assert (str(mapped.ip), mapped.port) == client.getsockname()[:2]
 
 
 def test_a_taken_port_is_one_line_and_status_1(tmp_path: Path) -> None:

@@ -78,6 +78,19 @@ def test_what_is_shown_can_be_chosen() -> None:
     assert set(lines(header=True)[1]) == {"-", " "}
 
 
+def test_a_machine_that_was_only_shared_with_is_hidden() -> None:
+    shared = {"nodekey:3": PEER | {"HostName": "eve", "DNSName": "eve.mesh.example.", "ShareeNode": True}}
+    got = STATUS | {"Peer": STATUS["Peer"] | shared}
+    assert render(got, now=NOW, active=False, peers=True, itself=True, header=False) == lines()
+
+
+@pytest.mark.parametrize("name", ["linux", "macOS", "windows", "iOS"])
+def test_the_system_is_told_in_the_machine_s_own_word(name: str) -> None:
+    got = STATUS | {"Self": STATUS["Self"] | {"OS": name}}
+    (row,) = render(got | {"Health": []}, now=NOW, active=False, peers=False, itself=True, header=False)
+    assert row.split() == ["100.64.0.1", "alice", "alice@", name, "-"]
+
+
 @pytest.mark.parametrize(
     ("got", "words"),
     [

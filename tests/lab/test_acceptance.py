@@ -16,15 +16,13 @@ import pytest
 from ginnel.lab.diagnosis.faults_pairs import private_ufw
 from ginnel.lab.diagnosis.world import BOB, World
 from ginnel.lab.kinds import NODE_PORT, SERVER, network
-from ginnel.lab.mesh import into_tunnel
-from ginnel.lab.processes import Process, until
+from ginnel.lab.processes import until
 from ginnel.lab.topology import INTERNET, Topology
-from ginnel.lab.traffic import Conversation
+from tests.lab.acceptance_world import LIMIT, icmp, knows, run, said, shell, talking, way
 
 pytestmark = pytest.mark.root
 
 HUNDRED_MEGABYTES = 100_000_000
-LIMIT = 40.0
 ZONE = "relays.example"
 GUARDED = ("alice", "carol")
 KINDS = {"alice": "hard-random", "bob": "hard-random", "carol": "easy"}
@@ -60,39 +58,6 @@ def world() -> Iterator[World]:
         yield standing
 
 
-def knows(world: World, peer: str) -> bool | None:
-    return into_tunnel(world.lab.spaces["alice"], world.members[peer].address)
-
-
-def icmp(world: World, host: str, peer: str) -> None:
-    """One packet there and back; LabError when it does not come."""
-    world.lab.spaces[host].run(["ping", "-n", "-c", "1", "-W", "10", world.members[peer].address])
-
-
-def run(world: World, host: str, *words: str) -> Process:
-    asked = world.members[host].ask(*words)
-    asked.wait(LIMIT)
-    return asked
-
-
-def said(world: World, host: str, *words: str) -> str:
-    asked = run(world, host, *words)
-    assert asked.ended() == 0, asked.said()
-    return asked.said_now()
-
-
-def shell(world: World, host: str, command: str) -> str:
-    return world.lab.spaces[host].run(["bash", "-o", "pipefail", "-c", command])
-
-
-def way(world: World, a: str, b: str) -> str:
-    return world.members[a].way_to(world.members[b].address).path
-
-
-def talking(world: World, a: str, b: str) -> Conversation:
-    return Conversation(world.lab.spaces[a], world.lab.spaces[b], world.members[b].address, LIMIT)
-
-
 @pytest.fixture
 def heals(world: World) -> Iterator[World]:
     """What is blocked at carol's router is open again afterwards."""
@@ -115,6 +80,7 @@ def test_2_two_hard_nats_are_relayed_and_move_a_hundred_megabytes(world: World) 
         stream.send_and_wait(bytes(HUNDRED_MEGABYTES), LIMIT)
         assert stream.intact()
         assert (way(world, "alice", "bob"), way(world, "bob", "alice")) == ("relay", "relay")
+        assert " via DERP(fra) in " in said(world, "alice", "ping", "-c", "1", "--no-until-direct", "bob")
 
 
 def test_5_port_80_is_dropped_and_nothing_else_comes_of_it(heals: World) -> None:
@@ -123,8 +89,10 @@ def test_5_port_80_is_dropped_and_nothing_else_comes_of_it(heals: World) -> None
     assert "* UDP: true" in report
     assert "* CaptivePortal" not in report
     assert "portal" not in said(heals, "carol", "status")
+    assert "   - captive portal detection unavailable (tcp/80 filtered)\n" in said(heals, "carol", "doctor")
     found = json.loads(said(heals, "carol", "doctor", "--json"))
-    assert (found["verdict"], [cause["cause"] for cause in found["causes"]]) == ("healthy", ["port80-blocked"])
+    causes = {cause["cause"] for cause in found["causes"]}
+    assert (found["verdict"], causes) == ("healthy", {"port80-blocked", "host-firewall"})  # it is one of GUARDED
     assert "pong from" in said(heals, "carol", "ping", "-c", "1", "--no-until-direct", "dave")
 
 
@@ -135,6 +103,7 @@ def test_6_stun_is_dropped_and_relays_still_work(heals: World) -> None:
     assert "* Nearest DERP: FRA" in report
     said(heals, "carol", "path", "bob", "relay")
     assert "via DERP(fra)" in said(heals, "carol", "ping", "-c", "1", "--no-until-direct", "bob")
+    assert 'relay "fra"' in said(heals, "carol", "status")
     said(heals, "carol", "path", "bob", "default")
 
 
@@ -145,7 +114,7 @@ def test_7_one_relay_is_dropped_and_the_doctor_names_it(heals: World) -> None:
     assert found["verdict"] == "degraded"
     first = found["causes"][0]
     assert first["cause"] == "relay-blocked"
-    assert "nyc" in json.dumps(first)
+    assert first["about"] == "region nyc (node 911b)"
     assert "derp-b.example" in json.dumps(first)
 
 
@@ -188,9 +157,11 @@ def test_11_ufw_is_opened_by_the_faqs_own_command(world: World) -> None:
     private_ufw(world, "frank")
     assert said(world, "frank", "firewall", "open", "--backend", "ufw", "--dry-run") == "sudo ufw allow 41641/udp\n"
     assert "41641" not in shell(world, "frank", "ufw status")
+    assert "   on frank: sudo ufw allow 41641/udp\n" in said(world, "frank", "doctor")
     state = world.lab.inside_path("state")
-    said(world, "frank", "firewall", "open", "--state", state)
+    said(world, "frank", "firewall", "open", "--backend", "ufw", "--state", state)
     assert re.search(r"^41641/udp +ALLOW +Anywhere *$", shell(world, "frank", "ufw status"), re.MULTILINE)
+    assert "41641" not in said(world, "frank", "doctor")
     said(world, "frank", "firewall", "close", "--state", state)
     assert "41641" not in shell(world, "frank", "ufw status")
 

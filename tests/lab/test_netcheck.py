@@ -45,6 +45,8 @@ def test_each_nat_is_called_by_its_name(network: Network, nat: str, varies: bool
     assert found["RegionLatency"].keys() == found["RegionV6Latency"].keys() == {"900", "901"}
     network.rules(nat=nat)
     text = network.netcheck().stdout
+    assert re.search(r"^\t\* IPv4: yes, 203\.0\.113\.1:\d+$", text, re.M)
+    assert f"\t* MappingVariesByDestIP: {str(varies).lower()}\n" in text
     assert f"\t* NAT: {word} (" in text
     assert re.search(r"^\t\* Nearest DERP: Region 90[01]$", text, re.M)
 

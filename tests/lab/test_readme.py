@@ -95,6 +95,13 @@ class Tour:
     def netcheck(self, command: str) -> None:
         assert re.search(r"UDP: true$", self.run(FIRST, command), re.M)
 
+    def speedtest(self, command: str) -> None:
+        self.start(SECOND, "ginnel speedtest --server").wait_for_line(r"listening on ", LIMIT)
+        assert "Path: direct " in self.run(FIRST, command)
+
+    def docs(self, command: str) -> None:
+        assert self.run(FIRST, command).startswith("# ")
+
     def down(self, command: str) -> None:
         self.run(FIRST, command)
 
@@ -147,6 +154,8 @@ STEPS: dict[str, Callable[[Tour, str], None]] = {
     "ginnel firewall plan": Tour.firewall,
     "ginnel firewall rules --format nftables": Tour.firewall,
     "ginnel firewall allowlist": Tour.firewall,
+    f"ginnel speedtest {SECOND}": Tour.speedtest,
+    "ginnel docs nat": Tour.docs,
     "ginnel down": Tour.down,
     "ginnel up": Tour.up,
 }

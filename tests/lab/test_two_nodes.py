@@ -258,8 +258,12 @@ def test_a_taken_port_is_replaced_and_told(mesh: Mesh) -> None:
         holder.stdout.readline()
         mesh.b.start()
         until(lambda: mesh.b.status()["BackendState"] == "Running", "bob runs")
-        assert any("41641 is taken" in line for line in mesh.b.status()["Health"])
+        (told,) = re.findall(r"UDP port 41641 is taken; using (\d+) instead", str(mesh.b.status()["Health"]))
+        assert re.search(
+            rf":{told} .*\b(ginneld|python)", run("ip", "netns", "exec", mesh.b.name, "ss", "-Hlunp").stdout
+        )
         until(lambda: mesh.a.ping("100.64.0.2"), "traffic flows")
+        until(lambda: peer_of(mesh.a)["CurAddr"] == f"192.0.2.12:{told}", "alice sends to the port that was told")
         holder.communicate(timeout=GENEROUS)
 
 

@@ -5,10 +5,13 @@ Room: cli.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
 import click
+
+from ginnel import __version__
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # name: (module and attribute, one line of help)
@@ -22,8 +25,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ip": ("ginnel.cli.node:ip", "Show mesh addresses"),
     "netcheck": ("ginnel.cli.netcheck:netcheck", "Say what this network lets through"),
     "doctor": ("ginnel.cli.doctor:doctor", "Say why this machine or the way to a peer is not well, and the fix"),
+    "speedtest": ("ginnel.cli.speedtest:speedtest", "Measure the throughput to a peer, and say by which path"),
+    "docs": ("ginnel.cli.docs:docs", "Read the manual's pages"),
     "version": ("ginnel.cli.node:version", "Show the version"),
     "whois": ("ginnel.cli.node:whois", "Show the machine and user behind a mesh address"),
+    "stun": ("ginnel.cli.stun:stun", "Ask a STUN server which address and port it sees"),
     "debug": ("ginnel.cli.debug:debug", "Look inside: DERP map, relays, the control connection"),
     "server": ("ginnel.cli.server:server", "Run the coordination server"),
     "relay": ("ginnel.cli.relay:relay", "Run a relay"),
@@ -48,9 +54,10 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.table)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.table:
-            return None
+            near = get_close_matches(cmd_name, self.table)
+            return ctx.fail(f"No such command {cmd_name!r}. Did you mean {' or '.join(near)}?") if near else None
         module, attribute = self.table[cmd_name][0].split(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
@@ -62,5 +69,6 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(version)s")
 def ginnel() -> None:
     """ginnel, a self-hosted mesh VPN."""

@@ -44,12 +44,27 @@ class ApiError(Exception):
         self.status = status
 
 
+class NoDaemon(Exception):
+    """Nobody there, or gone while it was asked; one line for people."""
+
+
+class NotAllowed(NoDaemon):
+    """Its socket is another user's."""
+
+
 class _Answer:
     """One answer of the daemon, which closes the connection behind it; a stream of lines comes in chunks."""
 
     def __init__(self, connection: socket) -> None:
         self._connection = connection
         self._file = connection.makefile("rb")
+        try:
+            self._read_head()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_head(self) -> None:
         self.status = int(self._line().split()[1])
         headers = dict(line.lower().split(b": ", 1) for line in iter(self._line, b""))
         self._chunked = headers.get(b"transfer-encoding") == b"chunked"
@@ -115,7 +130,10 @@ class Local:
 
     def stream(self, name: str, timeout: float | None) -> Iterator[dict[str, Any]]:
         """JSON lines until the daemon ends them. Raises TimeoutError after `timeout` seconds of silence."""
-        answer = self._open("GET", name, None, timeout)
+        try:
+            answer = self._open("GET", name, None, timeout)
+        except NoDaemon as error:
+            fail(str(error))
         try:
             for chunk in answer.chunks():  # the daemon writes each line as one chunk
                 yield json.loads(chunk)
@@ -127,12 +145,21 @@ class Local:
     def ask(self, method: str, name: str, body: object, timeout: float | None) -> Any:
         """The answer's JSON. Raises ApiError, and TimeoutError where it takes longer."""
         try:
+            return self.try_to_ask(method, name, body, timeout)
+        except NoDaemon as error:
+            fail(str(error))
+
+    def try_to_ask(self, method: str, name: str, body: object, timeout: float | None) -> Any:
+        """The same for who can do without: raises NoDaemon too."""
+        try:
             answer = self._open(method, name, body, timeout)
-            data = answer.read()
-            answer.close()
+            try:
+                data = answer.read()
+            finally:
+                answer.close()
             return json.loads(data) if data else None
         except (BadAnswer, ValueError, IndexError, ConnectionError):
-            fail("the daemon went away while it was asked; look at its log")
+            raise NoDaemon("the daemon went away while it was asked; look at its log") from None
 
     def _open(self, method: str, name: str, body: object, timeout: float | None) -> _Answer:
         data = b"" if body is None else json.dumps(body).encode()
@@ -140,12 +167,20 @@ class Local:
         connection = socket(AF_UNIX, SOCK_STREAM)
         connection.settimeout(timeout)
         try:
+            return self._answer(connection, head.encode("ascii") + data)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _answer(self, connection: socket, request: bytes) -> _Answer:
+        try:
             connection.connect(self._path)
-            connection.sendall(head.encode("ascii") + data)
+            connection.sendall(request)
         except (FileNotFoundError, ConnectionRefusedError):
-            fail(f"ginneld is not running (nothing answers on {self._path}): start it with `sudo ginneld`")
+            why = f"ginneld is not running (nothing answers on {self._path}): start it with `sudo ginneld`"
+            raise NoDaemon(why) from None
         except PermissionError:
-            fail(f"not allowed to open {self._path}: repeat the command with sudo")
+            raise NotAllowed(f"not allowed to open {self._path}: repeat the command with sudo") from None
         answer = _Answer(connection)
         if answer.status >= 400:
             line = _error_line(answer.read())

@@ -18,6 +18,7 @@ import click
 
 from ginnel.cli.local import ApiError, fail, local
 from ginnel.cli.map_options import Named, named
+from ginnel.cli.netcheck_control import control_found, control_line
 from ginnel.cli.options import socket_option
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.option("--every", metavar="TIME", default="", help="Again and again, shortly: 10s, 1m30s.")
 @click.option("--verbose", is_flag=True, help="Wait for all regions, and say more.")
+@click.option("--control", is_flag=True, help="Try the coordination server too.")
 @click.option("--bind-address", metavar="IP", default="", help="Send from this address, not from the tunnel's socket.")
 @click.option("--bind-port", metavar="PORT", type=click.IntRange(0, 65535), help="Send from this UDP port.")
 @click.option("--derp-map", metavar="FILE|URL", default="", help="These relays, instead of the daemon's.")
@@ -50,6 +52,7 @@ def netcheck(  # noqa: PLR0917  (click calls it by keywords)
     as_json: bool,
     every: str,
     verbose: bool,
+    control: bool,
     bind_address: str,
     bind_port: int | None,
     derp_map: str,
@@ -61,14 +64,18 @@ def netcheck(  # noqa: PLR0917  (click calls it by keywords)
     form = "json" if as_json and not form else form
     pause = _seconds(every)
     source = named(server, derp_map, pin)
-    answered = True
+    answered, server_found = True, dict[str, Any]()
+    if control and pause:
+        fail("--control tries the server once: leave --every out")
 
     def tell(answer: dict[str, Any]) -> None:
         nonlocal answered
         answered = bool(answer["Report"]["RegionLatency"])
-        _show(answer, form, verbose=verbose)
+        _show(_with_control(answer, server_found), form, verbose=verbose)
 
     try:
+        if control:
+            server_found = control_found(source, socket)
         if source.server or source.derp_map or bind_address or bind_port is not None:
             _alone(_relays(source, socket), bind_address, bind_port or 0, verbose, pause, tell)
         else:
@@ -77,6 +84,15 @@ def netcheck(  # noqa: PLR0917  (click calls it by keywords)
         sys.exit(130)
     if not answered:
         fail("no relay answers by UDP, ICMP or HTTPS: is this machine online? `ginnel debug derp REGION` tells more")
+    if server_found and not server_found["Reached"]:
+        sys.exit(1)
+
+
+def _with_control(answer: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    if not found:
+        return answer
+    text = answer["Text"].rstrip("\n") + f"\n{control_line(found)}"
+    return {**answer, "Text": text, "Report": {**answer["Report"], "Control": found}}
 
 
 def _show(answer: dict[str, Any], form: str, *, verbose: bool) -> None:

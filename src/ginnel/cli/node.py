@@ -16,13 +16,13 @@ import click
 
 from ginnel import __version__
 from ginnel.cli.local import ApiError, fail, local, plain
-from ginnel.cli.options import socket_option
+from ginnel.cli.options import GoFlags, socket_option
 from ginnel.cli.peers import find, running_status
 from ginnel.cli.types import SECONDS
 from ginnel.cli.up import Wish, bring_up
 
 
-@click.command()
+@click.command(cls=GoFlags)
 @click.option("--login-server", metavar="URL", help="The coordination server.")
 @click.option("--auth-key", "--authkey", default="", metavar="KEY", help="A pre-auth key, or file:PATH of one.")
 @click.option("--invite", metavar="TOKEN", help="An invite: server, its key and a pre-auth key in one.")

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import click
 
 from ginnel.cli.local import ApiError, Local, fail, local, plain
-from ginnel.cli.options import socket_option
+from ginnel.cli.options import GoFlags, socket_option
 from ginnel.cli.peers import resolve
 from ginnel.cli.types import SECONDS
 
@@ -21,7 +21,7 @@ BETWEEN = 1.0
 SIZE_MAX = 9000  # as the daemon takes it
 
 
-@click.command()
+@click.command(cls=GoFlags)
 @click.argument("peer")
 @click.option(
     "-c", "count", type=click.IntRange(0), default=10, show_default=True, help="Pings at most; 0: without end."

@@ -92,6 +92,12 @@ def not_running(got: dict[str, Any]) -> str:
 
 def render(got: dict[str, Any], *, now: datetime, active: bool, peers: bool, itself: bool, header: bool) -> list[str]:
     """The lines of `ginnel status`."""
+    rows = table(got, now=now, active=active, peers=peers, itself=itself, header=header)
+    return columns(rows) + health_lines(got.get("Health") or [])
+
+
+def table(got: dict[str, Any], *, now: datetime, active: bool, peers: bool, itself: bool, header: bool) -> list[Row]:
+    """The rows, as names and words came: from other machines."""
     suffix = got.get("MagicDNSSuffix") or ""
     users = got.get("User") or {}
     rows: list[Row] = []
@@ -104,7 +110,7 @@ def render(got: dict[str, Any], *, now: datetime, active: bool, peers: bool, its
         if machine.get("ShareeNode") or (active and not is_self and not machine["Active"]):
             continue
         rows.append(_row(machine, suffix, users, now))
-    return columns(rows) + health_lines(got.get("Health") or [])
+    return rows
 
 
 def _order(peer: dict[str, Any]) -> tuple[str, str, str]:

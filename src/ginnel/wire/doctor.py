@@ -17,7 +17,9 @@ from ginnel.words import NodeKey
 ANSWER_LIMIT = 64 * 1024
 WAYS, STEPS, RELAYS, ENDPOINTS = 64, 64, 512, 64
 
-Text = Annotated[str, msgspec.Meta(max_length=300)]
+TEXT_LIMIT = 300
+
+Text = Annotated[str, msgspec.Meta(max_length=TEXT_LIMIT)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
@@ -67,14 +69,29 @@ class PortMapTold(Message, frozen=True):
     problem: Text = ""
 
 
+class Stopped(Message, frozen=True):
+    """Something that the machine's own rules stop altogether: `need` as in core/firewall/own_rules.py, `rule` the one
+    that does it, `opens` the command that lets it through; these two for its own user alone."""
+
+    need: Text
+    rule: Text = ""
+    opens: Text = ""
+
+
 class FirewallTold(Message, frozen=True):
     """The machine's own firewall. `closed`: whether it keeps uninvited packets from the tunnel's port; None: could not
-    be told. `opens`: the command that lets them in."""
+    be told. `opens`: the command that lets them in. `rule`: what decides; for its own user alone, as `opens` is."""
 
     backend: Text = ""
     closed: bool | None = None
     rule: Text = ""
     opens: Text = ""
+    stopped: Annotated[tuple[Stopped, ...], msgspec.Meta(max_length=8)] = ()
+
+    def without_rules(self) -> FirewallTold:
+        """For others: rules have comments and addresses of third parties in them."""
+        stopped = tuple(Stopped(one.need) for one in self.stopped)
+        return FirewallTold(self.backend, self.closed, stopped=stopped)
 
 
 class Testimony(Message, frozen=True):

@@ -21,12 +21,13 @@ EMPTY_CHUNKED = b"0\r\n\r\n"
 @dataclass(frozen=True, slots=True)
 class Answer:
     """`response`: of `X-Tailscale-Response`, None where nobody sent one. `content`: a body, or the promise of one.
-    `location`: where a redirect points, "" without."""
+    `location`: where a redirect points, `date`: that header, "" without."""
 
     status: int
     response: str | None = None
     content: bool = False
     location: str = ""
+    date: str = ""
 
 
 def request(host: str, challenge: str) -> bytes:
@@ -68,6 +69,7 @@ def parse_answer(answer: bytes) -> Answer:
         fields.get("x-tailscale-response"),
         promised or body not in (b"", EMPTY_CHUNKED),
         fields.get("location", ""),
+        fields.get("date", ""),
     )
 
 

@@ -27,10 +27,16 @@ OTHER_TLS = Probe("", "tls-interception", 'issued by "Corp"', "Corp")
 LOST = replace(no_udp(all_443(DROPPED)), port80=Port80.SILENT)
 BY_NAME = NameSeen("control.example", problem="DNS does not answer")
 LIE = NameSeen("control.example", ("192.168.1.1",), ("192.0.2.9",), lied=True)
+NO_HTTPS = tuple(replace(relay, https=None, stun=None) for relay in HOST.relays)
 
 CASES = {
     "no default route": (replace(LOST, way_out=False), Cause.NO_INTERNET, "broken"),
     "nothing gets anywhere": (LOST, Cause.NO_INTERNET, "broken"),
+    "no route of any family": (
+        replace(no_udp(HOST), control=None, relays=NO_HTTPS, port80=Port80.SILENT),
+        Cause.NO_INTERNET,
+        "broken",
+    ),
     "the router is dead": (replace(LOST, gateway_answers=False), Cause.NO_INTERNET, "broken"),
     "the resolver is silent": (
         replace(HOST, names=(BY_NAME,), control=Probe(SERVER, "dns-failure")),
@@ -49,8 +55,13 @@ CASES = {
         Cause.CAPTIVE_PORTAL,
         "broken",
     ),
-    "a portal that the daemon found": (network(portal=True), Cause.CAPTIVE_PORTAL, "broken"),
-    "all TLS is opened": (all_443(OTHER_TLS), Cause.TLS_INTERCEPTION, "degraded"),
+    "a portal that the daemon found": (
+        replace(one_relay(replace(DROPPED, place=NYC), stun=True), network=network(portal=True).network),
+        Cause.CAPTIVE_PORTAL,
+        "broken",
+    ),
+    "a proxy before port 80 alone": (replace(HOST, port80=Port80.FORGED), Cause.PORT80_BLOCKED, "healthy"),
+    "all TLS is opened": (all_443(OTHER_TLS), Cause.TLS_INTERCEPTION, "broken"),
     "one relay's TLS is opened": (
         one_relay(replace(OTHER_TLS, place=NYC), stun=True),
         Cause.TLS_INTERCEPTION,
@@ -114,7 +125,8 @@ def test_another_machine_tells_a_relay_that_is_down_from_one_that_is_blocked(tol
 
 
 def test_another_machine_tells_a_server_that_is_down_from_one_that_is_blocked():
-    host = replace(HOST, control=replace(REFUSED, place=SERVER), witnesses=(end(NETWORK, control=True),))
+    cut = network(control=False)
+    host = replace(cut, control=replace(REFUSED, place=SERVER), witnesses=(end(NETWORK, control=True),))
     assert host_cause(host)[1] is Cause.CONTROL_BLOCKED
 
 
@@ -128,3 +140,28 @@ def test_what_a_portal_brings_about_is_told_as_less_likely():
     found = of_host(replace(all_443(DROPPED), port80=Port80.FORGED)).findings
     assert found[0].cause is Cause.CAPTIVE_PORTAL
     assert all(finding.confidence < 0.3 for finding in found[1:])
+
+
+LYING = NameSeen("vpn.example", found=("203.0.113.9",), lied=True)
+
+
+@pytest.mark.parametrize(("resolved", "command"), [(True, "resolvectl status"), (False, "cat /etc/resolv.conf")])
+def test_who_lied_about_a_name_is_named(resolved, command):
+    host = replace(HOST, names=(LYING,), resolvers=("192.168.1.1", "9.9.9.9"), gateways=("192.168.1.1",))
+    found = of_host(replace(host, resolved=resolved)).findings[0]
+    assert found.evidence[-1] == "asked by this machine: 192.168.1.1 (the router), 9.9.9.9"
+    assert found.fix is not None
+    assert found.fix.command == command
+
+
+def test_a_proxy_that_is_named_here_stands_in_the_evidence():
+    found = of_host(replace(all_443(DROPPED), proxy="proxy.example:3128")).findings[0]
+    assert found.cause is Cause.HTTPS_BLOCKED
+    assert any("proxy.example:3128" in line for line in found.evidence)
+
+
+@pytest.mark.parametrize(("believes", "cause"), [(True, Cause.CONTROL_DOWN), (False, Cause.CONTROL_BLOCKED)])
+def test_a_server_that_hangs_is_called_down_though_everybody_thinks_to_be_connected(believes, cause):
+    stalls = replace(network(control=believes), control=Probe(SERVER, "timeout-after-connect", "nothing for 2.2 s"))
+    said = of_host(replace(stalls, witnesses=(end(NETWORK, control=True),)))
+    assert said.findings[0].cause is cause

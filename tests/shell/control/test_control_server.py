@@ -318,6 +318,8 @@ async def test_the_plain_pages(tmp_path: Path) -> None:
         tag = next(line for line in derp.split(b"\r\n") if line.startswith(b"etag: ")).removeprefix(b"etag: ")
         again = b"GET /derpmap/default HTTP/1.1\r\nHost: x\r\nIf-None-Match: " + tag + b"\r\n\r\n"
         assert b"304" in (await say(server, again)).split(b"\r\n")[0]
+        for method in (b"GET", b"HEAD"):  # `curl -I` is how people look whether a firewall lets them through
+            assert (await say(server, method + b" / HTTP/1.1\r\nHost: x\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
         assert b"ginnel auth approve abc123" in await say(server, b"GET /register/abc123 HTTP/1.1\r\nHost: x\r\n\r\n")
 
 

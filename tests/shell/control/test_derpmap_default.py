@@ -88,6 +88,20 @@ async def test_without_names_nothing_is_told(tmp_path: Path) -> None:
     assert b"ginnel-" not in headers
 
 
+async def test_a_server_that_is_told_to_name_relays_alone_gives_out_no_address_of_theirs(tmp_path: Path) -> None:
+    """Firewalls that learn addresses from DNS answers see each relay asked for by its name."""
+    nodes = [{"host": "a.example.com", "ipv4": "192.0.2.1", "ipv6": "2001:db8::1"}]
+    regions = {"910": {"code": "far", "name": "Far away", "nodes": nodes}}
+    for names_only, shown in ((False, [("192.0.2.1", "2001:db8::1")]), (True, [("", "")])):
+        settings = {"regions": regions, "relays": {"names_only": names_only}}
+        async with fleet_server(tmp_path / str(names_only), **settings) as server:
+            url = f"http://127.0.0.1:{server.plain_ports()[0]}/derpmap/default"
+            body = await output("curl", "--noproxy", "*", "-sSf", url)
+        region = (decode(DERPMap, body).regions or {})[910]
+        assert region is not None
+        assert [(node.ipv4, node.ipv6) for node in region.nodes or ()] == shown
+
+
 def test_a_configured_region_s_relays_have_letters_beyond_z() -> None:
     nodes = [{"host": f"{number}.example.com"} for number in range(28)]
     regions = {"910": {"code": "far", "name": "Far", "nodes": nodes}}

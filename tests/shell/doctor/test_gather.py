@@ -1,36 +1,49 @@
-"""A look that fails leaves its evidence unknown, and the others go on."""
+"""A look that fails leaves its evidence unknown, and the others go on; none goes beyond the end."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 
-from ginnel.core.doctor.evidence import Clock
-from ginnel.shell.doctor import gather, machine
-from ginnel.shell.doctor.gather import Known
+from ginnel.core.doctor.diagnosis import of_host
+from ginnel.shell.doctor import gather
+from ginnel.shell.doctor.gather import Known, Looks, gather_host
+from ginnel.shell.doctor.relays import NetworkSeen
 
 
 async def test_a_fault_in_one_look_is_logged_and_leaves_it_unknown(caplog: pytest.LogCaptureFixture) -> None:
     async def look() -> str:
         raise RuntimeError("descriptor 7 is in use")
 
+    looks = Looks(5.0)
     with caplog.at_level(logging.ERROR):
-        assert await gather._within(look(), "unknown", "port 80") == "unknown"
+        assert await looks.at("port 80", look(), "unknown") == "unknown"
     assert "while it looked at: port 80" in caplog.text
     assert "descriptor 7 is in use" in caplog.text
+    assert looks.missed == ["port 80: by a fault of ginnel's own"]
 
 
-@pytest.mark.parametrize(("answers", "told"), [([None, 5.0], 1), ([5.0], 1), ([None, None, 5.0], 0)])
-async def test_the_clock_is_asked_for_twice(
-    monkeypatch: pytest.MonkeyPatch, answers: list[float | None], told: int
+async def test_a_fault_while_the_network_is_looked_at_takes_no_diagnosis_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    left = list(answers)
+    async def look_at_network(*_: object, **__: object) -> NetworkSeen:
+        raise ExceptionGroup("unhandled errors in a TaskGroup", [RuntimeError("descriptor 7 is in use")])
 
-    async def clock_of(url: str, *, mark: int) -> Clock | None:
-        ahead = left.pop(0)
-        return None if ahead is None else Clock(url, ahead)
+    monkeypatch.setattr(gather, "look_at_network", look_at_network)
+    with caplog.at_level(logging.ERROR):
+        host = await gather_host(Known("alice"), within=5.0)
+    assert host.unlooked == ("servers and relays: by a fault of ginnel's own",)
+    assert of_host(host).verdict != "healthy"
 
-    monkeypatch.setattr(machine, "clock_of", clock_of)
-    found = await gather._clocks(Known("alice", control_url="https://vpn.example.com/"))
-    assert [(clock.source, clock.ahead) for clock in found] == [("https://vpn.example.com/health", 5.0)] * told
+
+async def test_a_look_without_an_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def look_at_network(*_: object, **__: object) -> NetworkSeen:
+        await asyncio.Event().wait()
+        return NetworkSeen()
+
+    monkeypatch.setattr(gather, "look_at_network", look_at_network)
+    monkeypatch.setattr(gather, "GRACE", 0.0)
+    host = await gather_host(Known("alice"), within=0.05)
+    assert "servers and relays: not within the time" in host.unlooked

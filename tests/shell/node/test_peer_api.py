@@ -38,7 +38,10 @@ async def serving(
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def ask(port: int, source: str, request: bytes = b"GET /v0/doctor HTTP/1.1\r\nHost: peer\r\n\r\n") -> bytes:
+async def ask(
+    port: int, source: str, line: bytes = b"GET /v0/doctor HTTP/1.1", host: str = "", more: bytes = b""
+) -> bytes:
+    request = b"%s\r\nHost: %s\r\n%s\r\n" % (line, (host or f"{OWN}:{port}").encode(), more)
     async with asyncio.timeout(GENEROUS):
         reader, writer = await asyncio.open_connection(OWN, port, local_addr=(source, 0))
         try:
@@ -79,8 +82,26 @@ async def test_who_is_no_peer_gets_not_a_byte():
 )
 async def test_there_is_one_question(request_line, expected):
     async with serving() as (_, port):
-        answer = await ask(port, "127.0.0.2", request_line + b"\r\nHost: peer\r\n\r\n")
+        answer = await ask(port, "127.0.0.2", request_line)
     assert status(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "more"),
+    [
+        ("rebound.example", b""),
+        ("127.0.0.8:80", b""),
+        (OWN, b""),
+        ("", b"Origin: http://rebound.example\r\n"),
+        ("", b"Referer: http://rebound.example/\r\n"),
+        ("", b"Sec-Fetch-Site: cross-site\r\n"),
+    ],
+)
+async def test_web_pages_are_told_nothing(host, more):
+    async with serving() as (_, port):
+        answer = await ask(port, "127.0.0.2", host=host, more=more)
+    assert status(answer) == 403
+    assert b"alice" not in answer
 
 
 async def test_a_peer_that_the_map_does_not_connect_us_to_is_told_nothing():

@@ -152,7 +152,10 @@ def test_a_stranger_comes_in_by_the_mapped_port_through_a_hard_nat(kind: str) ->
 @EACH
 def test_whoever_waited_for_a_look_finds_its_news_told(kind: str) -> None:
     async def story(home: Home) -> None:
-        await home.mapping.looked()
+        for _ in range(LOOKS):  # a look ends at its limit, too, and a busy router may need more
+            await home.mapping.looked()
+            if isinstance(home.mapping.mapper.state, Held):
+                break
         assert home.news[-1].external == home.held.external
 
     for _ in range(3):

@@ -20,6 +20,7 @@ class Cause(StrEnum):
     NEEDS_APPROVAL = "needs-approval"
     KEY_EXPIRED = "key-expired"
     CLOCK_WRONG = "clock-wrong"
+    SERVER_CLOCK_WRONG = "server-clock-wrong"
     NO_INTERNET = "no-internet"
     DNS_BROKEN = "dns-broken"
     DNS_LIES = "dns-lies"
@@ -28,8 +29,10 @@ class Cause(StrEnum):
     HTTPS_BLOCKED = "https-blocked"
     CONTROL_BLOCKED = "control-blocked"
     CONTROL_DOWN = "control-down"
+    CONTROL_REFUSES = "control-refuses"
     RELAY_BLOCKED = "relay-blocked"
     RELAY_DOWN = "relay-down"
+    RELAY_REFUSES = "relay-refuses"
     UDP_BLOCKED = "udp-blocked"
     STUN_BLOCKED = "stun-blocked"
     TUNNEL_PORT_BLOCKED = "tunnel-port-blocked"
@@ -41,6 +44,7 @@ class Cause(StrEnum):
     OLD_VERSION = "old-version"
     PORT80_BLOCKED = "port80-blocked"
     NO_IPV6 = "no-ipv6"
+    NOT_LOOKED_AT = "not-looked-at"
 
     PEER_UNKNOWN = "peer-unknown"
     PEER_OFFLINE = "peer-offline"
@@ -69,6 +73,8 @@ class Grade(StrEnum):
 
 
 HEALTHY = "healthy"
+UNKNOWN = "unknown"
+"""Nothing was found wrong, and not everything could be looked at."""
 
 _BROKEN = frozenset(
     {
@@ -77,7 +83,7 @@ _BROKEN = frozenset(
         Cause.PEER_KEY_EXPIRED, Cause.POLICY_DENIES, Cause.PATH_POLICY_DIRECT, Cause.NO_COMMON_RELAY,
     }
 )  # fmt: skip
-_NOTES = frozenset({Cause.PORT80_BLOCKED, Cause.NO_IPV6})
+_NOTES = frozenset({Cause.SERVER_CLOCK_WRONG, Cause.PORT80_BLOCKED, Cause.NO_IPV6, Cause.NOT_LOOKED_AT})
 
 
 def grade_of(cause: Cause) -> Grade:
@@ -105,13 +111,14 @@ _ONE_HOST = frozenset({Cause.CONTROL_BLOCKED, Cause.CONTROL_DOWN, Cause.RELAY_BL
 
 EXPLAINS: dict[Cause, frozenset[Cause]] = {
     Cause.NO_TUN: frozenset({Cause.DAEMON_DOWN}),
-    Cause.KEY_EXPIRED: frozenset({Cause.NOT_LOGGED_IN}),
+    Cause.KEY_EXPIRED: frozenset({Cause.NOT_LOGGED_IN, Cause.CONTROL_REFUSES, Cause.RELAY_REFUSES}),
+    Cause.CLOCK_WRONG: frozenset({Cause.TLS_INTERCEPTION, Cause.CONTROL_BLOCKED, Cause.RELAY_BLOCKED,
+                                  Cause.CONTROL_REFUSES, Cause.RELAY_REFUSES}),
     Cause.NO_INTERNET: _ALL_TRAFFIC,
     Cause.CAPTIVE_PORTAL: _ALL_TRAFFIC | {Cause.TLS_INTERCEPTION, Cause.DNS_LIES, Cause.NO_INTERNET},
     Cause.TLS_INTERCEPTION: _ONE_HOST | {Cause.HTTPS_BLOCKED, Cause.NO_COMMON_RELAY},
     Cause.DNS_LIES: _ONE_HOST | {Cause.TLS_INTERCEPTION},
     Cause.DNS_BROKEN: _ONE_HOST,
-    Cause.CLOCK_WRONG: frozenset({Cause.TLS_INTERCEPTION, Cause.CONTROL_BLOCKED, Cause.RELAY_BLOCKED}),
     Cause.HTTPS_BLOCKED: _ONE_HOST | {Cause.NO_COMMON_RELAY, Cause.PEER_RELAY_BLOCKED},
     Cause.UDP_BLOCKED: (_RELAYED - {Cause.PEER_UDP_BLOCKED}) | {Cause.STUN_BLOCKED, Cause.TUNNEL_PORT_BLOCKED},
     Cause.PEER_OFFLINE: _RELAYED | {Cause.NO_COMMON_RELAY, Cause.PEER_RELAY_BLOCKED},
@@ -141,17 +148,18 @@ class Fix:
 @dataclass(frozen=True, slots=True)
 class Finding:
     """confidence: 0 to 1. evidence: lines for people, the strongest first. about: what the cause names (a relay's
-    region and node), "" for most."""
+    region and node), "" for most. harmless: here it costs nothing, whatever it may elsewhere."""
 
     cause: Cause
     confidence: float
     evidence: tuple[str, ...]
     fix: Fix | None = None
     about: str = ""
+    harmless: bool = False
 
     @property
     def grade(self) -> Grade:
-        return grade_of(self.cause)
+        return Grade.NOTE if self.harmless else grade_of(self.cause)
 
 
 def ranked(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -185,11 +193,15 @@ def _is_explained(one: Finding, found: list[Finding]) -> bool:
 
 
 def verdict(findings: Iterable[Finding]) -> str:
-    """`healthy`, `degraded` or `broken`: the worst grade among those that are likely at all."""
-    grades = {one.grade for one in findings if one.confidence >= LIKELY}
+    """`broken` or `degraded`: the worst grade among those that are likely at all. Without any: `healthy`, or `unknown`
+    where something was not looked at."""
+    likely = [one for one in findings if one.confidence >= LIKELY]
+    grades = {one.grade for one in likely}
     if Grade.BROKEN in grades:
         return str(Grade.BROKEN)
-    return str(Grade.DEGRADED) if Grade.DEGRADED in grades else HEALTHY
+    if Grade.DEGRADED in grades:
+        return str(Grade.DEGRADED)
+    return UNKNOWN if any(one.cause is Cause.NOT_LOOKED_AT for one in likely) else HEALTHY
 
 
 LIKELY = 0.25

@@ -5,12 +5,16 @@ Room: core. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
-from ginnel.core.doctor.causes import HEALTHY, Cause, Finding, Fix, Grade, ranked, verdict
+from ginnel.core.doctor.causes import HEALTHY, UNKNOWN, Cause, Finding, Fix, Grade, ranked, verdict
 from ginnel.core.doctor.evidence import Host, Pair
 from ginnel.core.doctor.host import host_findings
+from ginnel.core.doctor.network import is_cut_off
+from ginnel.core.doctor.own_firewall import uninvited
 from ginnel.core.doctor.pair import pair_findings, unexplained
 from ginnel.core.doctor.pair_views import is_direct, still_searching
 
@@ -30,17 +34,20 @@ NOT_THAT = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """`path`: of a pair, "direct", "relay", "none"; "" for a machine alone. `searching`: a direct path may yet come."""
+    """`path`: of a pair, "direct", "relay", "none"; "" for a machine alone. `searching`: a direct path may yet come.
+    `title`: what there is to say first, "" for the usual."""
 
     verdict: str
     findings: tuple[Finding, ...]
     path: str = ""
     searching: bool = False
+    title: str = ""
 
 
 def of_host(host: Host) -> Diagnosis:
-    findings = ranked(host_findings(host))
-    return Diagnosis(verdict(findings), findings)
+    findings = ranked([*host_findings(host), *uninvited(host)])
+    said = verdict(findings)
+    return Diagnosis(str(Grade.BROKEN) if said == Grade.DEGRADED and is_cut_off(host) else said, findings)
 
 
 def of_pair(pair: Pair) -> Diagnosis:
@@ -51,28 +58,29 @@ def of_pair(pair: Pair) -> Diagnosis:
     if path == "none":
         found = [replace(one, confidence=one.confidence * NOT_THAT) if one.cause in NO_HARM else one for one in found]
     findings = ranked(found)
-    if verdict(findings) == HEALTHY and path != "direct":
+    if verdict(findings) in (HEALTHY, UNKNOWN) and path != "direct":
         findings = ranked([*found, *unexplained(pair, searching=searching)])
     said = verdict(findings)
-    if path != "direct" and said == HEALTHY:
+    if path != "direct" and said in (HEALTHY, UNKNOWN):
         said = str(Grade.DEGRADED)
     if path == "none" and said == Grade.DEGRADED:
         said = str(Grade.BROKEN)
     return Diagnosis(said, findings, path, searching)
 
 
-def of_stranger(host: Host, name: str) -> Diagnosis:
-    """A peer of that name is not in this machine's map."""
-    lines = (
-        f"no machine of the mesh that {host.name} may see is called {name!r}",
-        "either there is none, or the policy lets neither of the two talk to the other, so that none is shown",
-    )
+def of_stranger(host: Host, name: str, shown: Sequence[str] = ()) -> Diagnosis:
+    """A peer of that name is not in this machine's map. shown: the names that are."""
+    lines = [f"no machine of the mesh that {host.name} may see is called {name!r}"]
+    if near := get_close_matches(name.lower(), shown):
+        lines.append(f"did you mean {' or '.join(near)}?")
+    lines.append("either there is none, or the policy lets neither of the two talk to the other, so that none is shown")
     at_server = Fix(
         "the server", "ginnel nodes list", "shows all machines, and `ginnel policy get` who may talk to whom"
     )
-    strange = (Finding(Cause.PEER_UNKNOWN, 0.9, lines, at_server), Finding(Cause.POLICY_DENIES, 0.8, lines, at_server))
-    findings = ranked([*strange, *host_findings(host)])
-    return Diagnosis(verdict(findings), findings, "none")
+    strange = Finding(Cause.PEER_UNKNOWN, 0.9, tuple(lines), at_server)
+    findings = ranked([strange, *host_findings(host)])
+    title = f"no machine called {name!r} is shown to {host.name}"
+    return Diagnosis(verdict(findings), findings, "none", title=title)
 
 
 def _weighed(pair: Pair, *, searching: bool) -> list[Finding]:
@@ -87,6 +95,11 @@ def _weighed(pair: Pair, *, searching: bool) -> list[Finding]:
         else one
         for one in found
     ]
+
+
+def not_made(why: str) -> dict[str, Any]:
+    """In place of a diagnosis: why there is none."""
+    return {"verdict": UNKNOWN, "causes": [], "error": why}
 
 
 def members(diagnosis: Diagnosis) -> dict[str, Any]:

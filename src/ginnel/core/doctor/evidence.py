@@ -106,7 +106,10 @@ class Host:
     machines whose home it is. `udp_refused`: our own kernel refused to send a STUN packet. `udp_elsewhere`: UDP to a
     port other than 3478 was seen to reach a relay. `way_out`: there is a default route. `holder`: who has the port.
     `control_trusted`: whether there is a key or a pin by which the server's certificate could be judged. `witnesses`:
-    what peers say of their network, where something is out of reach from here."""
+    what peers say of their network, where something is out of reach from here. `unlooked`: what could not be looked at,
+    and why. `resolvers`: whom this machine asks for names, `resolved`: by systemd-resolved, which has a command of its
+    own. `unit`: systemd runs ginneld here. `proxy`: that the environment names. `alone`: no
+    other machine of the mesh is shown to it."""
 
     name: str
     program: str = ""
@@ -129,8 +132,15 @@ class Host:
     firewall: FirewallTold | None = None
     global_v6: bool = False
     peers_of: tuple[tuple[int, tuple[str, ...]], ...] = ()
+    alone: bool = False
     root: bool = True
     witnesses: tuple[Testimony, ...] = ()
+    unlooked: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    resolvers: tuple[str, ...] = ()
+    resolved: bool = False
+    unit: bool = True
+    proxy: str = ""
 
     def homed_in(self, region: int) -> tuple[str, ...]:
         return dict(self.peers_of).get(region, ())
@@ -146,7 +156,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PeerFacts:
-    """The net map's word on the peer. `ours`: it runs ginnel."""
+    """The net map's word on the peer. `ours`: it runs ginnel. `system`: its operating system."""
 
     name: str
     address: str = ""
@@ -156,6 +166,7 @@ class PeerFacts:
     version: str = ""
     home: int = 0
     endpoints: tuple[str, ...] = ()
+    system: str = ""
 
 
 @dataclass(frozen=True, slots=True)

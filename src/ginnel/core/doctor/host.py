@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 
 from ginnel.core.doctor.causes import Cause, Finding, Fix
 from ginnel.core.doctor.evidence import Clock, Host
+from ginnel.core.doctor.links import link_findings
 from ginnel.core.doctor.network import network_findings
 
 CLOCK_BOUND = 60.0
@@ -18,16 +19,32 @@ is set back after a start costs the sessions; certificates and keys' expiry are 
 
 def host_findings(host: Host) -> list[Finding]:
     """In no order; `ranked` has that."""
-    return [*_machine(host), *network_findings(host)]
+    return [*_machine(host), *network_findings(host), *link_findings(host)]
 
 
 def _machine(host: Host) -> list[Finding]:
-    rules: tuple[Callable[[Host], Iterable[Finding]], ...] = (_daemon, _tun, _login, _clock, _port, _clashes, _versions)
+    rules: tuple[Callable[[Host], Iterable[Finding]], ...] = (
+        _daemon,
+        _tun,
+        _login,
+        _clock,
+        _port,
+        _clashes,
+        _versions,
+        _alone,
+        _unlooked,
+    )
     return [finding for rule in rules for finding in rule(host)]
 
 
 def fix(host: Host, command: str, also: str = "") -> Fix:
     return Fix(host.name, command, also)
+
+
+def _restart(host: Host, also: str = "") -> Fix:
+    if host.unit:
+        return fix(host, "sudo systemctl restart ginneld", also)
+    return fix(host, "sudo ginneld", "; ".join(filter(None, ("once the one that runs is ended", also))))
 
 
 # --- the daemon ------------------------------------------------------------------------------------------------------
@@ -36,14 +53,13 @@ def fix(host: Host, command: str, also: str = "") -> Fix:
 def _daemon(host: Host) -> Iterable[Finding]:
     if host.daemon is None:
         why = host.why_down or "ginneld does not run"
-        yield Finding(
-            Cause.DAEMON_DOWN, 0.95, (why,), fix(host, "sudo systemctl start ginneld", "or run `sudo ginneld`")
-        )
+        start = fix(host, "sudo systemctl start ginneld") if host.unit else fix(host, "sudo ginneld")
+        yield Finding(Cause.DAEMON_DOWN, 0.95, (why,), start)
 
 
 def _tun(host: Host) -> Iterable[Finding]:
     if host.daemon is not None and host.daemon.tunnel_problem:
-        yield Finding(Cause.NO_TUN, 0.97, (host.daemon.tunnel_problem,), fix(host, "sudo systemctl restart ginneld"))
+        yield Finding(Cause.NO_TUN, 0.97, (host.daemon.tunnel_problem,), _restart(host))
     elif host.daemon is None and host.tun_device is False:
         lines = ("there is no /dev/net/tun, so ginneld cannot make its interface",)
         yield Finding(Cause.NO_TUN, 0.97, lines, fix(host, "sudo modprobe tun", "or give the container that device"))
@@ -79,14 +95,19 @@ def _server_wanted(url: str) -> str:
 
 
 def _clock(host: Host) -> Iterable[Finding]:
-    """One source may be wrong itself; several that agree are not."""
+    """One source may be wrong itself; several that agree are not. The server's own word and its map's are one."""
     off = [clock for clock in host.clocks if abs(clock.ahead) > CLOCK_BOUND]
+    right = [clock for clock in host.clocks if clock not in off]
     if not off:
         return
-    agree = len(off) == len(host.clocks) and len(off) > 1
-    confidence = 0.95 if agree else 0.85 if len(off) == len(host.clocks) else 0.3
     lines = [f"this machine's clock is {_clock_words(clock)} the time of {clock.source}" for clock in off]
+    if right:
+        lines.append(f"and right by that of {', '.join(clock.source for clock in right[:3])}")
+        at_server = Fix("the server", "sudo timedatectl set-ntp true", "or at whichever of those has the wrong time")
+        yield Finding(Cause.SERVER_CLOCK_WRONG, 0.8, tuple(lines), at_server)
+        return
     lines.append("WireGuard refuses handshakes from the past, and certificates seem not valid yet or no more")
+    confidence = 0.95 if len({clock.source for clock in off}) > 1 else 0.85
     yield Finding(Cause.CLOCK_WRONG, confidence, tuple(lines), fix(host, "sudo timedatectl set-ntp true"))
 
 
@@ -111,7 +132,7 @@ def _port(host: Host) -> Iterable[Finding]:
         f"firewall rules and port forwards for {daemon.wanted_port} do not fit that port",
     )
     also = f"after {host.holder or 'the other program'} is stopped; or give one of both another port (`ginneld --port`)"
-    yield Finding(Cause.PORT_TAKEN, 0.95, lines, fix(host, "sudo systemctl restart ginneld", also))
+    yield Finding(Cause.PORT_TAKEN, 0.95, lines, _restart(host, also))
 
 
 def _clashes(host: Host) -> Iterable[Finding]:
@@ -125,8 +146,8 @@ def _clashes(host: Host) -> Iterable[Finding]:
     covering = [clash for clash in host.clashes if clash.covers and not clash.steals]
     if covering:
         lines = [f"{clash.what} covers mesh addresses: {', '.join(clash.covers[:5])}" for clash in covering]
-        lines.append("what is meant for one network may end in the other; 100.64.0.0/10 is the mesh's")
-        also = "number that network otherwise, or give the mesh another range (`prefixes` of the server)"
+        lines.append("packets for these go into the tunnel, so whoever has them in the other network is out of reach")
+        also = "number that network otherwise: 100.64.0.0/10 is the mesh's"
         yield Finding(Cause.CGNAT_CLASH, 0.85, tuple(lines), fix(host, "ip address", also))
 
 
@@ -135,4 +156,24 @@ def _versions(host: Host) -> Iterable[Finding]:
     if daemon is None or not daemon.version or not host.program or daemon.version == host.program:
         return
     lines = (f"ginneld that runs is {daemon.version}, this command is {host.program}: it was not restarted since",)
-    yield Finding(Cause.OLD_VERSION, 0.6, lines, fix(host, "sudo systemctl restart ginneld"))
+    yield Finding(Cause.OLD_VERSION, 0.6, lines, _restart(host))
+
+
+def _unlooked(host: Host) -> Iterable[Finding]:
+    """What is not known to be well is not called well."""
+    lines = [f"not looked at: {line}" for line in host.unlooked]
+    if host.daemon is not None and host.daemon.state == "Running":
+        lines += [] if host.clocks else ["not looked at: this machine's clock: no source of time answered"]
+        if host.control is None and all(relay.https is None for relay in host.relays):
+            lines.append("not looked at: any server or relay: none is known here, or nothing came of it")
+    if lines:
+        again = fix(host, "ginnel doctor", "when the machine has less to do, or its network is quicker")
+        yield Finding(Cause.NOT_LOOKED_AT, 0.99, tuple(lines), again)
+
+
+def _alone(host: Host) -> Iterable[Finding]:
+    """Not of a pair: there it would be the peer that is not shown."""
+    if host.alone:
+        lines = ("no other machine is shown to this one: it is the first of the mesh, or the policy shows it none",)
+        fix = Fix("the server", "ginnel policy get", "and `ginnel nodes list` shows all machines")
+        yield Finding(Cause.POLICY_DENIES, 0.5, lines, fix, about="nobody", harmless=True)

@@ -6,12 +6,16 @@ Room: core. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
-from ginnel.core.doctor.causes import Cause, Finding, Fix
+from ginnel.core.doctor.causes import EXPLAINED, Cause, Finding, Fix
 from ginnel.core.doctor.evidence import Host, Port80, Probe, RelaySeen
+from ginnel.core.doctor.own_firewall import THEREFORE, keeps_in, own_firewall
+from ginnel.core.firewall.verdict import Blocking
 
 SILENT = ("silent-drop", "unreachable", "timeout")
 INTERCEPTED = ("tls-interception", "wrong-certificate")
+ROUTER = {True: "the router answers: what is behind it is out of reach", False: "the router itself does not answer"}
 NAMED = 5  # peers in a line
 
 
@@ -25,10 +29,18 @@ def network_findings(host: Host) -> list[Finding]:
         _control,
         _relays,
         _udp,
+        _some_stun,
         _port80,
         _ipv6,
     )
-    return [finding for rule in rules for finding in rule(host)]
+    found = [finding for rule in rules for finding in rule(host)]
+    mine = list(own_firewall(host))
+    return [*mine, *(_therefore(one) for one in found)] if keeps_in(host) else [*mine, *found]
+
+
+def _therefore(one: Finding) -> Finding:
+    """It would look so whatever the network were like."""
+    return replace(one, confidence=one.confidence * EXPLAINED) if one.cause in THEREFORE else one
 
 
 def _fix(host: Host, command: str, also: str = "") -> Fix:
@@ -65,6 +77,11 @@ def _all_fail(host: Host) -> bool:
     return bool(probes) and not any(probe.works for probe in probes)
 
 
+def is_cut_off(host: Host) -> bool:
+    """Neither the server nor any relay can be used: tunnels that stand go on, and nothing new begins."""
+    return host.control is not None and _all_fail(host)
+
+
 def _is_intercepted(probe: Probe) -> bool:
     """Somebody else speaks TLS there; a page that comes through such a connection is theirs too."""
     return probe.blocking in INTERCEPTED or (probe.blocking == "block-page" and bool(probe.issuer))
@@ -72,6 +89,12 @@ def _is_intercepted(probe: Probe) -> bool:
 
 def _failure(probe: Probe) -> str:
     return f"{probe.place}: {probe.blocking}" + (f" ({probe.detail})" if probe.detail else "")
+
+
+def _proxy(host: Host) -> list[str]:
+    return (
+        [f"a proxy is named here ({host.proxy}), and ginnel uses none: it must get out by itself"] if host.proxy else []
+    )
 
 
 # --- the internet ----------------------------------------------------------------------------------------------------
@@ -82,23 +105,34 @@ def _internet(host: Host) -> Iterable[Finding]:
         nowhere = "this machine has no default route: it is connected to no network, or to one that leads nowhere"
         yield Finding(Cause.NO_INTERNET, 0.97, (nowhere,), _fix(host, "ip route", "connect it to a network"))
         return
+    if host.relays and not _probes(host) and not host.unlooked and not _udp_works(host) and not _port80_works(host):
+        nowhere = "this machine has no route to the server or to any relay: nothing could even be tried"
+        yield Finding(Cause.NO_INTERNET, 0.95, (nowhere,), _fix(host, "ip route", "connect it to a network"))
+        return
     if not _all_fail(host) or _udp_works(host) or _port80_works(host):
         return
     if not all(probe.blocking in SILENT or probe.blocking.startswith("dns") for probe in _probes(host)):
         return
-    lines = ["neither TCP 443 nor UDP nor TCP 80 reaches anybody"]
-    if host.gateway_answers is False:
-        lines.append("the router itself does not answer")
+    lines = ["neither TCP 443 nor UDP nor TCP 80 reaches anybody", *_proxy(host)]
+    if host.gateway_answers is not None:
+        lines.append(ROUTER[host.gateway_answers])
     several = len({probe.place for probe in _probes(host)}) > 1
     confidence = 0.9 if host.gateway_answers is False else 0.7 if several else 0.5
     yield Finding(
-        Cause.NO_INTERNET, confidence, tuple(lines), _fix(host, "ip route; ping ROUTER", "look at the router")
+        Cause.NO_INTERNET,
+        confidence,
+        tuple(lines),
+        _fix(host, "ip route", "look at the router: is it connected to the internet?"),
     )
 
 
 def _portal(host: Host) -> Iterable[Finding]:
     told = host.network is not None and host.network.portal is True
     if host.port80 is Port80.TRUE and not told:
+        return
+    working = [probe.works for probe in _probes(host)]
+    if any(working) and (not told or all(working)):
+        yield from _port80_changed(host)
         return
     odd = host.port80 is Port80.FORGED or told
     stripped = host.port80 is Port80.STRIPPED and _all_fail(host)
@@ -110,6 +144,16 @@ def _portal(host: Host) -> Iterable[Finding]:
         yield Finding(Cause.CAPTIVE_PORTAL, confidence, tuple(lines), _fix(host, "", also))
 
 
+def _port80_changed(host: Host) -> Iterable[Finding]:
+    """No portal: those keep everything back until somebody signs in, and TCP 443 passes."""
+    if host.port80 is Port80.FORGED:
+        lines = (
+            "somebody else answers for the relays on TCP port 80: a proxy, or a firewall's page",
+            "captive portals go unnoticed; nothing else needs that port",
+        )
+        yield Finding(Cause.PORT80_BLOCKED, 0.9, lines, _rule(host, "TCP out to port 80 of anywhere, if you like"))
+
+
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
@@ -118,7 +162,8 @@ def _names(host: Host) -> Iterable[Finding]:
     if broken:
         lines = tuple(f"the name {name.name} cannot be resolved: {name.problem}" for name in broken[:3])
         confidence = 0.95 if len(broken) == len([n for n in host.names if n.needed]) else 0.75
-        fix = _fix(host, "resolvectl status", "or look at /etc/resolv.conf: the resolver named there must answer")
+        lines += (_asked(host),)
+        fix = _resolver_fix(host, "the resolver named there must answer; or name another one")
         yield Finding(Cause.DNS_BROKEN, confidence, lines, fix)
     lying = [name for name in host.names if name.lied]
     if lying:
@@ -127,8 +172,20 @@ def _names(host: Host) -> Iterable[Finding]:
             + (f"the map says {', '.join(n.known[:3])}" if n.known else "nobody is there")
             for n in lying[:3]
         )
-        fix = _fix(host, "resolvectl status", "use another resolver: this one gives false addresses")
+        lines += (_asked(host),)
+        fix = _resolver_fix(host, "use another resolver: this one gives false addresses")
         yield Finding(Cause.DNS_LIES, 0.95, lines, fix)
+
+
+def _asked(host: Host) -> str:
+    named = [f"{ip} (the router)" if ip in host.gateways else ip for ip in host.resolvers]
+    return (
+        f"asked by this machine: {', '.join(named)}" if named else "this machine names no resolver (/etc/resolv.conf)"
+    )
+
+
+def _resolver_fix(host: Host, also: str) -> Fix:
+    return _fix(host, "resolvectl status" if host.resolved else "cat /etc/resolv.conf", also)
 
 
 # --- TCP 443 ---------------------------------------------------------------------------------------------------------
@@ -140,12 +197,21 @@ def _interception(host: Host) -> Iterable[Finding]:
         return
     issuers = sorted({probe.issuer for probe in odd if probe.issuer})
     lines = [_failure(probe) for probe in odd[:3]]
+    if host.control is not None and host.control not in odd and not host.control.works:
+        lines.append(_failure(host.control))
     if issuers:
         lines.append(f"who stands between calls itself {', '.join(issuers[:3])}")
     several = len(odd) > 1 or not any(probe.works for probe in _probes(host))
     unknown = host.control_trusted is False and "self-signed" in odd[0].detail
     if unknown and all(probe is host.control for probe in odd):
-        yield Finding(Cause.TLS_INTERCEPTION, 0.2, tuple(lines), _fix(host, "ginnel up --invite INVITE"))
+        yield Finding(
+            Cause.TLS_INTERCEPTION,
+            0.2,
+            tuple(lines),
+            _fix(
+                host, "sudo ginnel up", "with --invite and an invite of that server, which vouches for its certificate"
+            ),
+        )
         return
     also = "in the firewall or proxy: no TLS inspection for the hosts of `ginnel firewall allowlist`"
     fix = _fix(host, "ginnel firewall allowlist", also)
@@ -163,12 +229,17 @@ def _https(host: Host) -> Iterable[Finding]:
         *(["TCP port 80 gets through"] if _port80_works(host) else []),
         *(["the router answers"] if host.gateway_answers else []),
     ]
-    lines = [*(_failure(probe) for probe in _probes(host)[:3]), *other]
+    lines = [*(_failure(probe) for probe in _probes(host)[:3]), *other, *_proxy(host)]
     confidence = 0.93 if len(other) > 1 or _udp_works(host) or _port80_works(host) else 0.5
     if all(probe.blocking == "refused" for probe in _probes(host)) and len({p.place for p in _probes(host)}) == 1:
         confidence = 0.4  # a server that is down refuses too
     also = "in the firewall: let TCP out to port 443 of anywhere"
     yield Finding(Cause.HTTPS_BLOCKED, confidence, tuple(lines), _fix(host, "ginnel firewall plan", also))
+
+
+def _believes(host: Host) -> bool:
+    """Our own daemon calls itself connected to a server that says nothing: others that say so prove as little."""
+    return host.network is not None and host.network.control is True
 
 
 def _control(host: Host) -> Iterable[Finding]:
@@ -181,9 +252,11 @@ def _control(host: Host) -> Iterable[Finding]:
         lines.append(f"ginneld: {host.daemon.control_problem}")
     if others:
         lines.append("relays are reached on the same port")
-    alive = any(witness.control for witness in host.witnesses)
+    alive = any(witness.control for witness in host.witnesses) and not _believes(host)
     lines += ["another machine of the mesh is connected to it"] if alive else []
-    down, blocked = (0.7, 0.4) if probe.blocking == "refused" else (0.3, 0.85 if others else 0.5)
+    hangs = probe.blocking == str(Blocking.TIMEOUT_AFTER_CONNECT)
+    lines += ["its machine accepts connections, and nothing is said on them: a program that hangs"] if hangs else []
+    down, blocked = (0.7, 0.4) if probe.blocking == "refused" or hangs else (0.3, 0.85 if others else 0.5)
     down, blocked = (0.15, 0.95) if alive else (down, blocked)
     at_server = Fix("the server", "sudo systemctl status ginnel-server", "if nobody reaches it, it is down")
     yield Finding(Cause.CONTROL_DOWN, down, tuple(lines), at_server)
@@ -239,12 +312,6 @@ def _udp(host: Host) -> Iterable[Finding]:
     """STUN from the tunnel's own port is the daemon's; from any port is this command's."""
     if host.way_out is False or (_all_fail(host) and not _udp_works(host) and not _port80_works(host)):
         return
-    if host.udp_refused:
-        refused = "this machine's own firewall refuses to send UDP to the relays"
-        yield Finding(
-            Cause.HOST_FIREWALL, 0.95, (refused,), _fix(host, "ginnel firewall lint", "let UDP out to anywhere")
-        )
-        return
     tunnel = host.network.udp if host.network is not None else None
     here = _stun_here(host)
     if tunnel is True or (tunnel is None and here is not False):
@@ -272,6 +339,15 @@ def _own_port(host: Host) -> Finding:
 
 def _rule(host: Host, what: str) -> Fix:
     return _fix(host, "ginnel firewall plan", f"in the firewall: let {what}")
+
+
+def _some_stun(host: Host) -> Iterable[Finding]:
+    """Of several, some are silent: a machine whose nearest relay that is finds its own address by another."""
+    silent = [relay.name for relay in host.relays if relay.stun is False]
+    if silent and _stun_here(host):
+        lines = (f"no answer on UDP port 3478 of {', '.join(silent[:NAMED])}; other relays answer",)
+        fix = _fix(host, "ginnel firewall verify", "in the firewall: let UDP out to port 3478 of anywhere")
+        yield Finding(Cause.STUN_BLOCKED, 0.5, lines, fix, about=silent[0], harmless=True)
 
 
 # --- notes -----------------------------------------------------------------------------------------------------------

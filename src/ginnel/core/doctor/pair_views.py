@@ -17,25 +17,30 @@ SEARCH_TIME = 25.0
 
 
 def is_direct(pair: Pair) -> bool:
-    return bool(pair.own.direct or pair.ping.direct)
+    return bool(pair.ping.direct) or (bool(pair.own.direct) and meets(pair))
 
 
 def meets(pair: Pair) -> bool:
-    return pair.ping.answered
+    """A way that the daemon calls direct and by which nothing comes back is none."""
+    return pair.ping.answered or pair.source is Source.TUNNEL
 
 
 def still_searching(pair: Pair) -> bool:
     """Too early to say: a direct path is looked for, and may be found."""
+    ends = [pair.own, *([pair.theirs] if pair.theirs is not None else [])]
+    if any(one.udp is False or one.policy == "relay" for one in ends):
+        return False
     return pair.own.searching is not None and pair.own.searching < SEARCH_TIME and pair.own.search_ended != "hopeless"
 
 
 def own_side(pair: Pair) -> Side:
-    return Side(pair.host.name, pair.own)
+    return Side(pair.host.name, pair.own, here=True)
 
 
 def their_side(pair: Pair) -> Side:
     known = pair.theirs if pair.theirs is not None else Testimony()
-    return Side(pair.peer.name, known, told=pair.theirs is not None and pair.source is not Source.MAP)
+    told = pair.theirs is not None and pair.source is not Source.MAP
+    return Side(pair.peer.name, known, told=told, ours=pair.peer.ours, system=pair.peer.system)
 
 
 def open_fix(pair: Pair) -> Fix:

@@ -30,8 +30,10 @@ def udp(pair: Pair) -> Iterable[Finding]:
     if theirs is not None and theirs.udp is False:
         told = pair.source is not Source.MAP
         lines = (f"no STUN server answers {pair.peer.name}: UDP does not get out of its network{said_by_map(pair)}",)
-        fix = Fix(pair.peer.name, "ginnel firewall plan", "in the firewall there: let UDP out, and the answers in")
-        yield Finding(Cause.PEER_UDP_BLOCKED, 0.93 if told else 0.7, lines, fix)
+        also = "in the firewall there: let UDP out, and the answers in"
+        both = pair.own.udp is False
+        fix = Fix(pair.peer.name, "ginnel firewall plan", also + ("; both ends need it" if both else ""))
+        yield Finding(Cause.PEER_UDP_BLOCKED, 0.7 if not told else 0.9 if both else 0.93, lines, fix)
 
 
 def nats(pair: Pair) -> Iterable[Finding]:
@@ -54,6 +56,9 @@ def nats(pair: Pair) -> Iterable[Finding]:
             f"{' and '.join(carriers)}: a second NAT, the carrier's, stands behind the own router, which opens none"
         )
         yield Finding(Cause.CGNAT_DOUBLE_NAT, 0.96, (behind, *lines), open_fix(pair))
+    elif perhaps := [side.name for side in (own_side(pair), their_side(pair)) if side.maybe_carrier]:
+        behind = f"{' and '.join(perhaps)}: a second router with a private address: perhaps it translates as well"
+        yield Finding(Cause.CGNAT_DOUBLE_NAT, 0.5, (behind, *lines), open_fix(pair))
     if both:
         yield Finding(Cause.HARD_NAT_BOTH, 0.93, tuple(lines), open_fix(pair))
     else:

@@ -17,9 +17,10 @@ SHOWN = 4  # causes
 STEPS = 12
 
 TITLES = {
-    "healthy": "healthy",
+    "healthy": "nothing is wrong with this machine or its network",
     "degraded": "works, and not as well as it could",
     "broken": "does not work",
+    "unknown": "nothing is known to be wrong, and not everything could be looked at",
 }
 
 
@@ -33,16 +34,17 @@ def lines(diagnosis: Diagnosis, pair: Pair | None = None) -> list[str]:
 
 
 def _headline(diagnosis: Diagnosis, pair: Pair | None) -> str:
-    verdict = f"{diagnosis.verdict}: {TITLES[diagnosis.verdict]}"
     if pair is None:
-        return (
-            verdict if diagnosis.verdict != "healthy" else "healthy: nothing is wrong with this machine or its network"
-        )
+        said = diagnosis.title or TITLES[diagnosis.verdict]
+        return f"{diagnosis.verdict}: {said}"
+    name = pair.peer.name
     path = {
-        "direct": f"the way to {pair.peer.name} is direct, {pair.own.direct or pair.ping.direct}",
-        "relay": f"{pair.peer.name} is reached by relay {pair.ping.relay}",
-        "none": f"{pair.peer.name} is not reached",
+        "direct": f"the way to {name} is direct, {pair.own.direct or pair.ping.direct}",
+        "relay": f"{name} is reached by relay {pair.ping.relay}",
+        "none": f"{name} is not reached",
     }[diagnosis.path]
+    if diagnosis.verdict == Grade.BROKEN and diagnosis.path != "none":
+        path += ", and more than the way is needed"
     more = "; a direct way is still being looked for" if diagnosis.searching else ""
     return f"{diagnosis.verdict}: {path}{more}"
 
@@ -66,4 +68,5 @@ def story(name: str, known: Testimony) -> list[str]:
 def _step(step: Step) -> str:
     times = f", {step.times} times since {step.since:.0f} s" if step.times > 1 else ""
     why = f": it {step.why}" if step.why else ""
-    return f"{step.ago:6.1f} s ago  {step.what} {step.endpoint}{why}{times}".rstrip()
+    where = step.endpoint.removesuffix(":0") + ", guessed ports" if step.endpoint.endswith(":0") else step.endpoint
+    return f"{step.ago:6.1f} s ago  {f'{step.what} {where}'.rstrip()}{why}{times}"

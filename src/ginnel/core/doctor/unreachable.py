@@ -17,9 +17,9 @@ def no_relay(pair: Pair) -> Iterable[Finding]:
         return
     home = pair.theirs.home if pair.theirs is not None and pair.theirs.home else pair.peer.home
     mine = next((relay for relay in pair.own.relays if relay.region == home), None)
-    name, reached = _region(pair, home), mine is not None and mine.connected
+    name, reached = _region(pair, home), (mine is not None and mine.connected) or _answers(pair, home)
     if home and not reached:
-        why = mine.problem if mine is not None and mine.problem else "it is not connected"
+        why = mine.problem if mine is not None and mine.problem else "it does not answer"
         lines = [f"{pair.peer.name} listens at relay {name}, which this machine does not reach: {why}"]
         if there := _reaches(pair, home):
             lines.append(f"{pair.peer.name} is connected to it, so it is not down")
@@ -36,6 +36,11 @@ def no_relay(pair: Pair) -> Iterable[Finding]:
             pair.host.name, "ginnel firewall verify", f"on both: let TCP out to port 443 of {name} or of the other"
         )
         yield Finding(Cause.NO_COMMON_RELAY, 0.97 if neither else 0.6, tuple(lines), fix, about=name)
+
+
+def _answers(pair: Pair, region: int) -> bool:
+    """To this command. A daemon is connected to relays that it uses, and no others: that it is not says nothing."""
+    return any(relay.region == region and relay.https is not None and relay.https.works for relay in pair.host.relays)
 
 
 def _misses(pair: Pair, region: int) -> bool:
@@ -63,7 +68,11 @@ def _peers_relay(pair: Pair, home: int) -> Iterable[Finding]:
         yield Finding(Cause.PEER_RELAY_BLOCKED, 0.96, lines, fix, about=about)
     elif home:
         name = _region(pair, home)
-        lines = (f"relay {name} is reached from here, and {pair.peer.name} does not answer by it", *_said(pair))
+        lines = (
+            f"relay {name} is reached from here, and {pair.peer.name} does not answer by it",
+            f"{pair.peer.name} may be gone, or its connection to that relay is dead or blocked",
+            *_said(pair),
+        )
         yield Finding(Cause.PEER_RELAY_BLOCKED, 0.6, lines, fix, about=name)
         if pair.theirs is None or pair.source is Source.MAP:
             yield Finding(Cause.PEER_OFFLINE, 0.85 if pair.peer.ours else 0.7, lines, fix)

@@ -17,6 +17,8 @@ from ginnel.words import Endpoint, RegionId
 
 MAX_ALLOWED_IPS = 4096
 MAX_MAP_ENDPOINTS = 64
+OURS = "-ginnel"
+"""How the version ends (Hostinfo.IPNVersion) of those who run this program."""
 
 
 def home_region(node: Node) -> RegionId:

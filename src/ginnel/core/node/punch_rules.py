@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from ginnel.core.node import peer_views
 from ginnel.core.node.addresses import is_candidate, is_private
 from ginnel.core.node.path_actions import NEVER
+from ginnel.core.node.peer_views import OURS
 from ginnel.core.node.peers import Peer
 from ginnel.wire.punch import NatKind
 from ginnel.wire.tailcfg import Node
 from ginnel.words import Endpoint, Instant
 
-OURS = "-ginnel"  # the end of IPNVersion
 NO_PROBING = "disable-hard-nat-probing"  # an attribute of our own node in the map
 SEARCHES = 2  # of an offer's attempts may be birthday searches
 OFFERS, OFFERS_IN = 12, 60.0  # of one peer that are looked at

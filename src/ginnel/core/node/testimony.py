@@ -12,6 +12,7 @@ import msgspec
 
 from ginnel.core.node import peer_views
 from ginnel.core.node.actions import FilterRow
+from ginnel.core.node.addresses import is_private
 from ginnel.core.node.filter import filter_rows
 from ginnel.core.node.netcheck_report import Report
 from ginnel.core.node.netmap import NetMap
@@ -89,7 +90,7 @@ def _relays(relays: Relays, report: Report) -> tuple[RelayTold, ...]:
 def _is_far(peer: Peer, own: OwnNetwork, now: Instant) -> bool:
     """Whether UDP gets out of this network to that peer."""
     endpoint = peer.path.endpoint if peer.path.direct(now) else None
-    return endpoint is not None and not endpoint.ip.is_private and endpoint.ip not in own.endpoints.own_ips()
+    return endpoint is not None and not is_private(endpoint.ip) and endpoint.ip not in own.endpoints.own_ips()
 
 
 def _ways(path: PathChooser, now: Instant) -> tuple[WayTold, ...]:

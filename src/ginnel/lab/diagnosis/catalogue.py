@@ -6,10 +6,18 @@ Room: lab.
 from __future__ import annotations
 
 from ginnel.lab import LabError
-from ginnel.lab.diagnosis import faults_host, faults_pairs, faults_ports, faults_relays, faults_strangers, healthy
+from ginnel.lab.diagnosis import (
+    faults_firewall,
+    faults_host,
+    faults_pairs,
+    faults_ports,
+    faults_relays,
+    faults_strangers,
+    healthy,
+)
 from ginnel.lab.diagnosis.fault import Fault
 
-TABLES = (faults_ports, faults_relays, faults_strangers, faults_pairs, faults_host, healthy)
+TABLES = (faults_ports, faults_relays, faults_strangers, faults_pairs, faults_host, faults_firewall, healthy)
 FAULTS: dict[str, Fault] = {fault.name: fault for table in TABLES for fault in table.FAULTS}
 
 

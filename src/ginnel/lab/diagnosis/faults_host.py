@@ -70,6 +70,10 @@ def unplug(*names: str) -> Step:
     return inject
 
 
+def lose_route(world: World) -> None:
+    world.lab.spaces[ALICE].run(["ip", "route", "del", "default"])
+
+
 def router_loses_line(world: World) -> None:
     world.lab.spaces[world.topology.edge(ALICE)].run(["ip", "link", "set", "wan0", "down"])
 
@@ -169,6 +173,8 @@ FAULTS = (
           (View(ALICE, "route-clash"), View(ALICE, "route-clash", BOB)), led_astray, inject=other_vpn),
     Fault("unplugged", "network", "the machine's network interface is down", (View(ALICE, "no-internet"),), cut_off,
           inject=unplug(ALICE)),
+    Fault("no-route", "network", "the machine has an address and no default route", (View(ALICE, "no-internet"),),
+          cut_off, inject=lose_route),
     Fault("line-dead", "network", "the home router has lost its line", (View(ALICE, "no-internet"),), cut_off,
           inject=router_loses_line),
     Fault("never-logged-in", "mesh", "nobody has logged this machine in", (View(ALICE, "not-logged-in"),),

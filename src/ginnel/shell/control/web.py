@@ -36,6 +36,7 @@ pre { background: #eee; color: #111; padding: 1rem; overflow-x: auto }
 <p>Compare the machine first: <code>ginnel auth list</code> shows what it calls itself. This page may be closed.</p>
 </body></html>
 """)
+ROOT = "This is the coordination server of a ginnel mesh. A machine joins it by `ginnel up --invite TOKEN`."
 PAGE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -63,6 +64,9 @@ def make_app(
         if not request.query_params.get("v", "").isdigit():
             return _text(400, "ask with ?v=<capability version>; clients older than Noise are not served")
         return Response(keys, media_type="application/json")
+
+    async def root(_request: Request) -> Response:
+        return _text(200, ROOT)
 
     async def health(_request: Request) -> Response:
         now = formatdate(usegmt=True)  # RFC 9110 §6.6.1; by it a node finds out that its clock is wrong
@@ -98,6 +102,7 @@ def make_app(
 
     return Starlette(
         routes=[
+            Route("/", root),
             Route("/key", key),
             Route("/health", health),
             Route("/derpmap/default", default_derp_map),

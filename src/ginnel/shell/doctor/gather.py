@@ -15,34 +15,31 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ginnel import __version__
-from ginnel.core.doctor.evidence import Clock, Daemon, Host, NameSeen, Port80
+from ginnel.core.doctor.evidence import Clash, Clock, Daemon, Host, NameSeen, Port80
 from ginnel.core.firewall.tried import Asked
-from ginnel.core.node.actions import AskPort80
 from ginnel.core.node.addresses import is_private
-from ginnel.core.node.captive import Relay80, Sign, judge, relays_to_ask
 from ginnel.core.node.routing import MARK
 from ginnel.shell.doctor import machine
+from ginnel.shell.doctor.clocks import server_clocks
+from ginnel.shell.doctor.port80 import look_at_port80
 from ginnel.shell.doctor.relays import NetworkSeen, look_at_network, udp_elsewhere
 from ginnel.shell.node.links import Links
-from ginnel.shell.node.port80 import ask
-from ginnel.wire import generate204
 from ginnel.wire.doctor import FirewallTold, Testimony
-from ginnel.wire.read import WireError
 from ginnel.wire.tailcfg import DERPMap
-from ginnel.words import RegionId
 
 log = logging.getLogger(__name__)
 
-LIMIT = 7.0
+LIMIT = 6.5
 """Seconds for all looks together."""
-CLOCK_TRIES = 2
+GRACE = 0.3
+"""For a look that ends itself at the limit."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """What the daemon told, or whoever stands in for it. `asked`: what is to be tried. `own`, `peers`: mesh
-    addresses; `online`: of those that may answer."""
+    addresses, `names`: of the peers; `online`: of those that may answer. `clock`: by the daemon's map."""
 
     name: str
     daemon: Daemon | None = None
@@ -52,31 +49,34 @@ class Known:
     control_url: str = ""
     own: tuple[str, ...] = ()
     peers: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     online: tuple[str, ...] = ()
     peers_of: tuple[tuple[int, tuple[str, ...]], ...] = ()
     tun: str = "ginnel0"
     root: bool = True
+    clock: Clock | None = None
 
 
-async def gather_host(known: Known, tell: Callable[[str], None] = lambda _: None) -> Host:
-    """Within LIMIT. `tell` hears what is done, for people who wait."""
+async def gather_host(known: Known, tell: Callable[[str], None] = lambda _: None, *, within: float = LIMIT) -> Host:
+    """In `within` seconds. `tell` hears what is done, for people who wait."""
     tell("looking at this machine, its names and every relay ...")
-    links = machine.links(known.tun)
-    async with asyncio.timeout(LIMIT + 1):
-        network, elsewhere, port80, clocks, gateway = await asyncio.gather(
-            look_at_network(known.asked, mark=MARK, within=LIMIT),
-            _within(udp_elsewhere(known.asked, mark=MARK), None, "UDP"),
-            _within(_port80(known.asked.derp_map), Port80.UNASKED, "port 80"),
-            _within(_clocks(known), (), "clock"),
-            _within(_gateway(links), None, "gateway"),
-        )
-    daemon = known.daemon
-    taken = daemon is not None and daemon.port != daemon.wanted_port
+    looks = Looks(min(within, LIMIT))
+    here = asyncio.ensure_future(looks.at("this machine's routes", _here(known), Here()))
+    network, elsewhere, (port80, dates), told, gateway, _ = await asyncio.gather(
+        looks.at("servers and relays", look_at_network(known.asked, mark=MARK, within=looks.within), NetworkSeen()),
+        looks.at("", udp_elsewhere(known.asked, mark=MARK), None),
+        looks.at("TCP port 80", look_at_port80(known.asked.derp_map), (Port80.UNASKED, ())),
+        looks.at("", server_clocks(known.control_url), ()),
+        looks.at("", _gateway(here), None),
+        here,
+    )
+    seen, clocks = here.result(), (*([known.clock] if known.clock is not None else []), *told, *dates)
+    links = seen.links
     return Host(
         name=known.name,
         program=__version__,
         why_down=known.why_down,
-        daemon=daemon,
+        daemon=known.daemon,
         network=known.network,
         clocks=clocks,
         names=tuple(_judged(name, known, links) for name in network.names),
@@ -89,13 +89,62 @@ async def gather_host(known: Known, tell: Callable[[str], None] = lambda _: None
         way_out=bool(links.defaults or _is_on_link(network)) if links is not None else None,
         gateway_answers=gateway,
         tun_device=machine.has_tun_device(),
-        clashes=machine.clashes(links, known.tun, known.own, known.peers) if links is not None else (),
-        holder=machine.holder_of(daemon.wanted_port) if daemon is not None and taken and daemon.wanted_port else "",
+        clashes=seen.clashes,
+        holder=seen.holder,
         firewall=_firewall(known),
         global_v6=links is not None and machine.has_global_v6(links),
         peers_of=known.peers_of,
+        alone=known.daemon is not None and known.daemon.state == "Running" and not known.peers,
         root=known.root,
+        gateways=tuple(gateway for _, gateway in links.defaults if gateway) if links is not None else (),
+        resolvers=machine.resolvers(),
+        resolved=machine.has_resolved(),
+        unit=machine.has_unit(),
+        proxy=machine.proxy(),
+        unlooked=(*looks.missed, *network.unlooked),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What this machine's kernel tells."""
+
+    links: Links | None = None
+    clashes: tuple[Clash, ...] = ()
+    holder: str = ""
+
+
+async def _here(known: Known) -> Here:
+    links, daemon = machine.links(known.tun), known.daemon
+    taken = daemon is not None and daemon.port != daemon.wanted_port
+    return Here(
+        links,
+        machine.clashes(links, known.tun, known.own, known.peers) if links is not None else (),
+        machine.holder_of(daemon.wanted_port) if daemon is not None and taken and daemon.wanted_port else "",
+    )
+
+
+class Looks:
+    """Each has `within` seconds. missed: what should have been seen and was not."""
+
+    def __init__(self, within: float) -> None:
+        self.within = within
+        self.missed: list[str] = []
+
+    async def at(self, what: str, work: Coroutine[Any, Any, T], otherwise: T) -> T:
+        """`what`: "" for something that only helps to judge the rest."""
+        try:
+            async with asyncio.timeout(self.within + GRACE):
+                return await work
+        except (TimeoutError, OSError) as error:
+            log.debug("%s: %s", what, error or "not within the time")
+            why = "not within the time"
+        except Exception:
+            log.exception("a fault of ginnel's own, while it looked at: %s", what)
+            why = "by a fault of ginnel's own"
+        if what:
+            self.missed.append(f"{what}: {why}")
+        return otherwise
 
 
 def misses_somebody(host: Host) -> bool:
@@ -127,57 +176,13 @@ def _is_on_link(network: NetworkSeen) -> bool:
     return any(relay.https is not None and relay.https.works for relay in network.relays)
 
 
-async def _within(work: Coroutine[Any, Any, T], otherwise: T, what: str) -> T:
-    try:
-        async with asyncio.timeout(LIMIT):
-            return await work
-    except (TimeoutError, OSError) as error:
-        log.debug("%s: %s", what, error or "not within the time")
-    except Exception:
-        log.exception("a fault of ginnel's own, while it looked at: %s", what)
-    return otherwise
-
-
 def _firewall(known: Known) -> FirewallTold | None:
     return known.network.firewall if known.network is not None else None
 
 
-async def _gateway(links: Any) -> bool | None:
+async def _gateway(here: asyncio.Future[Here]) -> bool | None:
+    links = (await asyncio.shield(here)).links
     return await machine.gateway_answers(links, mark=MARK) if links is not None else None
-
-
-async def _clocks(known: Known) -> tuple[Clock, ...]:
-    if not known.control_url:
-        return ()
-    for _ in range(CLOCK_TRIES):  # the one source that there is: a packet may get lost, a machine be slow
-        seen = await machine.clock_of(f"{known.control_url.rstrip('/')}/health", mark=MARK)
-        if seen is not None:
-            return (seen,)
-    return ()
-
-
-# --- port 80 ---------------------------------------------------------------------------------------------------------
-
-
-async def _port80(derp_map: DERPMap) -> Port80:
-    relays = relays_to_ask(derp_map, RegionId(0))
-    if not relays:
-        return Port80.UNASKED
-    signs = await asyncio.gather(*(_sign(number, relay) for number, relay in enumerate(relays)))
-    if Sign.TRUE in signs:
-        return Port80.TRUE
-    if Sign.FORGED in signs:
-        return Port80.FORGED
-    return Port80.STRIPPED if Sign.STRIPPED in signs else Port80.SILENT
-
-
-async def _sign(number: int, relay: Relay80) -> Sign:
-    challenge = f"ts_doctor{number}"
-    answer = await ask(AskPort80(number, relay.address, challenge), mark=MARK)
-    try:
-        return judge(generate204.parse_answer(answer), challenge, relay)
-    except WireError:
-        return Sign.NOTHING
 
 
 def host_name() -> str:

@@ -1,29 +1,26 @@
-"""What this machine says of itself: clock, TUN device, way out, who has a port, what else uses mesh addresses.
+"""What this machine says of itself: TUN device, way out, who has a port, what else uses mesh addresses, its settings.
 
 Room: shell.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
+import shutil
 import socket
 import stat
-import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from ginnel.core.doctor.evidence import Clash, Clock
+from ginnel.core.doctor.evidence import Clash
 from ginnel.core.node.actions import MeasureIcmp
 from ginnel.core.node.routing import TABLE
-from ginnel.shell.node.dial import unverified
 from ginnel.shell.node.icmp import echo
 from ginnel.shell.node.links import Links, read_links
 from ginnel.shell.node.netlink import Netlink
-from ginnel.shell.node.web import WebError, fetch
 from ginnel.wire import rtnetlink as rt
 from ginnel.wire.rtnetlink import Kind
 from ginnel.words import RegionId
@@ -31,26 +28,14 @@ from ginnel.words import RegionId
 CARRIER = IPv4Network("100.64.0.0/10")
 TUN_DEVICE = Path("/dev/net/tun")
 TUN_NUMBER = (10, 200)  # linux: Documentation/admin-guide/devices.txt
-CLOCK_TIME = 3.0
 ANY_PORT = 9  # discard; nothing is sent
 COVERED = 16
+RESOLV_CONF, RESOLVED_CONF = Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")
+STUB, RESOLVERS = "127.0.0.53", 4
+SYSTEMD, UNIT = Path("/run/systemd/system"), "ginneld.service"
+UNITS = tuple(map(Path, ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")))
+PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 ALL_TABLES, LOCAL_TABLE = 0, 255
-
-
-# --- the clock -------------------------------------------------------------------------------------------------------
-
-
-async def clock_of(url: str, *, mark: int) -> Clock | None:
-    """The Date header of any answer; who gives it need not be trusted for this, only compared."""
-    try:
-        async with asyncio.timeout(CLOCK_TIME):
-            began = time.time()
-            page = await fetch("GET", url, mark=mark, tls=unverified() if url.startswith("https") else None)
-            ended = time.time()
-        said = parsedate_to_datetime(page.headers.get("date", "")).timestamp()
-    except (WebError, TimeoutError, ValueError, TypeError, OverflowError):
-        return None
-    return Clock(url, (began + ended) / 2 - said)
 
 
 # --- devices and routes ----------------------------------------------------------------------------------------------
@@ -145,6 +130,41 @@ def _leaves_by(address: str) -> str:
             return str(asking.getsockname()[0])
         except OSError:
             return ""
+
+
+# --- what the system is set to ---------------------------------------------------------------------------------------
+
+
+def resolvers() -> tuple[str, ...]:
+    """As resolv.conf(5) names them; behind systemd-resolved's stub, the real ones."""
+    found = _nameservers(RESOLV_CONF)
+    return _nameservers(RESOLVED_CONF) if found == (STUB,) else found
+
+
+def _nameservers(path: Path) -> tuple[str, ...]:
+    with suppress(OSError, UnicodeDecodeError):
+        lines = [line.split() for line in path.read_text().splitlines()]
+        return tuple(words[1] for words in lines if len(words) > 1 and words[0] == "nameserver")[:RESOLVERS]
+    return ()
+
+
+def has_resolved() -> bool:
+    return RESOLVED_CONF.exists() and shutil.which("resolvectl") is not None
+
+
+def has_unit() -> bool:
+    """systemd runs, and has a unit of ours."""
+    return SYSTEMD.is_dir() and any((place / UNIT).exists() for place in UNITS)
+
+
+def proxy() -> str:
+    """Host and port alone: there may be a password beside them."""
+    named = next((os.environ[name] for name in PROXIES if os.environ.get(name)), "")
+    try:
+        parts = urlsplit(named if "//" in named else f"//{named}")
+        return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""
+    except ValueError:
+        return ""
 
 
 # --- ports -----------------------------------------------------------------------------------------------------------

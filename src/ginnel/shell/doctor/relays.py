@@ -14,32 +14,35 @@ from dataclasses import dataclass
 from ginnel.core.doctor.evidence import NameSeen, Probe, RelaySeen
 from ginnel.core.firewall.evidence import Ending
 from ginnel.core.firewall.needs import Role
-from ginnel.core.firewall.report import Check, Reach, Report, Result, Target
+from ginnel.core.firewall.report import OPTIONAL, Check, Reach, Report, Result, Target
 from ginnel.core.firewall.tried import Asked, relays
 from ginnel.core.firewall.verdict import Blocking
 from ginnel.shell.firewall.tunnel import TunnelSeen
-from ginnel.shell.firewall.verify import verify
+from ginnel.shell.firewall.verify import NO_FAMILY, verify
 from ginnel.shell.node.dial import SO_MARK
+from ginnel.shell.probe.opened import Patience
 
 ELSEWHERE = 33434  # where nothing listens (traceroute's): who gets a packet there says so
 ELSEWHERE_TIME = 1.0
 ELSEWHERE_TRIED = 3
-NO_TIME = "silent-drop"
+PATIENCE = Patience(connect=3.2, step=2.2, login=1.2)
+"""So that second tries come to an end within the doctor's time."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkSeen:
-    """`refused`: our own kernel would not send UDP."""
+    """`refused`: our own kernel would not send UDP. `unlooked`: places of which nothing can be said, and why."""
 
     relays: tuple[RelaySeen, ...] = ()
     control: Probe | None = None
     names: tuple[NameSeen, ...] = ()
     refused: bool = False
+    unlooked: tuple[str, ...] = ()
 
 
 async def look_at_network(asked: Asked, *, mark: int, within: float) -> NetworkSeen:
     """Every server and every relay, as a client would come to them."""
-    report = await verify(asked, tunnel=_by_the_daemon, mark=mark, within=within)
+    report = await verify(asked, tunnel=_by_the_daemon, mark=mark, within=within, patience=PATIENCE)
     reached = {reach.target: reach for need in report.needs for reach in need.reaches}
     control = next((reach for target, reach in reached.items() if target.role is Role.CONTROL), None)
     return NetworkSeen(
@@ -51,7 +54,16 @@ async def look_at_network(asked: Asked, *, mark: int, within: float) -> NetworkS
         control=_probe(control),
         names=tuple(_names(reached.values())),
         refused=any(_is_forbidden(check) for check in _checks(report) if check.target.transport == "udp"),
+        unlooked=tuple(dict.fromkeys(line for reach in reached.values() for line in _unlooked(reach))),
     )
+
+
+def _unlooked(reach: Reach) -> Iterable[str]:
+    """What was begun and did not end, or could not be tried. A family that this machine has not is no such thing."""
+    if reach.result is Result.UNTRIED and reach.target.need.partition("-")[0] not in OPTIONAL:
+        for check in reach.checks:
+            if check.verdict is None and not check.why.startswith(NO_FAMILY):
+                yield f"{_place(reach.target, (check,))}: {check.why}"
 
 
 async def _by_the_daemon(_: Asked) -> TunnelSeen:
@@ -68,26 +80,16 @@ def _is_forbidden(check: Check) -> bool:
 
 
 def _probe(reach: Reach | None) -> Probe | None:
-    """None: there was nothing to try, or only what this machine cannot."""
-    if reach is None or not any(check.result is not Result.UNTRIED or _cut(check) for check in reach.checks):
+    """None: there was nothing to try, or nothing came of it in time."""
+    if reach is None or reach.result is Result.UNTRIED:
         return None
-    place = _place(reach.target, reach.checks)
-    worst = reach.worst
-    if worst is None:
-        passed = next(check for check in reach.checks if check.address and check.result is Result.PASSED)
-        return Probe(place) if passed.blocking is Blocking.NONE else _failed(place, passed)
-    return _failed(place, worst)
-
-
-def _cut(check: Check) -> bool:
-    return check.verdict is None and bool(check.address) and not check.why.startswith("this machine")
-
-
-def _failed(place: str, check: Check) -> Probe:
-    if check.verdict is None:
-        return Probe(place, NO_TIME, "no end of it within the time")
-    leaf = check.verdict.evidence.leaf
-    return Probe(place, str(check.verdict.blocking), check.verdict.text, leaf.issuer if leaf is not None else "")
+    passed = (check for check in reach.checks if check.address and check.result is Result.PASSED)
+    told = reach.worst or next(passed)
+    place, verdict = _place(reach.target, reach.checks), told.verdict
+    if verdict is None or verdict.blocking is Blocking.NONE:
+        return Probe(place)
+    leaf = verdict.evidence.leaf
+    return Probe(place, str(verdict.blocking), verdict.text, leaf.issuer if leaf is not None else "")
 
 
 def _place(target: Target, checks: tuple[Check, ...]) -> str:

@@ -16,13 +16,14 @@ from typing import Any
 
 import msgspec
 
-from ginnel.core.doctor.evidence import Daemon, Host, Pair, PeerFacts, PingSeen, Source
+from ginnel.core.doctor.evidence import Clock, Daemon, Host, Pair, PeerFacts, PingSeen, Source
 from ginnel.core.doctor.from_map import of_map
 from ginnel.core.firewall.needs import Role
 from ginnel.core.firewall.tried import Asked, Server
-from ginnel.core.node.peer_views import home_region
-from ginnel.core.node.punch_rules import OURS
+from ginnel.core.node.peer_views import OURS, home_region
 from ginnel.core.node.routing import MARK
+from ginnel.shell.doctor.asking import Refused
+from ginnel.shell.doctor.clocks import addresses_of
 from ginnel.shell.doctor.gather import Known, host_name
 from ginnel.shell.firewall.asked import by_daemon
 from ginnel.shell.firewall.facts import FactsError
@@ -48,34 +49,53 @@ def testimony_in(members: object) -> Testimony | None:
 
 def known_by_daemon(daemon: AskDaemon) -> Known:
     """Raises WireError, and whatever asking the daemon raises."""
-    status, told = daemon("status"), daemon("doctor")
-    asked = _asked(daemon, told["Daemon"]["ControlURL"])
+    status = daemon("status")
+    told = _said(daemon, status)
     said = told["Daemon"]
+    url = str(said.get("ControlURL", ""))
+    asked = _asked(daemon, url)
     peers = list((status.get("Peer") or {}).values())
     return Known(
         name=_short(status["Self"]) or host_name(),
-        daemon=Daemon(
-            state=said["State"],
-            version=said["Version"],
-            port=said["Port"],
-            wanted_port=said["WantedPort"],
-            control_url=said["ControlURL"],
-            control_connected=said["ControlConnected"],
-            control_address=said["ControlAddress"],
-            control_problem=said["ControlProblem"],
-            key_expired=said["KeyExpired"],
-            tunnel_problem=said["TunnelProblem"],
-            health=tuple(said["Health"]),
-        ),
-        network=testimony_in(told["Own"]),
+        daemon=_daemon(said),
+        network=testimony_in(told.get("Own")),
         asked=asked,
-        control_url=said["ControlURL"],
+        control_url=url,
         own=tuple(status.get("TailscaleIPs") or ()),
         peers=tuple(peer["TailscaleIPs"][0] for peer in peers if peer.get("TailscaleIPs")),
+        names=tuple(filter(None, map(_short, peers))),
         online=tuple(peer["TailscaleIPs"][0] for peer in peers if peer.get("TailscaleIPs") and peer.get("Online")),
         peers_of=_homes(peers, asked.derp_map),
-        tun=said["Tun"],
+        tun=said.get("Tun") or "ginnel0",
         root=os.geteuid() == 0,
+        clock=Clock(url, said["ClockAhead"]) if said.get("ClockAhead") is not None else None,
+    )
+
+
+def _said(daemon: AskDaemon, status: dict[str, Any]) -> dict[str, Any]:
+    """Its answer to `doctor`. A daemon that was not restarted after an upgrade may not know that yet."""
+    try:
+        said: dict[str, Any] = daemon("doctor?brief=true")
+    except Refused as error:
+        log.debug("ginneld: %s", error)
+        return {"Daemon": {"State": status.get("BackendState", ""), "Version": status.get("Version", "")}}
+    return said
+
+
+def _daemon(said: dict[str, Any]) -> Daemon:
+    """One of another version may not say all of it."""
+    return Daemon(
+        state=said.get("State", ""),
+        version=said.get("Version", ""),
+        port=said.get("Port", 0),
+        wanted_port=said.get("WantedPort", 0),
+        control_url=said.get("ControlURL", ""),
+        control_connected=said.get("ControlConnected", False),
+        control_address=said.get("ControlAddress", ""),
+        control_problem=said.get("ControlProblem", ""),
+        key_expired=said.get("KeyExpired", False),
+        tunnel_problem=said.get("TunnelProblem", ""),
+        health=tuple(said.get("Health") or ()),
     )
 
 
@@ -128,7 +148,11 @@ async def _map_of(url: str) -> DERPMap:
     try:
         async with asyncio.timeout(MAP_TIME):
             tls = unverified() if url.startswith("https") else None
-            page = await fetch("GET", f"{url}/derpmap/default", mark=MARK, tls=tls, limit=MAP_LIMIT)
+            place = f"{url}/derpmap/default"
+            found = await addresses_of(place)
+            if not found:
+                return DERPMap()
+            page = await fetch("GET", place, mark=MARK, tls=tls, limit=MAP_LIMIT, addresses=found)
         return decode(DERPMap, page.body) if page.status == 200 else DERPMap()
     except (WebError, WireError, TimeoutError) as error:
         log.debug("no DERP map of %s: %s", url, error)
@@ -138,8 +162,10 @@ async def _map_of(url: str) -> DERPMap:
 # --- the pair --------------------------------------------------------------------------------------------------------
 
 
-def pair_of(host: Host, node: Node, told: dict[str, Any], ping: PingSeen) -> Pair:
-    """told: the answer of `doctor?peer=`. Raises WireError."""
+def pair_of(host: Host, node: Node, told: dict[str, Any] | None, ping: PingSeen) -> Pair:
+    """told: the answer of `doctor?peer=`, None without one. Raises WireError."""
+    if told is None:
+        told = {"Theirs": None, "By": "", "Own": host.network, "Silence": "the daemon did not say in time"}
     theirs = testimony_in(told["Theirs"])
     source = Source.TUNNEL if told["By"] == "tunnel" else Source.SERVER if theirs is not None else Source.MAP
     return Pair(
@@ -164,4 +190,5 @@ def _facts(node: Node) -> PeerFacts:
         version=info.ipn_version,
         home=home_region(node),
         endpoints=tuple(node.endpoints or ()),
+        system=info.os[:40],
     )

@@ -6,6 +6,7 @@ Room: shell. What a failed probe looks like is core/firewall/verdict.py's, what 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import resource
 from collections.abc import Awaitable, Callable, Coroutine
@@ -45,6 +46,8 @@ from ginnel.wire.derp import PROTOCOL_VERSION
 from ginnel.wire.derplogin import Introduction
 from ginnel.words import IpAddress, NodePrivate
 
+log = logging.getLogger(__name__)
+
 AT_ONCE = 256
 AT_ONCE_TLS = 64
 ADDRESSES = 3
@@ -54,6 +57,8 @@ WHOLE_TIME = 20.0
 TIME_EACH = 0.05
 WHOLE_TIME_MOST = 120.0
 OUT_OF_TIME = "there was no time to try it"
+FAULT = "this machine could not try it: a fault of ginnel's own"
+NO_FAMILY = "this machine has no route by IPv"
 
 Told = Callable[[int, int], None]
 """How many probes are done, of how many so far."""
@@ -150,6 +155,9 @@ class _Trying:
         self._open[target, address] = None
         try:
             check = await self._checked(target, address, work)
+        except Exception:
+            log.exception("a fault of ginnel's own, while it tried %s of %s", target.need, target.label)
+            check = Check(target, address, None, FAULT)
         finally:
             work.close()
         self._checks.append(check)
@@ -160,7 +168,7 @@ class _Trying:
 
     async def _checked(self, target: Target, address: str, work: Coroutine[Any, Any, tuple[Evidence, float]]) -> Check:
         if not has_family(address):
-            return Check(target, address, None, f"this machine has no route by IPv{6 if ':' in address else 4}")
+            return Check(target, address, None, f"{NO_FAMILY}{6 if ':' in address else 4}")
         async with self._room:
             evidence, seconds = await work
         if evidence.ending is Ending.FAULT:
@@ -177,7 +185,9 @@ class _Trying:
 
     async def _name(self, target: Target) -> tuple[IpAddress, ...]:
         """What DNS says of a target's host, told as a check of its own."""
+        self._open[target, ""] = None
         seen = await self._look_up(target.host)
+        del self._open[target, ""]
         evidence = judged_name(seen.evidence, self._expected.get(target.host.lower(), frozenset()))
         self._checks.append(Check(target, "", classify(evidence), seconds=evidence.seconds))
         return seen.addresses

@@ -182,6 +182,9 @@ class NodeBackend:
             "Health": self._node.health(),
         }
 
+    def doctor_at_once(self) -> dict[str, Any]:
+        return self._desk.at_once()
+
     async def doctor(self, peer: str, regions: str) -> dict[str, Any]:
         """What this end knows of the way to a peer ("": of its network alone), and the other end's word, which looks at
         these regions anew (`1,7`)."""

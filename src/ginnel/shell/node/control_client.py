@@ -25,13 +25,14 @@ from ginnel.core.node.control_actions import (
 )
 from ginnel.core.node.control_session import ControlSession
 from ginnel.core.node.login import CAPABILITY_VERSION, Accepted, SendRegister
+from ginnel.core.node.told_time import ToldTime
 from ginnel.shell.node.contained import FAULT, start
 from ginnel.shell.node.control_connection import ControlConnection, ControlError, MapStream, http_error
 from ginnel.shell.node.control_dial import open_connection
 from ginnel.shell.node.dial import unverified
 from ginnel.shell.node.web import WebError, fetch
 from ginnel.wire.read import WireError
-from ginnel.wire.tailcfg import MapResponse, RegisterResponse, ServerKeys, decode, encode
+from ginnel.wire.tailcfg import MapResponse, RegisterResponse, ServerKeys, decode, encode, wall_time
 from ginnel.words import Instant, MachineKey, MachinePrivate, NodeKey, WallTime
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ class ControlClient:
         self._registering: asyncio.Task[None] | None = None
         self.last_address = ""
         """Where the server answered last."""
+        self._told_time = ToldTime()
         self.testify: Callable[[NodeKey, tuple[int, ...]], Awaitable[bytes | None]] = _nothing_to_say
 
     # --- running -----------------------------------------------------------------------------------------------
@@ -214,7 +216,12 @@ class ControlClient:
 
     def _map_message(self, message: bytes) -> None:
         frame = decode(MapResponse, message)
+        self._told_time.told(wall_time(frame.control_time), running())
         self.input(lambda session: session.map_frame(frame, self._now(), WallTime(time.time())))
+
+    def clock_ahead(self) -> float | None:
+        """Seconds by which this machine's clock is before the server's, by the last map that told."""
+        return self._told_time.ahead(WallTime(time.time()), running())
 
     async def _lite(self, action: SendLite) -> None:
         try:
@@ -311,6 +318,11 @@ class ControlClient:
 
 async def _nothing_to_say(_: NodeKey, _regions: tuple[int, ...]) -> bytes | None:
     return None
+
+
+def running() -> float:
+    """Seconds of a clock that nobody sets and that goes on while the machine sleeps (linux: clock_gettime(2))."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _path(url: str) -> str:

@@ -21,6 +21,8 @@ CONNECTION_ATTEMPT_DELAY = 0.25
 """RFC 8305 §5: the next address is tried this long after the one before, or at once when that failed."""
 
 USER_TIMEOUT_MS = 30_000
+FAREWELL = 1.0
+"""Seconds for the other end to answer the end of TLS; asyncio's 30 keep descriptors open that nobody uses."""
 
 Address = tuple[int, tuple[str, int]]
 """Family; IP address and port."""
@@ -48,14 +50,10 @@ async def open_streams(
 ) -> Streams:
     """Connect, by the given addresses or those that the name resolves to. Raises DialError."""
     place = f"{host}:{port}"
-    connected: socket.socket | None = None
     try:
         async with asyncio.timeout(timeout):
             connected = await _race(_literal(addresses) if addresses else await _lookup(host, port), mark)
-            name = (server_name or host) if tls else None
-            reader, writer = await asyncio.open_connection(sock=connected, ssl=tls, server_hostname=name)
-            connected = None
-            return Streams(reader, writer)
+            return await _streams(connected, tls, server_name or host)
     except TimeoutError:
         raise DialError(f"{place} does not answer") from None
     except ssl.SSLCertVerificationError as error:
@@ -66,9 +64,27 @@ async def open_streams(
         raise DialError(f"the name {host} cannot be resolved") from None
     except OSError as error:
         raise DialError(f"cannot connect to {place}: {_why(error)}") from None
-    finally:
-        if connected is not None:
-            connected.close()
+
+
+async def _streams(connected: socket.socket, tls: ssl.SSLContext | None, server_name: str) -> Streams:
+    """asyncio owns the socket from here on, and closes it, even where this is cancelled: a transport may still say
+    farewell in TLS then, and were its descriptor closed here, the number would come back as another socket's."""
+    if tls is None:
+        return Streams(*await asyncio.open_connection(sock=connected))
+    try:
+        _check_name(tls, server_name)
+    except ValueError:
+        connected.close()
+        raise DialError(f"{server_name!r} is no name that TLS can ask for") from None
+    opened = await asyncio.open_connection(
+        sock=connected, ssl=tls, server_hostname=server_name, ssl_shutdown_timeout=FAREWELL
+    )
+    return Streams(*opened)
+
+
+def _check_name(tls: ssl.SSLContext, name: str) -> None:
+    """Raises ValueError where asyncio would, with a socket in its hands that it forgets."""
+    tls.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=name)
 
 
 def _why(error: OSError) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from ipaddress import ip_address
 from typing import Any
 
 import msgspec
@@ -14,7 +15,6 @@ import msgspec
 from ginnel import __version__
 from ginnel.core.node import peer_views
 from ginnel.core.node.portmap.text import view
-from ginnel.core.node.punch_rules import OURS
 from ginnel.core.node.routing import MARK
 from ginnel.shell.doctor.hops import first_hops
 from ginnel.shell.doctor.host_firewall import HostFirewall
@@ -24,7 +24,7 @@ from ginnel.shell.node.control_connection import ControlError
 from ginnel.shell.node.hostinfo import host_name
 from ginnel.shell.node.node import MeshNode
 from ginnel.shell.node.web import WebError, fetch
-from ginnel.wire.doctor import ANSWER_LIMIT, PairQuestion, PortMapTold, Testimony, parse_testimony
+from ginnel.wire.doctor import ANSWER_LIMIT, FirewallTold, PairQuestion, PortMapTold, Testimony, parse_testimony
 from ginnel.wire.read import WireError
 from ginnel.wire.tailcfg import Hostinfo, Node, encode, read_hostinfo, wall_time
 from ginnel.words import Instant, NodeKey
@@ -34,12 +34,16 @@ SERVER_TIME = 1.5
 HEAD_START = 0.5  # of the tunnel before the server
 
 
+Looked = tuple[FirewallTold | None, tuple[str, ...]]
+"""The machine's own firewall, and the first hops of the way out."""
+
+
 class DoctorDesk:
     """What one node can say to its own user, and to a peer that asks about the way between them."""
 
     def __init__(self, node: MeshNode) -> None:
         self._node = node
-        self._firewall = HostFirewall()
+        self._firewall = HostFirewall(node.tun)
         self._hops: tuple[object, tuple[str, ...]] = (None, ())
 
     # --- this end ----------------------------------------------------------------------------------------------
@@ -62,13 +66,17 @@ class DoctorDesk:
             control=self._node.client is not None and self._node.client.session.in_map_poll,
         )
 
-    async def _complete(self, peer: Node | None) -> Testimony | None:
+    async def _look(self, peer: Node | None) -> Looked:
         engine = self._node.engine
         port = engine.ports[0] if engine is not None else 0
-        looks = self._firewall.look(port, self._node.links), self._way_out() if peer is not None else self._known_hops()
-        firewall, hops = await asyncio.gather(*looks)
+        way_out = self._way_out() if peer is not None else self._known_hops()
+        own = self._node.netmap.self_node
+        mesh = [ip_address(text) for text in peer_views.addresses(own)] if own is not None else []
+        return await asyncio.gather(self._firewall.look(port, self._node.links, mesh), way_out)
+
+    def _complete(self, peer: Node | None, looked: Looked) -> Testimony | None:
         known = self.testimony(peer)
-        return msgspec.structs.replace(known, firewall=firewall, hops=hops) if known is not None else None
+        return msgspec.structs.replace(known, firewall=looked[0], hops=looked[1]) if known is not None else None
 
     async def _known_hops(self) -> tuple[str, ...]:
         return self._hops[1]
@@ -110,27 +118,34 @@ class DoctorDesk:
             "ControlURL": prefs.control_url,
             "ControlConnected": client is not None and client.session.in_map_poll,
             "ControlAddress": client.last_address if client is not None else "",
+            "ClockAhead": client.clock_ahead() if client is not None else None,
             "ControlProblem": client.session.problem if client is not None else "",
             "KeyExpired": node.expired or (expiry is not None and expiry < time.time()),
             "TunnelProblem": node.broken,
             "Health": node.health(),
         }
 
+    def at_once(self) -> dict[str, Any]:
+        """`GET doctor?brief=true`: what is known without a look at anything."""
+        return {"Daemon": self.daemon(), "Own": self.testimony(None), "Theirs": None, "By": "", "Silence": ""}
+
     async def answer(self, peer: Node | None, regions: tuple[int, ...] = ()) -> dict[str, Any]:
         """`GET doctor`: this end's testimony and, of a peer that runs ginnel, its own. The peer looks at these regions
         anew."""
-        theirs, by, silence = (None, "", "") if peer is None else await self._ask(peer, regions)
-        own = await self._complete(peer) or await self._complete(None)
+        (theirs, by, silence), looked = await asyncio.gather(self._ask(peer, regions), self._look(peer))
+        own = self._complete(peer, looked) or self._complete(None, looked)
         return {"Daemon": self.daemon(), "Own": own, "Theirs": theirs, "By": by, "Silence": silence}
 
     # --- the other end -----------------------------------------------------------------------------------------
 
-    async def _ask(self, peer: Node, regions: tuple[int, ...]) -> tuple[Testimony | None, str, str]:
+    async def _ask(self, peer: Node | None, regions: tuple[int, ...]) -> tuple[Testimony | None, str, str]:
         """Its testimony, by which way, and why there is none."""
+        if peer is None:
+            return None, "", ""
         if peer.expired:
             return None, "", "its key has expired"
         info = _hostinfo(peer)
-        if not info.ipn_version.endswith(OURS):
+        if not info.ipn_version.endswith(peer_views.OURS):
             return None, "", "it runs the official client, which does not tell"
         place = _peer_api_of(peer, info)
         inside = asyncio.ensure_future(self._through_the_tunnel(place, regions))
@@ -140,7 +155,7 @@ class DoctorDesk:
         (told, why), (by_server, why_not) = await asyncio.gather(inside, self._by_the_server(peer))
         if told is not None:
             return told, "tunnel", ""
-        return by_server, "server" if by_server is not None else "", f"{why}; {why_not}" if why_not else ""
+        return by_server, "server" if by_server is not None else "", "; ".join(filter(None, (why, why_not)))
 
     async def _through_the_tunnel(self, place: str | None, regions: tuple[int, ...]) -> tuple[Testimony | None, str]:
         if place is None:
@@ -189,9 +204,10 @@ class DoctorDesk:
         peer = next((peer for peer in self._node.netmap.peers.values() if peer.key == asker), None)
         if peer is None:
             return None
-        told, looked = await asyncio.gather(self._complete(peer), look_at_regions(self._node.netmap.derp_map, regions))
-        told = with_regions(told, looked) if told is not None else None
-        return encode(told) if told is not None else None
+        looks, seen = await asyncio.gather(self._look(peer), look_at_regions(self._node.netmap.derp_map, regions))
+        firewall = looks[0].without_rules() if looks[0] is not None else None
+        told = self._complete(peer, (firewall, looks[1]))
+        return encode(with_regions(told, seen)) if told is not None else None
 
 
 def is_v4(text: str) -> bool:

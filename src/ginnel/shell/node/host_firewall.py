@@ -17,9 +17,9 @@ from contextlib import closing, suppress
 from typing import Protocol
 
 from ginnel.core.firewall.backends import Judged, who_blocks
-from ginnel.core.firewall.changes import CannotChange, changes_for, command, shown
 from ginnel.core.firewall.lint.model import LintError
 from ginnel.core.firewall.lint.trips import Where
+from ginnel.core.firewall.own_rules import opening
 from ginnel.core.node.actions import HealthCode
 from ginnel.shell.firewall.live import has_legacy, live_rules
 from ginnel.shell.firewall.tools import ToolError
@@ -126,13 +126,5 @@ def line(judged: Judged, port: int) -> str | None:
     by = judged.blocked[0].by
     return (
         f"this host's firewall drops what comes to UDP port {port} ({by.chain.where}: {by.text}), so peers behind "
-        f"difficult NATs stay on a relay: run `{_fix(judged, port)}`"
+        f"difficult NATs stay on a relay: run `{opening(judged, port)}`"
     )
-
-
-def _fix(judged: Judged, port: int) -> str:
-    try:
-        commands = [shown(command(change)) for change in changes_for(judged, port)]
-    except CannotChange:
-        commands = []
-    return commands[0] if len(commands) == 1 else f"sudo ginnel firewall open --port {port}"

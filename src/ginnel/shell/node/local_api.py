@@ -53,6 +53,7 @@ class Backend(Protocol):
     async def port_mapping(self) -> dict[str, Any]: ...
     def inside(self) -> dict[str, Any]: ...
     async def doctor(self, peer: str, regions: str) -> dict[str, Any]: ...
+    def doctor_at_once(self) -> dict[str, Any]: ...
 
 
 Handler = Callable[["LocalApi", Request], Awaitable[Answer]]
@@ -169,7 +170,10 @@ class LocalApi:
         return _json(await self._backend.port_mapping())
 
     async def _doctor(self, request: Request) -> Answer:
-        return _json(await self._backend.doctor(request.query.get("peer", ""), request.query.get("region", "")))
+        asked = request.query
+        if asked.get("brief") == "true":
+            return _json(self._backend.doctor_at_once())
+        return _json(await self._backend.doctor(asked.get("peer", ""), asked.get("region", "")))
 
     async def _inside(self, _: Request) -> Answer:
         return _json(self._backend.inside())

@@ -14,6 +14,7 @@ import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -28,6 +29,7 @@ from ginnel.words import Instant, NodeKey
 log = logging.getLogger(__name__)
 
 PATH = b"/v0/doctor"
+FROM_PAGES = (b"origin", b"referer", b"sec-fetch-site")
 REQUEST_TIME = 5.0
 HEAD_LIMIT = 4096
 CONNECTIONS, CONNECTIONS_OF_ONE = 32, 4
@@ -134,7 +136,8 @@ class PeerApi:
     async def _converse(self, asker: NodeKey, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
         async with asyncio.timeout(REQUEST_TIME):
-            status, body = await self._answer(asker, await _head(http, reader))
+            head = await _head(http, reader)
+            status, body = (403, b"{}") if _is_of_a_page(head, writer) else await self._answer(asker, head)
             headers = [
                 ("Content-Type", "application/json"),
                 ("Content-Length", str(len(body))),
@@ -171,6 +174,21 @@ def regions_in(target: bytes) -> tuple[int, ...]:
         int(text) for text in wanted.split(",")[:REGIONS_MAX] if text.isascii() and text.isdigit() and len(text) < 6
     ]
     return tuple(dict.fromkeys(numbers))
+
+
+def _is_of_a_page(head: h11.Request, writer: asyncio.StreamWriter) -> bool:
+    """A browser's request, perhaps under a name that leads here for this once (DNS rebinding): who means us names our
+    address."""
+    ip, port, *_ = writer.get_extra_info("sockname")
+    return any(name in FROM_PAGES or (name == b"host" and not _means(value, ip, port)) for name, value in head.headers)
+
+
+def _means(host: bytes, ip: str, port: int) -> bool:
+    address, _, own_port = host.decode("latin-1").rpartition(":")
+    try:
+        return ip_address(address.strip("[]")) == ip_address(ip) and own_port == str(port)
+    except ValueError:
+        return False
 
 
 async def _head(http: h11.Connection, reader: asyncio.StreamReader) -> h11.Request:

@@ -39,9 +39,11 @@ async def fetch(
     pin: str = "",
     headers: Sequence[tuple[str, str]] = (),
     limit: int = MAX_BODY,
+    addresses: Sequence[tuple[str, int]] = (),
 ) -> Page:
     """No redirects, no cookies, at most `limit` bytes. `tls`: instead of the system's roots; `pin`: the one certificate
-    that will do, as DERP maps pin it. Raises WebError. Time it out."""
+    that will do, as DERP maps pin it; `addresses`: with ports, in place of what the name resolves to. Raises WebError.
+    Time it out."""
     try:
         parts = urlsplit(url)
         wanted = parts.port
@@ -54,7 +56,8 @@ async def fetch(
         raise WebError("a pinned certificate needs an https address")
     context = (unverified() if pin else tls or ssl.create_default_context()) if secure else None
     try:
-        streams = await open_streams(host, wanted or (443 if secure else 80), mark=mark, tls=context)
+        port = wanted or (443 if secure else 80)
+        streams = await open_streams(host, port, mark=mark, tls=context, addresses=addresses)
     except DialError as error:
         raise WebError(str(error)) from None
     try:

@@ -93,6 +93,13 @@ def arrival(rules: RuleSet, need: Need, family: Family, where: Where = ANYWHERE)
     return _leg(rules, trips(need, family, where, remotes(need, family)[0])[0])
 
 
+def stopped_by(rules: RuleSet, legs: Iterable[Trip]) -> Decided | None:
+    """The rule or policy that stops all packets of the first kind that it stops; None where some of each pass, or where
+    that is not clear."""
+    found = (_leg(rules, leg) for leg in legs)
+    return next((leg.by for leg in found if leg.answer is Answer.BLOCKED), None)
+
+
 def _judge(rules: RuleSet, legs: Sequence[Trip]) -> tuple[Answer, tuple[Quote, ...]]:
     """The worst of the packets that a need is made of; its first packet's rule where all pass."""
     found: list[Leg] = []

@@ -1,0 +1,1 @@
+"""The pages of docs/, which links here bring into what is installed."""
