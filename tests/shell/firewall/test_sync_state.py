@@ -64,6 +64,12 @@ def test_a_kill_between_the_two_renames_costs_one_state_at_the_most(store: Store
     assert store.load().saved == SAVED
 
 
+def test_the_very_first_state_has_a_copy_too(store: Store) -> None:
+    store.save(SAVED)
+    store.path.write_bytes(b"")
+    assert store.load().saved == SAVED
+
+
 def test_a_single_damaged_file_is_told_and_is_no_state(store: Store) -> None:
     store.path.write_text("{")
     found = store.load()

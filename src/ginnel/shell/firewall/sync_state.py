@@ -72,21 +72,29 @@ class Store:
 
     def save(self, saved: Saved) -> None:
         """Raises StateError."""
-        draft = self.path.with_suffix(".new")
+        data, before = write(saved, self._key, boot_clock()), _before(self.path)
         try:
-            draft.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-                file.write(write(saved, self._key, boot_clock()))
-                file.flush()
-                os.fsync(file.fileno())
+            draft = self._drafted(data)
             if self._is_good and self.path.exists():
-                self.path.replace(_before(self.path))
+                self.path.replace(before)
             draft.replace(self.path)
+            if not before.exists():
+                self._drafted(data).replace(before)
             self._is_good = True
             _sync_directory(self.path.parent)
         except OSError as error:
             raise StateError(f"cannot write {self.path}: {error.strerror}; a restart now would know less") from None
+
+    def _drafted(self, data: bytes) -> Path:
+        """On the disk, whatever happens then."""
+        draft = self.path.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return draft
 
 
 def _before(path: Path) -> Path:
