@@ -201,6 +201,18 @@ def test_a_name_that_is_listed_again_keeps_its_addresses_over_a_restart(run: Run
     assert again.held == {OLD, OTHER}
 
 
+def test_a_name_that_comes_and_goes_before_dns_has_answered_leaves_nothing_behind(run: Run) -> None:
+    without = Listing((Wanted("listed.example.com", frozenset((OTHER,))),))
+    run.listed(without)
+    run.to(60.0)
+    run.listed()
+    run.to(120.0)
+    for at in range(120, 1000, 60):
+        run.to(at)
+        run.listed(without)
+    assert run.held == {OTHER}
+
+
 def test_a_rotating_name_that_is_listed_no_more_leaves_like_any_other(run: Run) -> None:
     for at in range(60, 4000, 60):
         run.to(at)

@@ -103,7 +103,7 @@ class Sync:
         until = Instant(now + self._settings.linger)
         listed = {Question(name, 0) for name in wanted}
         most = Instant(now + self._patience.nameless)
-        for question in [q for q in self._vouched.answers if q not in questions and q not in listed]:
+        for question in self._vouched.known() - questions - listed - {THE_LIST}:
             self._patience.forget(question)
             self._vouched.hand_over(question, until, most, UNLISTED)
             self._changed(now)

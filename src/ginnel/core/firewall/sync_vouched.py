@@ -88,6 +88,10 @@ class Vouched:
                 del self._why[address]
         return addresses
 
+    def known(self) -> set[Question]:
+        """Who has answered, or stands by something."""
+        return {*self.answers, *self._stands_by}
+
     # --- leaving -------------------------------------------------------------------------------------------------
 
     def leave(self, gone: Iterable[IpAddress], question: Question, until: Instant, why: str) -> None:
