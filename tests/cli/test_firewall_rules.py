@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
 import socket
 import stat
 from pathlib import Path
@@ -193,3 +196,45 @@ def test_a_rule_that_is_not_optional_is_missed_in_the_file_and_on_stderr(relays:
 def test_a_rule_that_is_optional_goes_without_a_word(relays: tuple[str, ...]) -> None:
     result = run("--format", "nftables", "--without", "tunnel-in", *relays)
     assert "left out" not in result.stdout + result.stderr
+
+
+def kept_by(text: str) -> list[list[str]]:
+    """The commands in the comments, as a shell reads them."""
+    return [shlex.split(found) for found in re.findall(r": (ginnel firewall sync .*)$", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("name", ["nftables", "firewalld"])
+def test_the_command_that_keeps_a_set_is_one_that_works(
+    name: str, tmp_path: Path, relays: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From another directory too, and for the mesh that the rules were made for."""
+    answering(monkeypatch, vpn="203.0.113.7")
+    relative = [os.path.relpath(word) if word.endswith("map.json") else word for word in relays]
+    text = run("--format", name, "--profile", "pinned", "--resolve", *relative, "--allow-address", "10.9.0.0/16").stdout
+    commands = kept_by(text)
+    assert len(commands) >= 2
+    for words in commands:
+        place = Path(words[words.index("--derp-map") + 1])
+        assert place.is_absolute()
+        assert place.samefile(tmp_path / "map.json")
+        assert words[words.index("--server") + 1] == "https://vpn.example.com"
+        assert words[words.index("--allow-address") + 1] == "10.9.0.0/16"
+        tried = [word for word in words[1:] if word != "--watch"]
+        state = ["--state", str(tmp_path / "state"), "--dns", "127.0.0.1:1", "--dry-run", "--json"]
+        done = CliRunner().invoke(ginnel, [*tried, *state])
+        assert "set-failed" in done.stdout, "it came as far as looking for a set that is not here"
+        found = json.loads(done.stdout)
+        assert found["failed"] == ["set-failed"]
+        assert "https://vpn.example.com" in found["source"]
+
+
+def test_a_command_that_a_comment_cannot_hold_is_not_written_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering(monkeypatch, vpn="203.0.113.7")
+    place = tmp_path / "a $(b) & c.json"
+    place.write_bytes(encode(mesh(2)))
+    text = run("--format", "nftables", "--profile", "pinned", "--resolve", "--derp-map", str(place), *SERVER).stdout
+    assert "firewall sync" in text
+    assert "--derp-map" not in "".join(" ".join(words) for words in kept_by(text))
+    assert "with the options that name the mesh here" in text

@@ -1,7 +1,7 @@
-"""Real runs of `firewall sync`: nftables sets, the relays' DNS server and an HTTP server in a network namespace, and
-the real process, killed by -9 at random moments while everything around it fails.
+"""Real runs of `firewall sync`: sets of nftables or ipset, the relays' DNS server and an HTTP server in a network
+namespace, and the real process, killed by -9 at random moments while everything around it fails.
 
-`unshare --net python -m tests.lab.firewall_sync_runs RUNS SEED DIRECTORY` prints what was seen as JSON.
+`unshare --net python -m tests.lab.firewall_sync_runs RUNS SEED DIRECTORY [BACKEND]` prints what was seen as JSON.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ from tests.core.relaydns.relay_names import ZONE, derp_map, node, region
 DNS_PORT, HTTP_PORT = 5399, 8099
 LINGER = 2.0
 PATIENCE = 20.0  # bounds of failures alone
-SETS = "inet/filter/ginnel4,ginnel6"
 FAULTS = ("server-down", "server-garbage", "server-hangs", "dns-down", "dns-garbage")
 ELEMENT = re.compile(r"[0-9a-f:.]{7,}")
 
@@ -176,15 +175,49 @@ class Liar(asyncio.DatagramProtocol):
 # --- the set -----------------------------------------------------------------------------------------------------
 
 
-def nft(*words: str) -> str:
-    return subprocess.run(["nft", *words], check=True, capture_output=True, text=True).stdout
+def run(*words: str) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+class NftSets:
+    name = "inet/filter/ginnel4,ginnel6"
+    show = ("nft", "list", "sets")
+
+    def make(self) -> None:
+        run("nft", "add table inet filter")
+        run("nft", "add set inet filter ginnel4 { type ipv4_addr; }")
+        run("nft", "add set inet filter ginnel6 { type ipv6_addr; }")
+
+    def wipe(self) -> None:
+        run("nft", "flush", "ruleset")
+
+    def elements(self, text: str) -> list[str]:
+        return [found for one in re.findall(r"elements = \{([^}]*)\}", text) for found in ELEMENT.findall(one)]
+
+
+class IpSets:
+    name = "ginnel4,ginnel6"
+    show = ("ipset", "save")
+
+    def make(self) -> None:
+        run("ipset", "create", "ginnel4", "hash:ip", "family", "inet")
+        run("ipset", "create", "ginnel6", "hash:ip", "family", "inet6")
+
+    def wipe(self) -> None:
+        run("ipset", "destroy")
+
+    def elements(self, text: str) -> list[str]:
+        return re.findall(r"^add ginnel[46] (\S+)$", text, re.MULTILINE)
+
+
+BACKENDS: dict[str, NftSets | IpSets] = {"nftables": NftSets(), "ipset": IpSets()}
+SETS = BACKENDS[sys.argv[4] if len(sys.argv) > 4 and __name__ == "__main__" else "nftables"]
 
 
 async def held() -> set[IpAddress]:
-    process = await asyncio.create_subprocess_exec("nft", "list", "sets", stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(*SETS.show, stdout=asyncio.subprocess.PIPE)
     text, _ = await process.communicate()
-    lists = re.findall(r"elements = \{([^}]*)\}", text.decode())
-    return {ip_address(found) for one in lists for found in ELEMENT.findall(one)}
+    return set(map(ip_address, SETS.elements(text.decode())))
 
 
 class Watch:
@@ -223,13 +256,13 @@ class Watch:
 class Zygote:
     """Forks the real command again and again, without the half second that imports take."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, backend: str) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.lab.firewall_sync_zygote", str(directory / "sync.log")],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.words = [
-            "firewall", "sync", "--watch", "--set", SETS, "--server", f"http://127.0.0.1:{HTTP_PORT}",
+            "firewall", "sync", "--watch", "--backend", backend, "--set", SETS.name, "--server", f"http://127.0.0.1:{HTTP_PORT}",
             "--dns", f"127.0.0.1:{DNS_PORT}", "--state", str(directory / "state"), "--every", "1", "--ttl-least", "1",
             "--linger", str(LINGER), "--role", "relay", "--audit", str(directory / "audit"),
         ]  # fmt: skip
@@ -290,15 +323,21 @@ async def many(runs: int, around: Around, watch: Watch, zygote: Zygote) -> dict[
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
-    return {"runs": runs, "reboots": reboots, "looks": watch.looks, "right_after": round(calm, 2), "added": added}
+    return {
+        "runs": runs,
+        "reboots": reboots,
+        "looks": watch.looks,
+        "right_after": round(calm, 2),
+        "added": added,
+    }
 
 
 async def reboot(around: Around, watch: Watch, zygote: Zygote) -> int:
     """Nothing is left but the disk, and nobody answers: the set is filled from what was known."""
     watch.rebooted = True
     before = await held() & around.true()
-    nft("flush", "ruleset")
-    make_sets()
+    SETS.wipe()
+    SETS.make()
     faults, around.faults = around.faults, {"server-down", "dns-down"}
     await around.set_dns()
     pid = zygote.start()
@@ -329,12 +368,6 @@ async def until_added(around: Around, watch: Watch) -> float:
     return round(await until(there, "the new relay is not in the set"), 2)
 
 
-def make_sets() -> None:
-    nft("add table inet filter")
-    nft("add set inet filter ginnel4 { type ipv4_addr; }")
-    nft("add set inet filter ginnel6 { type ipv6_addr; }")
-
-
 @asynccontextmanager
 async def surroundings(seed: int, directory: Path) -> AsyncIterator[Around]:
     around = Around(seed, directory)
@@ -348,8 +381,8 @@ async def surroundings(seed: int, directory: Path) -> AsyncIterator[Around]:
     await around.set_dns()
 
 
-async def main(runs: int, seed: int, directory: Path) -> None:
-    zygote = Zygote(directory)
+async def main(runs: int, seed: int, directory: Path, backend: str) -> None:
+    zygote = Zygote(directory, backend)
     try:
         async with surroundings(seed, directory) as around:
             seen = await many(runs, around, Watch(around), zygote)
@@ -360,5 +393,5 @@ async def main(runs: int, seed: int, directory: Path) -> None:
 
 if __name__ == "__main__":
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    make_sets()
-    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))
+    SETS.make()
+    asyncio.run(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]))

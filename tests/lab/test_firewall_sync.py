@@ -1,4 +1,4 @@
-"""`firewall sync` for real: an nftables set, DNS and HTTP servers that fail, and kill -9 at random moments."""
+"""`firewall sync` for real: sets of nftables and ipset, DNS and HTTP servers that fail, and kill -9 at any moment."""
 
 import json
 import os
@@ -14,9 +14,11 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.root
-def test_fifty_runs_killed_at_random_never_leave_the_set_empty_or_wrong(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["nftables", "ipset"])
+def test_fifty_runs_killed_at_random_never_leave_the_set_empty_or_wrong(backend: str, tmp_path: Path) -> None:
     done = subprocess.run(
-        ["unshare", "--net", sys.executable, "-m", "tests.lab.firewall_sync_runs", str(RUNS), "7", str(tmp_path)],
+        ["unshare", "--net", sys.executable, "-m", "tests.lab.firewall_sync_runs", str(RUNS), "7", str(tmp_path),
+         backend],
         cwd=ROOT, env={**os.environ, "PYTHONPATH": f"{ROOT}/src:{ROOT}"},
         capture_output=True, text=True, timeout=BOUND, check=False,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from tests.lab.two_hosts import Host, Mesh, fresh_mesh, until
 
 __all__ = ["pytestmark"]
 PAGE = Path(__file__).parent.parent.parent / "docs/firewall.md"
+COMMANDS = re.findall(r"^\$ ginnel (firewall verify.*)$", PAGE.read_text(), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +68,8 @@ def test_a_healthy_member_passes_all_and_the_daemon_tries_the_tunnels_port(mesh:
 
 
 def test_each_command_of_the_page_about_verify_runs(mesh: Mesh) -> None:
-    commands = re.findall(r"^\$ ginnel (firewall verify.*)$", PAGE.read_text(), re.MULTILINE)
-    assert len(commands) == 3
-    for command in commands:
+    assert len(COMMANDS) == 3
+    for command in COMMANDS:
         done = mesh.a.ginnel(*command.split())
         assert done.returncode == 0, done.stdout + done.stderr
 

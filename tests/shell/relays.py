@@ -9,7 +9,7 @@ from ginnel.core.relay.identity import SelfSigned, meta_certificate
 from ginnel.native import Relay
 from ginnel.words import NodePrivate, WallTime
 
-NOW = WallTime(1_800_000_000.0)
+NOW = WallTime(1_760_000_000.0)  # certificates of then are good for ten years, and probes look at their dates
 SECRET = NodePrivate(bytes(range(32)))
 KEY = SECRET.public().raw
 ENTROPY = bytes(range(64))

@@ -6,8 +6,10 @@ Room: cli.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -49,9 +51,28 @@ class Asking:
             fail(str(error))
 
     def plan(self) -> Plan:
+        return self.plan_of(self.facts())
+
+    def plan_of(self, facts: Facts) -> Plan:
         from ginnel.core.firewall.plan import plan
 
-        return plan(self.facts(), self.profile)
+        return replace(plan(facts, self.profile), again=shlex.join(self._again()))
+
+    def _again(self) -> Iterator[str]:
+        """The options by which another command means the same mesh, from whatever directory it is started."""
+        wish = self.wish
+        if wish.mesh == "tailscale-saas":
+            yield from ("--profile", wish.mesh)
+        if wish.server:
+            yield from ("--server", wish.server)
+        if wish.derp_map:
+            yield from ("--derp-map", wish.derp_map if "://" in wish.derp_map else str(Path(wish.derp_map).absolute()))
+        if wish.pin:
+            yield from ("--pin", wish.pin)
+        for network in wish.allowed:
+            yield from ("--allow-address", str(network))
+        if self.socket and wish.needs_daemon:
+            yield from ("--socket", str(Path(self.socket).absolute()))
 
     def _daemon(self) -> dict[str, Any]:
         """What it knows, where that is needed."""

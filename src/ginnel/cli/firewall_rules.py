@@ -85,7 +85,6 @@ def _plan(asking: Asking, resolve: bool) -> Plan:
     if not resolve:
         return asking.plan()
     from ginnel.core.firewall.answers import names_to_ask, with_answers
-    from ginnel.core.firewall.plan import plan
     from ginnel.shell.firewall.lookup import look_up
 
     facts = asking.facts()
@@ -95,7 +94,7 @@ def _plan(asking: Asking, resolve: bool) -> Plan:
         fail(f"{found.unknown[0]}{more}: rules without it would cut it off, so none are written")
     for doubt in found.doubts:
         print(plain(f"Warning: {doubt}; the addresses of the map are taken"), file=sys.stderr)
-    return plan(found.facts, asking.profile)
+    return asking.plan_of(found.facts)
 
 
 def _less(plan: Plan, without: tuple[str, ...]) -> Plan:

@@ -20,13 +20,14 @@ from ginnel.cli.local import ApiError, fail, local, plain
 
 if TYPE_CHECKING:
     from ginnel.core.firewall.sync_words import Settings, Tell
+    from ginnel.shell.firewall.member_feed import MemberFeed
     from ginnel.shell.firewall.sync_drive import Keeper
     from ginnel.shell.firewall.sync_run import Run
     from ginnel.shell.firewall.sync_source import FeedSource, MapSource
 
 BACKENDS = ("nftables", "ipset", "ufw", "firewalld", "command")
 ROLES = ("control", "login", "log", "relay")
-FEED_PATH = "/allowlist"
+OWN_FEED = "of the daemon's server"
 QUARTER = 900.0  # seconds: what is promised
 SAAS_EVERY = 300.0  # of somebody else's server
 FAILURES = ("list-failed", "set-failed", "state-failed", "audit-failed")
@@ -63,8 +64,20 @@ def default_state() -> str:
 @click.option("--ttl-least", type=click.FloatRange(1.0, QUARTER), default=15.0, show_default=True, hidden=True)
 @click.option("--role", "roles", multiple=True, type=click.Choice(ROLES), help="Hosts of this kind alone; repeatable.")
 @click.option("--dns", "servers", multiple=True, metavar="IP[:PORT]", help="Resolver in place of the system's.")
-@click.option("--feed", metavar="URL|FILE", default="", help="The signed allowlist in place of the map.")
-@click.option("--feed-key", metavar="feedkey:HEX", default="", help="Who signs it; with --server alone: its feed.")
+@click.option(
+    "--feed",
+    metavar="[URL|FILE]",
+    is_flag=False,
+    flag_value=OWN_FEED,
+    default="",
+    help="The signed allowlist in place of the map; without a value that of the daemon's server.",
+)
+@click.option(
+    "--feed-key",
+    metavar="feedkey:HEX",
+    default="",
+    help="Who signs it; with --server alone: its feed. A member's daemon knows its own mesh's.",
+)
 @click.option("--state", type=click.Path(path_type=Path), default=default_state, show_default="by user")
 @click.option("--audit", type=click.Path(path_type=Path), help="Append each change to this file, a line of JSON each.")
 @click.option("--metrics", default="", help="Prometheus' numbers: PORT or IP:PORT to serve them, or a file.")
@@ -118,16 +131,20 @@ def _run(asking: Asking, options: dict[str, Any]) -> Run:
     )  # fmt: skip
 
 
-def _source(asking: Asking, options: dict[str, Any], trust: Any) -> MapSource | FeedSource:
+def _source(asking: Asking, options: dict[str, Any], trust: Any) -> MapSource | FeedSource | MemberFeed:
     from ginnel.core.firewall.needs import Role
+    from ginnel.shell.firewall.member_feed import FEED_PATH, MemberFeed, own_feed
     from ginnel.shell.firewall.sync_source import FeedSource, MapSource
     from ginnel.wire.allowlist import FeedKey
     from ginnel.words import BadKey
 
     roles = frozenset(Role(role) for role in options["roles"] or ROLES)
-    wish, feed, key = asking.wish, options["feed"], options["feed_key"]
-    if not feed and not key:
-        return MapSource(wish, _daemon(asking), roles, wish.source or "the daemon")
+    wish, key = asking.wish, options["feed_key"]
+    feed, known = options["feed"] if options["feed"] != OWN_FEED else "", _daemon(asking)
+    if not options["feed"] and not key:
+        return MapSource(wish, known, roles, wish.source or "the daemon")
+    if not key and wish.needs_daemon:
+        return MemberFeed(feed, lambda: own_feed(known()), roles, trust, wish.pin)
     place = feed or (wish.server + FEED_PATH if wish.server else "")
     if not (place and key):
         fail("a feed needs both: --feed URL (or --server URL), and --feed-key feedkey:HEX of whom you trust")

@@ -6,7 +6,7 @@ import pytest
 
 from ginnel.core.control.partitions import EXAMPLES, MAX_LOOKS, MAX_LOOKS_ALL, Pair, Partition, Partitions
 from ginnel.core.control.reach import Heard
-from ginnel.core.control.rehome import HOLD, MAX_GROUP, MAX_MOVED, Rehome
+from ginnel.core.control.rehome import HOLD, MAX_BY_ONE, MAX_FARTHER, MAX_GROUP, MAX_MOVED, Rehome
 from ginnel.words import Instant, NodeId, WallTime
 
 A, B, C, D = (NodeId(n) for n in (1, 2, 3, 4))
@@ -150,7 +150,45 @@ def test_a_large_group_is_not_moved_for_the_sake_of_a_few() -> None:
     assert not decide(rehome, core, {**homes, B: 20})
     core.keep([*list(homes)[1:], B])
     assert decide(rehome, core, {**dict(list(homes.items())[1:]), B: 20})
-    assert len(rehome.moved) == MAX_GROUP
+
+
+def test_the_word_of_one_node_moves_few_others_whatever_it_says() -> None:
+    """A liar names every home there is, again and again."""
+    regions = frozenset(range(1, 31))
+    core, rehome = Partitions(regions | REGIONS), Rehome()
+    homes = {NodeId(100 + n): n % 30 + 1 for n in range(200)}
+    for node in homes:
+        core.told(node, Heard(dict.fromkeys(REGIONS | regions, 0.1), frozenset()), NOW)
+    ever: set[NodeId] = set()
+    for minute in range(59):
+        said = frozenset(region for region in regions if (region + minute) % 3)
+        core.told(B, Heard(dict.fromkeys(REGIONS, 0.1), said), NOW)
+        partitions = core.found({**homes, B: 20}, everybody)
+        rehome.decide(partitions, everybody, core.latency, core.lost_to, regions | REGIONS, Instant(60.0 * minute))
+        ever |= rehome.moved.keys()
+    assert len(ever) == MAX_BY_ONE
+
+
+def test_many_who_say_it_move_no_more_than_each_may() -> None:
+    liars = [NodeId(n) for n in range(500, 503)]
+    homes = {NodeId(100 + n): 10 + n % 4 for n in range(60)}
+    regions = frozenset(range(10, 14)) | REGIONS
+    core, rehome = Partitions(regions), Rehome()
+    for node in homes:
+        core.told(node, Heard(dict.fromkeys(regions, 0.1), frozenset()), NOW)
+    for liar in liars:
+        core.told(liar, Heard({30: 0.1}, frozenset(range(10, 14))), NOW)
+    partitions = core.found({**homes, **dict.fromkeys(liars, 30)}, everybody)
+    rehome.decide(partitions, everybody, core.latency, core.lost_to, regions, Instant(0.0))
+    assert 0 < len(rehome.moved) <= MAX_BY_ONE * len(liars)
+
+
+@pytest.mark.parametrize(("farther", "moves"), [(MAX_FARTHER - 0.01, True), (MAX_FARTHER + 0.01, False)])
+def test_nobody_is_moved_to_where_it_is_much_farther(farther: float, moves: bool) -> None:
+    core, rehome = Partitions(REGIONS), Rehome()
+    core.told(A, Heard({10: 0.02, 20: 0.02 + farther, 30: 0.3}, frozenset()), NOW)
+    core.told(B, Heard(dict.fromkeys(REGIONS, 0.1), frozenset({10})), NOW)
+    assert decide(rehome, core, {A: 10, B: 20}) is moves
 
 
 def test_no_more_than_so_many_are_moved_at_once() -> None:
@@ -159,7 +197,9 @@ def test_no_more_than_so_many_are_moved_at_once() -> None:
     homes = {NodeId(100 + n): n % 20 + 1 for n in range(200)}
     for node in homes:
         core.told(node, Heard(dict.fromkeys(REGIONS, 0.1), frozenset()), NOW)
-    core.told(B, Heard(dict.fromkeys(REGIONS, 0.1), regions), NOW)
-    partitions = core.found({**homes, B: 20}, everybody)
+    many = [NodeId(500 + n) for n in range(2 * MAX_MOVED // MAX_BY_ONE)]
+    for node in many:
+        core.told(node, Heard(dict.fromkeys(REGIONS, 0.1), regions), NOW)
+    partitions = core.found({**homes, **dict.fromkeys(many, 30)}, everybody)
     rehome.decide(partitions, everybody, core.latency, core.lost_to, regions | REGIONS, Instant(0.0))
     assert len(rehome.moved) == MAX_MOVED

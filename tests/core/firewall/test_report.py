@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 from ginnel.core.firewall.evidence import Ending, Evidence, Step
 from ginnel.core.firewall.joined import joined
@@ -10,6 +11,7 @@ from ginnel.core.firewall.report_json import report_json
 from ginnel.core.firewall.report_text import report_lines
 from ginnel.core.firewall.verdict import Blocking, classify
 
+PAGE = (Path(__file__).parents[3] / "docs/firewall.md").read_text()
 GOOD = classify(Evidence(Step.LOGIN, Ending.DONE))
 DROPPED = classify(Evidence(Step.CONNECT, Ending.SILENCE, 3.2))
 REFUSED = Evidence(Step.CONNECT, Ending.REFUSED, 0.001)
@@ -138,3 +140,38 @@ def test_thousands_of_lost_regions_are_told_in_few_lines() -> None:
     lines = list(report_lines(made(*checks, peers=peers)))
     assert len(lines) < 120
     assert max(map(len, lines)) < 1000
+
+
+def test_the_lines_that_the_page_shows_are_those_that_are_printed() -> None:
+    """docs/firewall.md, Trying it for real."""
+    block = PAGE.partition("## Trying it for real")[2].partition("```\nFAILED")[2].partition("```")[0]
+    shown = ("FAILED" + block).splitlines()
+    control = Target("https", Role.CONTROL, "vpn.example.com", 443)
+    checks = [Check(control, V4, GOOD), Check(control, V6, GOOD), TUNNEL, replace(TUNNEL, address=V6)]
+    for number in range(901, 926):
+        code = "fra" if number == 902 else f"r{number}"
+        derp = replace(relay(number), region_code=code)
+        checks += [Check(derp, ip, DROPPED if number == 902 else GOOD) for ip in (V4, V6)]
+        for need, seen in (("stun", STUN), ("portal", classify(Evidence(Step.PORT80, Ending.DONE)))):
+            checks += [Check(replace(derp, need=need), ip, seen) for ip in (V4, V6)]
+    printed = list(report_lines(made(*checks, peers=(Peer("alice", 902), Peer("bob", 902)))))
+    assert len(shown) == 7
+    assert [line for line in shown if line not in printed] == []
+
+
+def test_the_tunnel_is_not_judged_where_stun_is_blocked_from_every_port() -> None:
+    silent = classify(Evidence(Step.STUN, Ending.SILENCE, 3.0))
+    stun = Check(relay(1, need="stun"), V4, silent)
+    report = made(replace(TUNNEL, verdict=silent), Check(relay(1), V4, GOOD), stun)
+    assert {need.id: need.passed for need in report.needs} == {"https": True, "tunnel": None, "stun": False}
+    other = Check(relay(2, need="stun"), V4, STUN)
+    report = made(replace(TUNNEL, verdict=silent), Check(relay(1), V4, GOOD), stun, other)
+    assert {need.id: need.passed for need in report.needs}["tunnel"] is False
+
+
+def test_what_was_not_tried_has_its_reason_and_no_kind() -> None:
+    named = Check(relay(1), "", classify(Evidence(Step.NAME, Ending.DONE)))
+    report = made(TUNNEL, named, Check(relay(1), V4, None, "this machine has no route by IPv4"))
+    text = "\n".join(report_lines(report))
+    assert "out of reach (this machine has no route by IPv4)" in text
+    assert "none" not in text

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address
+from random import Random
 
 import pytest
 
@@ -131,6 +132,95 @@ def test_an_answer_without_addresses_does_not_lengthen_the_time_of_the_old_ones(
     run.to(1310.0)
     run.answered(NEW)
     assert run.held == {NEW, OTHER}
+
+
+def rotated(run: Run, parts: list[frozenset[IpAddress]], days: float, ttl: float) -> list[float]:
+    """Each answer is one of the parts, by chance: when something was taken out."""
+    random, removed = Random(3), []
+    for _ in range(round(days * 86400 / ttl)):
+        run.to(run.now + ttl)
+        seen = len(run.actions)
+        run.answered(*random.choice(parts), ttl=ttl)
+        removed += [run.now for action in run.actions[seen:] if isinstance(action, Apply) and action.removes]
+    return removed
+
+
+@pytest.mark.parametrize("ttl", [60.0, 900.0])
+def test_a_name_that_is_answered_with_another_part_each_time_soon_keeps_all_of_them(run: Run, ttl: float) -> None:
+    """As load balancers do; and over restarts."""
+    parts = [frozenset((ip_address(f"198.51.100.{n}"), ip_address(f"198.51.100.{n + 100}"))) for n in range(8)]
+    rotated(run, parts, 1.0, ttl)
+    assert run.held >= frozenset().union(*parts)
+    again = Run(saved=run.machine.state(Instant(run.now)), held=run.held)
+    again.listed()
+    assert rotated(again, parts, 2.0, ttl) == []
+
+
+def test_what_rotated_once_goes_when_it_does_not_come_back(run: Run) -> None:
+    for at in range(60, 4000, 60):
+        run.to(at)
+        run.answered(OLD if at % 120 else NEW)
+    for at in range(4020, 4020 + 90000, 60):
+        run.to(at)
+        run.answered(OLD)
+    assert run.held == {OLD, OTHER}
+
+
+def test_a_name_that_brings_new_addresses_without_end_does_not_fill_the_set(run: Run) -> None:
+    """It brings back one of the old ones each time, so as to have all of them kept."""
+    for n in range(1, 200):
+        run.to(60.0 * n)
+        run.answered(OLD if n % 2 else NEW, *(IPv4Address(0x2D000000 + 100 * n + k) for k in range(100)))
+        assert len(run.held) < 1000
+
+
+def test_a_name_that_is_listed_again_keeps_its_addresses_until_dns_has_answered(run: Run) -> None:
+    """One bad list, and DNS that fails: the list knows nothing of what DNS named."""
+    without = Listing((Wanted("listed.example.com", frozenset((OTHER,))),))
+    run.listed(without)
+    run.to(1000.0)
+    run.listed()
+    for at in range(1060, 3000, 60):
+        run.to(at)
+        run.failed()
+        run.listed()
+    assert run.held == {OLD, OTHER}
+    run.answered(NEW)
+    run.to(3400.0)
+    run.answered(NEW)
+    assert run.held == {NEW, OTHER}
+
+
+def test_a_name_that_is_listed_again_keeps_its_addresses_over_a_restart(run: Run) -> None:
+    run.listed(Listing((Wanted("listed.example.com", frozenset((OTHER,))),)))
+    again = Run(saved=run.machine.state(Instant(run.now)), elapsed=1000.0, held=run.held)
+    again.listed()
+    again.failed()
+    again.to(100.0)
+    again.listed()
+    assert again.held == {OLD, OTHER}
+
+
+def test_a_name_that_comes_and_goes_before_dns_has_answered_leaves_nothing_behind(run: Run) -> None:
+    without = Listing((Wanted("listed.example.com", frozenset((OTHER,))),))
+    run.listed(without)
+    run.to(60.0)
+    run.listed()
+    run.to(120.0)
+    for at in range(120, 1000, 60):
+        run.to(at)
+        run.listed(without)
+    assert run.held == {OTHER}
+
+
+def test_a_rotating_name_that_is_listed_no_more_leaves_like_any_other(run: Run) -> None:
+    for at in range(60, 4000, 60):
+        run.to(at)
+        run.answered(OLD if at % 120 else NEW)
+    for at in range(4020, 6000, 60):
+        run.to(at)
+        run.listed(Listing((Wanted("listed.example.com", frozenset((OTHER,))),)))
+    assert run.held == {OTHER}
 
 
 def test_no_removal_is_ordered_while_something_is_missing(run: Run) -> None:
@@ -312,6 +402,20 @@ def test_names_are_asked_again_within_a_quarter_of_an_hour_whatever_the_ttl(run:
     before = run.open_questions()
     run.to(61.0 + 900.0)
     assert run.open_questions() == before + 1
+
+
+def test_one_look_ends_when_each_name_was_asked_once_though_the_first_are_due_again() -> None:
+    """With 10,000 names and a resolver that is slow, or dead, some are always due."""
+    run = Run()
+    run.listed(Listing(tuple(Wanted(f"derp{n}.example.com", ask=(4,)) for n in range(300))))
+    asked = 0
+    while run.machine.busy(Instant(run.now)):
+        question = [action.question for action in run.actions if isinstance(action, AskDns)][asked]
+        asked += 1
+        run.now += 0.1  # for each answer: the last is asked long after the first was due again
+        run.do(run.machine.unresolved(question, "refused", Instant(run.now)))
+        assert asked <= 300 + AT_ONCE
+    assert asked >= 300
 
 
 def test_a_ttl_of_nothing_makes_no_flood(run: Run) -> None:

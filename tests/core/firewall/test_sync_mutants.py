@@ -9,7 +9,8 @@ from ginnel.core.firewall.sync_set import HeldSet
 from ginnel.core.firewall.sync_vouched import Vouched
 from ginnel.core.firewall.sync_words import Action, Answer, Apply, Listing, Question, Saved, Settings
 from ginnel.words import Instant, IpAddress
-from tests.core.firewall.sync_world import Broken, World
+from tests.core.firewall.sync_oracle import Broken
+from tests.core.firewall.sync_world import World
 
 SEEDS = 60
 

@@ -18,7 +18,7 @@ TIMES = st.integers(0, 5)
 class Naive(Vouched):
     """Looks through everything."""
 
-    def _left_by(self, question: Question) -> list[IpAddress]:
+    def left_by(self, question: Question) -> list[IpAddress]:
         return [address for address, by in self.leaving.items() if question in by]
 
     def may_go(self, *, strangers: bool) -> Iterator[IpAddress]:
@@ -35,8 +35,9 @@ def step(books: Vouched, what: tuple[str, int, frozenset[IpAddress], int], now: 
         case "answer":
             books.leave(books.answer(question, addresses), question, until, "left")
         case "forget":
-            books.leave(books.forget(question), THE_LIST, until, "gone")
-            books.hand_over(question, until)
+            books.hand_over(question, until, until, "gone")
+        case "ask":
+            books.hand_back({question}, until)
         case "strangers":
             books.strangers(addresses, until)
         case "confirm":
@@ -47,7 +48,7 @@ def step(books: Vouched, what: tuple[str, int, frozenset[IpAddress], int], now: 
 
 
 STEPS = st.tuples(
-    st.sampled_from(["answer", "answer", "forget", "strangers", "confirm", "confirm", "remove"]),
+    st.sampled_from(["answer", "answer", "forget", "ask", "strangers", "confirm", "confirm", "remove"]),
     st.integers(0, len(QUESTIONS) - 1),
     st.frozensets(st.sampled_from(ADDRESSES)),
     TIMES,

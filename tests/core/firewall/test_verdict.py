@@ -22,7 +22,7 @@ C, T, U = Step.CONNECT, Step.TLS, Step.UPGRADE
 TABLE = [
     (Evidence(C, Ending.DONE), Blocking.NONE, "TCP connects"),
     (Evidence(C, Ending.SILENCE, 3.2), Blocking.SILENT_DROP, "no answer to SYN within 3.2 s"),
-    (Evidence(C, Ending.REFUSED, 0.0004), Blocking.REFUSED, "refused after 0.4 ms"),
+    (Evidence(C, Ending.REFUSED, 0.0004), Blocking.REFUSED, "RST after 0.4 ms"),
     (Evidence(C, Ending.REFUSED, 0.0004, round_trip=0.03), Blocking.RESET, "something nearer answers for it"),
     (Evidence(C, Ending.REFUSED, 0.029, round_trip=0.03), Blocking.REFUSED, "rejects it, or nothing listens"),
     (Evidence(C, Ending.REFUSED, 0.0001, round_trip=0.001), Blocking.REFUSED, "rejects it, or nothing listens"),
@@ -70,7 +70,7 @@ TABLE = [
     (Evidence(Step.NAME, Ending.ANSWER, answered=(ip_address("0.0.0.0"),)), Blocking.DNS_LIE, "0.0.0.0, a dead end"),
     (Evidence(Step.STUN, Ending.DONE), Blocking.NONE, "STUN answers"),
     (Evidence(Step.STUN, Ending.SILENCE, 2.0), Blocking.SILENT_DROP, "no answer to STUN within 2.0 s"),
-    (Evidence(Step.STUN, Ending.REFUSED), Blocking.REFUSED, "refused by ICMP"),
+    (Evidence(Step.STUN, Ending.REFUSED), Blocking.REFUSED, "ICMP says"),
     (Evidence(Step.STUN, Ending.FORBIDDEN, error="EPERM"), Blocking.SILENT_DROP, "this machine's own firewall"),
     (Evidence(Step.PORT80, Ending.DONE), Blocking.NONE, "204"),
     (Evidence(Step.PORT80, Ending.ANSWER, status=302, location="http://p/"), Blocking.CAPTIVE_PORTAL, "302 to http://p/"),
@@ -128,3 +128,16 @@ def test_a_server_without_its_chain_is_not_called_intercepted_for_certain() -> N
     assert "or the server itself leaves its chain out" in classify(seen).text
     known = replace(seen, leaf=ZSCALER)
     assert "itself" not in classify(known).text
+
+
+def test_a_server_that_is_known_by_its_key_is_intercepted_all_the_same_where_nothing_comes_through() -> None:
+    leaf = replace(PROXY, issuer="ACME Web Gateway CA")
+    seen = Evidence(
+        Step.UPGRADE, Ending.ANSWER, status=400, leaf=leaf, problem="unable to get local issuer certificate"
+    )
+    verdict = classify(seen)
+    assert verdict.blocking is Blocking.TLS_INTERCEPTION
+    assert "ACME Web Gateway CA" in verdict.text
+    assert "HTTP 400" in verdict.text
+    own = replace(seen, leaf=replace(leaf, self_signed=True), problem="self-signed certificate")
+    assert classify(own).blocking is Blocking.PROTOCOL

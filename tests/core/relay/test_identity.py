@@ -94,7 +94,7 @@ SELF_SIGNED = read_leaf(SelfSigned.make("a.example", ENTROPY, NOW).certificate)
     [
         (Place("192.0.2.1", port_80=True), ("192.0.2.1", "none", 0, 0, True)),
         (Place("2001:db8::1", port_80=True), ("none", "2001:db8::1", 0, 0, False)),
-        (Place("relay.example", port_80=True), ("", "", 0, 0, False)),
+        (Place("relay.example", port_80=True), ("", "", 0, 0, True)),
         (Place("relay.example", ipv4="192.0.2.1", port_80=True), ("192.0.2.1", "", 0, 0, True)),
         (Place("192.0.2.1", derp_port=8443, stun_port=-1), ("192.0.2.1", "none", -1, 8443, False)),
     ],

@@ -11,8 +11,8 @@ from ginnel.core.firewall.sync_words import FAMILIES, Answer, Family, Listing, Q
 from ginnel.shell.firewall.sets import SetError
 from ginnel.shell.firewall.sync_audit import Audit
 from ginnel.shell.firewall.sync_dns import DnsError
-from ginnel.shell.firewall.sync_drive import PROBLEMS_TOLD, Keeper
-from ginnel.words import Instant, IpAddress
+from ginnel.shell.firewall.sync_drive import PROBLEMS_TOLD, Keeper, now
+from ginnel.words import IpAddress
 
 RELAY = ip_address("203.0.113.9")
 
@@ -65,7 +65,7 @@ class Bench:
 
     def keeper(self) -> Keeper:
         settings = Settings(list_every=1.0, read_every=1.0, ttl_least=1.0)
-        machine = Sync(settings, Saved(), 0.0, Instant(asyncio.get_running_loop().time()))
+        machine = Sync(settings, Saved(), 0.0, now())
         audit = Audit(None, "", "")
         return Keeper(machine, self.target, self.source, no_dns, self.target, audit, self.told.append, self.create)
 

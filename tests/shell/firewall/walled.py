@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,9 @@ import dns.rdatatype
 import dns.rrset
 
 from ginnel.core.relay.identity import SelfSigned, meta_certificate, read_leaf
+from ginnel.lab.line import Impairment
 from ginnel.lab.namespace import Inside, enter_host, enter_network, furnish
+from ginnel.lab.wires import Wires
 from ginnel.native import Relay
 from ginnel.wire.tailcfg import DERPMap, DERPNode, DERPRegion
 from tests.shell.relays import ENTROPY, NOW, SECRET
@@ -111,15 +113,19 @@ class Walled:
 
 
 @contextmanager
-def walled(relays: int = REGIONS) -> Iterator[Walled]:
+def walled(relays: int = REGIONS, wire: Impairment | None = None) -> Iterator[Walled]:
+    """`wire`: what the way to the world does to packets; None: nothing."""
     name = f"gv{os.getpid()}"
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
         made = [f"{name}-{end}" for end in ("host", "world")]
         try:
             for one in made:
                 ip("netns", "add", one)
                 ip("-n", one, "link", "set", "lo", "up")
-            ip("link", "add", "eth0", "netns", made[0], "type", "veth", "peer", "name", "eth0", "netns", made[1])
+            if wire is None:
+                ip("link", "add", "eth0", "netns", made[0], "type", "veth", "peer", "name", "eth0", "netns", made[1])
+            else:
+                stack.enter_context(_wired(made, Path(directory), wire))
             _addresses(made, relays)
             yield from _standing(made, Path(directory), relays)
         finally:
@@ -128,11 +134,27 @@ def walled(relays: int = REGIONS) -> Iterator[Walled]:
                     ip("netns", "del", one)
 
 
+@contextmanager
+def _wired(made: list[str], directory: Path, wire: Impairment) -> Iterator[None]:
+    """Its process ends with the threads that made it."""
+    spaces = {one: Inside(one, lambda one=one: enter_network(one)) for one in made}  # type: ignore[misc]
+    laid = Wires(directory).lay(spaces, {"way": (made[0], "eth0", made[1], "eth0")}, {"way": wire})
+    try:
+        yield
+    finally:
+        laid.stop()
+        for space in spaces.values():
+            space.close()
+
+
 def _addresses(made: list[str], relays: int) -> None:
     lines = [f"addr add {v4(n)}/24 dev eth0\naddr add {v6(n)}/64 dev eth0 nodad\n" for n in (*range(1, relays + 1), 53)]
     for one, batch in ((made[0], "addr add 192.0.2.100/24 dev eth0\naddr add 2001:db8:1::100/64 dev eth0 nodad\n"),
                        (made[1], "".join(lines))):  # fmt: skip
-        subprocess.run(["ip", "-n", one, "-batch", "-"], input=batch, text=True, check=True, capture_output=True)
+        done = subprocess.run(
+            ["ip", "-n", one, "-batch", "-"], input=batch, text=True, check=False, capture_output=True
+        )
+        assert done.returncode == 0, done.stderr
         ip("-n", one, "link", "set", "eth0", "up")
     ip("-n", made[0], "route", "add", "default", "via", v4(1))
     ip("-n", made[0], "-6", "route", "add", "default", "via", v6(1))

@@ -145,6 +145,8 @@ def peer(number: int) -> Node:
 class Client:
     """In the place of ControlClient. Answers come a turn later, also those to a client that was given up."""
 
+    last_address = ""
+
     def __init__(self, server: Server, session: ControlSession, tell: Any, changed: Any) -> None:
         self.session = session
         self._server, self._tell, self._changed = server, tell, changed

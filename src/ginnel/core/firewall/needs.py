@@ -93,10 +93,12 @@ class Need:
 class Plan:
     """What a format renders. source: where the facts are from, for a comment ("daemon", "https://...", a file).
     warnings: lines that must stand beside the rules; for the pinned profile the one about pinning comes first.
-    refresh_by: RFC 3339 date after which pinned rules are stale, "" for recommended."""
+    refresh_by: RFC 3339 date after which pinned rules are stale, "" for recommended.
+    again: the options by which another command means the same mesh, as a shell reads them."""
 
     profile: Profile
     needs: tuple[Need, ...]
     source: str
     warnings: tuple[str, ...] = ()
     refresh_by: str = ""
+    again: str = ""

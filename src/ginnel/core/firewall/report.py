@@ -96,9 +96,11 @@ class Reach:
         return min(self.checks, key=_says_little, default=None)
 
 
-def _says_little(check: Check) -> tuple[bool, bool, int]:
-    """A name that DNS does not know says less than an address of the map that does not answer."""
-    return check.result is not Result.FAILED, check.blocking is Blocking.DNS_FAILURE, check.family
+def _says_little(check: Check) -> tuple[int, bool, int]:
+    """A name that DNS does not know says less than an address of the map that does not answer, and one that it knows
+    nothing."""
+    says = (Result.FAILED, Result.UNTRIED, Result.PASSED).index(check.result)
+    return says, check.blocking is Blocking.DNS_FAILURE, check.family
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from itertools import islice
 
 from ginnel.core.firewall.sync_list import by_name, problem_of, questions_of
 from ginnel.core.firewall.sync_names import Names
+from ginnel.core.firewall.sync_patience import Patience
 from ginnel.core.firewall.sync_set import HeldSet
 from ginnel.core.firewall.sync_vouched import THE_LIST, Vouched
 from ginnel.core.firewall.sync_words import (
@@ -41,6 +42,7 @@ from ginnel.words import Instant, IpAddress
 SAVE_EVERY = 5.0
 """What changes nothing in the set is written down within this."""
 LIST_RETRY = 5.0
+UNLISTED = "it is no longer listed"
 
 
 class Sync:
@@ -51,7 +53,7 @@ class Sync:
         self.serial = saved.serial
         self._names = Names(settings)
         self._vouched = Vouched()
-        self._ttl: dict[Question, float] = {}
+        self._patience = Patience(settings, saved.rotating)
         self._set = HeldSet(now, settings.read_every)
         self._list_at = now
         self._list_open = False
@@ -64,9 +66,8 @@ class Sync:
     def _restore(self, saved: Saved, elapsed: float, now: Instant) -> None:
         for question, addresses, ttl in saved.vouched:
             self._vouched.answer(question, self._fitting(addresses))
-            self._ttl[question] = ttl
-        most = max(self._settings.linger, self._settings.ttl_most)
-        self._vouched.restore(saved.leaving, elapsed, most, now)
+            self._patience.restore(question, ttl)
+        self._vouched.restore(saved.leaving, elapsed, self._patience.most, now)
 
     # --- the list ----------------------------------------------------------------------------------------------
 
@@ -101,13 +102,16 @@ class Sync:
             gone |= self._vouch(Question(one.name, 0), self._fitting(one.addresses), now)
         until = Instant(now + self._settings.linger)
         listed = {Question(name, 0) for name in wanted}
-        for question in [q for q in self._vouched.answers if q not in questions and q not in listed]:
-            gone |= self._vouched.forget(question)
-            self._ttl.pop(question, None)
-            self._vouched.hand_over(question, until)
+        most = Instant(now + self._patience.nameless)
+        for question in self._vouched.known() - questions - listed - {THE_LIST}:
+            self._patience.forget(question)
+            self._vouched.hand_over(question, until, most, UNLISTED)
+            self._changed(now)
+        if new := {question for question in questions if question not in self._names}:
+            self._vouched.hand_back(new, until)
         self._names.wanted(questions, now)
         self._vouched.confirm(THE_LIST, now)
-        self._leave(gone, THE_LIST, until, "it is no longer listed", now)
+        self._leave(gone, THE_LIST, until, UNLISTED, now)
 
     # --- DNS ---------------------------------------------------------------------------------------------------
 
@@ -130,7 +134,7 @@ class Sync:
         if self._names.heard(question, answer.ttl, now):
             told.append(Tell("dns-back", f"{question} is answered again"))
         # An answer without addresses says nothing of how long the old ones may still be held.
-        self._learn(question, kept, answer.ttl if found else self._ttl.get(question, answer.ttl), now)
+        self._learn(question, kept, answer.ttl if found else self._patience.ttl(question, answer.ttl), now)
         if found and not answer.refused:
             self._vouched.confirm(question, now)
             self._wake_for_removals(now)
@@ -145,11 +149,11 @@ class Sync:
         return [*told, *self._next(now)]
 
     def _learn(self, question: Question, addresses: frozenset[IpAddress], ttl: float, now: Instant) -> None:
-        bounded = self._settings.bounded(ttl)
-        last = self._ttl.get(question, bounded)
-        self._ttl[question] = bounded
+        left = self._vouched.left_by(question)
+        stays = self._patience.heard(question, ttl, many=len(left) + len(addresses) > MAX_PER_ANSWER)
+        if not addresses.isdisjoint(left):
+            self._patience.returned(question, stays)
         gone = self._vouch(question, addresses, now)
-        stays = max(last, self._settings.linger)  # who asked last may hold the old answer for the old one's TTL
         self._leave(gone, question, Instant(now + stays), f"it left the answers for {question}", now)
 
     def _is_full(self, addresses: frozenset[IpAddress]) -> bool:
@@ -241,20 +245,20 @@ class Sync:
         return min((time for time in times if time is not None), default=None)
 
     def busy(self, now: Instant) -> bool:
-        """Whether an answer is awaited, or something can be done at once."""
-        touch = self._set.touch_at(more=bool(self._names.open))
-        due = self._names.next_timeout()
-        waits = self._list_open or self._names.open or self._set.reading or self._set.open is not None
-        return bool(waits or (due is not None and due <= now) or (touch is not None and touch <= now))
+        """Whether the first answer to something is awaited, or the set can be changed at once. What is asked again does
+        not count: with very many names some are always due."""
+        touch = self._set.touch_at(more=self._names.waiting())
+        waits = self._list_open or self._names.waiting() or self._set.reading or self._set.open is not None
+        return bool(waits or (touch is not None and touch <= now))
 
     def state(self, now: Instant) -> Saved:
         """The last good state as it is now."""
         vouched = tuple(
-            (question, addresses, self._ttl.get(question, self._settings.linger))
+            (question, addresses, self._patience.ttl(question, self._settings.linger))
             for question, addresses in sorted(self._vouched.answers.items())
             if addresses
         )
-        return Saved(self.serial, vouched, self._vouched.saved(now))
+        return Saved(self.serial, vouched, self._vouched.saved(now), self._patience.saved())
 
     def _next(self, now: Instant) -> list[Action]:
         """What is due, in the order in which it is to be performed."""

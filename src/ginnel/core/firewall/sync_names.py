@@ -21,6 +21,7 @@ class _Asked:
     failures: int = 0
     heard: bool = False
     open: bool = False
+    closed: bool = False
     ttl: float = 0.0
 
 
@@ -32,6 +33,7 @@ class Names:
         self._asked: dict[Question, _Asked] = {}
         self._queue: list[tuple[Instant, Question]] = []
         self.open = 0
+        self._first_time = 0  # questions that were never closed
 
     def __contains__(self, question: object) -> bool:
         return question in self._asked
@@ -42,6 +44,10 @@ class Names:
     def failing(self) -> list[Question]:
         return sorted(question for question, asked in self._asked.items() if asked.failures)
 
+    def waiting(self) -> bool:
+        """Whether some question has had neither an answer nor a failure since the start."""
+        return self._first_time > 0
+
     def unheard(self) -> bool:
         """Whether some question has had no good answer since the start."""
         return any(not asked.heard for asked in self._asked.values())
@@ -49,9 +55,12 @@ class Names:
     def wanted(self, questions: Collection[Question], now: Instant) -> None:
         """These and no others are asked, new ones at once."""
         for question in self._asked.keys() - questions:
-            self.open -= self._asked.pop(question).open
+            gone = self._asked.pop(question)
+            self.open -= gone.open
+            self._first_time -= not gone.closed
         for question in sorted(questions - self._asked.keys()):
             self._asked[question] = _Asked(now)
+            self._first_time += 1
             heapq.heappush(self._queue, (now, question))
 
     def due(self, now: Instant) -> list[Question]:
@@ -102,6 +111,8 @@ class Names:
         asked = self._asked[question]
         asked.open = False
         self.open -= 1
+        self._first_time -= not asked.closed
+        asked.closed = True
         return asked
 
     def _again(self, question: Question, asked: _Asked, at: Instant) -> None:

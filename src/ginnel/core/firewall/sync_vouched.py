@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ginnel.core.firewall.sync_words import Question, SavedLeaving, for_whom
 from ginnel.words import Instant, IpAddress
@@ -20,11 +20,13 @@ THE_LIST = Question("", 0)
 
 @dataclass(slots=True)
 class Leaving:
-    """`until`: who vouched for it stands by it. `confirmed`: afterwards a good answer came without it."""
+    """`until`: who vouched for it stands by it. `confirmed`: afterwards a good answer came without it. `of`: who is not
+    asked now, in whose place the list stands by it."""
 
     until: Instant
     why: str
     stranger: bool = False
+    of: frozenset[Question] = frozenset()
     confirmed: bool = False
 
 
@@ -78,10 +80,6 @@ class Vouched:
             self._drop(address, question)
         return self._release(before - addresses)
 
-    def forget(self, question: Question) -> frozenset[IpAddress]:
-        """The question is asked no more. Gives what it named."""
-        return self._release(self.answers.pop(question, frozenset()))
-
     def _release(self, addresses: frozenset[IpAddress]) -> frozenset[IpAddress]:
         for address in addresses:
             self._counts[address] -= 1
@@ -89,6 +87,10 @@ class Vouched:
                 del self._counts[address]
                 del self._why[address]
         return addresses
+
+    def known(self) -> set[Question]:
+        """Who has answered, or stands by something."""
+        return {*self.answers, *self._stands_by}
 
     # --- leaving -------------------------------------------------------------------------------------------------
 
@@ -98,10 +100,12 @@ class Vouched:
             self._stand_by(address, question, Leaving(until, why))
 
     def _stand_by(self, address: IpAddress, question: Question, leaving: Leaving) -> None:
-        self.leaving.setdefault(address, {})[question] = leaving
+        by = self.leaving.setdefault(address, {})
+        known = by.get(question)
+        by[question] = replace(leaving, of=leaving.of | known.of) if known is not None and known.of else leaving
         self._stands_by.setdefault(question, {})[address] = None
 
-    def _left_by(self, question: Question) -> list[IpAddress]:
+    def left_by(self, question: Question) -> list[IpAddress]:
         """Addresses that `question` stands by."""
         noted = self._stands_by.pop(question, {})
         found = [address for address in noted if question in self.leaving.get(address, ())]
@@ -117,7 +121,7 @@ class Vouched:
 
     def confirm(self, question: Question, now: Instant, named: Collection[IpAddress] = ()) -> None:
         """A good answer came, and what it did not name it did not name. `named`: of one that is not taken up."""
-        for address in self._left_by(question):
+        for address in self.left_by(question):
             leaving = self.leaving[address][question]
             if leaving.until > now or address in named:
                 continue
@@ -127,13 +131,29 @@ class Vouched:
                 leaving.confirmed = True
                 self._confirmed[address] = None
 
-    def hand_over(self, question: Question, until: Instant) -> None:
-        """The question is asked no more: the list has to confirm what it left behind."""
-        handed = self._left_by(question)
+    def hand_over(self, question: Question, until: Instant, most: Instant, why: str) -> None:
+        """The question is asked no more: the list has to confirm what it left behind, between `until` and `most`, and
+        what it named, after `until`."""
+        handed = self.left_by(question)
         self._stands_by.pop(question, None)
         for address in handed:
             leaving = self.leaving[address].pop(question)
-            self._stand_by(address, THE_LIST, Leaving(max(leaving.until, until), leaving.why))
+            self._take_over(address, question, Instant(min(max(leaving.until, until), most)), leaving.why)
+        for address in self._release(self.answers.pop(question, frozenset())):
+            self._take_over(address, question, until, why)
+
+    def _take_over(self, address: IpAddress, question: Question, until: Instant, why: str) -> None:
+        self._stand_by(address, THE_LIST, Leaving(until, why, of=frozenset({question})))
+
+    def hand_back(self, questions: Collection[Question], until: Instant) -> None:
+        """They are asked again: each has to answer without what it named, the list knows nothing of that. Their time
+        begins anew."""
+        for address in self.left_by(THE_LIST):
+            leaving = self.leaving[address][THE_LIST]
+            if asked := leaving.of.intersection(questions):
+                del self.leaving[address][THE_LIST]
+                for question in asked:
+                    self._stand_by(address, question, Leaving(max(leaving.until, until), leaving.why))
 
     def _drop(self, address: IpAddress, question: Question) -> None:
         by = self.leaving.get(address, {})
@@ -164,7 +184,7 @@ class Vouched:
 
     def saved(self, now: Instant) -> tuple[SavedLeaving, ...]:
         return tuple(
-            SavedLeaving(address, max(0.0, leaving.until - now), question, leaving.why, leaving.stranger)
+            SavedLeaving(address, max(0.0, leaving.until - now), question, leaving.why, leaving.stranger, leaving.of)
             for address, by in self.leaving.items()
             for question, leaving in by.items()
         )
@@ -173,4 +193,4 @@ class Vouched:
         """`most`: what a clock that was set back, or a damaged file, can make of the time."""
         for one in leaving:
             until = Instant(now + min(max(0.0, one.left - elapsed), most))
-            self._stand_by(one.address, one.question, Leaving(until, one.why, one.stranger))
+            self._stand_by(one.address, one.question, Leaving(until, one.why, one.stranger, one.of))

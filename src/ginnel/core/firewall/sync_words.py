@@ -144,22 +144,26 @@ Action = AskList | AskDns | ReadSet | Apply | Save | Tell
 
 @dataclass(frozen=True, slots=True)
 class SavedLeaving:
-    """`left`: seconds it had still to stay when this was written. `stranger`: it was found in the set."""
+    """`left`: seconds it had still to stay when this was written. `stranger`: it was found in the set. `of`: who named
+    it and was not asked any longer."""
 
     address: IpAddress
     left: float
     question: Question
     why: str = ""
     stranger: bool = False
+    of: frozenset[Question] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """Last good state. `vouched`: what each question was answered with, and for how long that was good."""
+    """Last good state. `vouched`: what each question was answered with, and for how long that was good. `rotating`: how
+    long stays what is left out by answers that differ each time."""
 
     serial: int = 0
     vouched: tuple[tuple[Question, frozenset[IpAddress], float], ...] = ()
     leaving: tuple[SavedLeaving, ...] = ()
+    rotating: tuple[tuple[Question, float], ...] = ()
 
 
 def sorted_addresses(addresses: Iterable[IpAddress]) -> list[IpAddress]:

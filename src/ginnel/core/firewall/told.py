@@ -1,7 +1,9 @@
-"""What a coordination server tells beyond the DERP map: the zone of its relays' names, and its log hosts.
+"""What a coordination server tells beyond the DERP map: the zone of its relays' names, its log hosts, and the key that
+signs its allowlist.
 
 Room: core. Members of the mesh hear it in the capability map of their own node (tailscale: tailcfg.NodeCapMap, where
-clients pass over what they do not know), everybody else in headers of `/derpmap/default`.
+clients pass over what they do not know), everybody else in headers of `/derpmap/default`; the key members alone, for
+that map is authenticated by the server's Noise key, and headers are not.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any
 RANDOMIZE = "randomize-client-port"
 ZONE = "ginnel/relay-zone"
 LOGS = "ginnel/log-hosts"
+FEED = "ginnel/feed-key"
 ZONE_HEADER = "ginnel-relay-zone"
 LOGS_HEADER = "ginnel-log-hosts"
 LOGS_LIMIT = 16
@@ -20,14 +23,16 @@ LOGS_LIMIT = 16
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Not checked yet: `zone` is a name or "", `logs` are names."""
+    """Not checked yet: `zone` is a name or "", `logs` are names, `feed` is the text of a key or ""."""
 
     zone: str = ""
     logs: tuple[str, ...] = ()
+    feed: str = ""
 
     def attributes(self) -> dict[str, list[Any] | None]:
         """For a node's capability map."""
-        return {key: list(names) for key, names in ((ZONE, _one(self.zone)), (LOGS, self.logs)) if names}
+        named = ((ZONE, _one(self.zone)), (LOGS, self.logs), (FEED, _one(self.feed)))
+        return {key: list(names) for key, names in named if names}
 
     def headers(self) -> dict[str, str]:
         named = ((ZONE_HEADER, _one(self.zone)), (LOGS_HEADER, self.logs))
@@ -38,8 +43,8 @@ NOTHING_TOLD = Told()
 
 
 def told_by_attributes(attributes: Mapping[str, Any]) -> Told:
-    zone, logs = (_names(attributes.get(key)) for key in (ZONE, LOGS))
-    return Told(zone[0] if zone else "", logs)
+    zone, logs, feed = (_names(attributes.get(key)) for key in (ZONE, LOGS, FEED))
+    return Told(zone[0] if zone else "", logs, feed[0] if feed else "")
 
 
 def told_by_headers(headers: Mapping[str, str]) -> Told:

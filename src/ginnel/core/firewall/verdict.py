@@ -61,10 +61,21 @@ on a busy machine, nobody can tell."""
 def classify(evidence: Evidence) -> Verdict:
     """Total: each evidence has its verdict."""
     blocking, text = _BY_STEP[evidence.step](evidence)
+    if evidence.step in BEHIND_TLS and not evidence.done and (opened := _opened(evidence)):
+        blocking, text = Blocking.TLS_INTERCEPTION, f"{opened}; then {text}"
     return Verdict(blocking, text, evidence)
 
 
 Judged = tuple[Blocking, str]
+BEHIND_TLS = (Step.UPGRADE, Step.KEY, Step.LOGIN)
+
+
+def _opened(evidence: Evidence) -> str:
+    """By whom TLS was opened, where that was let pass for the sake of the server's own key behind it."""
+    if not evidence.problem or evidence.leaf is None:
+        return ""
+    blocking, text = _certificate(evidence)
+    return text if blocking is Blocking.TLS_INTERCEPTION else ""
 
 
 def _done(evidence: Evidence, what: str) -> Judged:
@@ -103,7 +114,7 @@ def _connect(evidence: Evidence) -> Judged:
                 "something nearer answers for it"
             )
         case Ending.REFUSED:
-            return Blocking.REFUSED, f"refused after {_ms(evidence.seconds)}: a firewall rejects it, or nothing listens"
+            return Blocking.REFUSED, f"RST after {_ms(evidence.seconds)}: a firewall rejects it, or nothing listens"
         case Ending.RESET | Ending.CLOSED:
             return Blocking.RESET, f"reset while connecting, after {_ms(evidence.seconds)}"
         case _:
@@ -118,7 +129,7 @@ def _too_near(evidence: Evidence) -> bool:
 def _no_way(evidence: Evidence) -> Judged:
     if evidence.ending is Ending.FORBIDDEN:
         return Blocking.SILENT_DROP, f"this machine's own firewall forbids it ({evidence.error})"
-    return Blocking.UNREACHABLE, f"unreachable: {evidence.error or 'a router says so'}"
+    return Blocking.UNREACHABLE, f"no way there: {evidence.error.removeprefix('unreachable: ') or 'a router says so'}"
 
 
 # --- TLS -------------------------------------------------------------------------------------------------------------
@@ -272,7 +283,7 @@ def _stun(evidence: Evidence) -> Judged:
         case Ending.SILENCE:
             return Blocking.SILENT_DROP, f"no answer to STUN within {evidence.seconds:.1f} s"
         case Ending.REFUSED:
-            return Blocking.REFUSED, "refused by ICMP: a firewall rejects it, or nothing listens"
+            return Blocking.REFUSED, "ICMP says that nobody takes it: a firewall rejects it, or nothing listens"
         case Ending.ANSWER:
             return Blocking.PROTOCOL, f"not STUN: the answer begins {evidence.received[:16]!r}"
         case _:

@@ -217,8 +217,8 @@ def derp_node(place: Place, region: RegionId, leaf: LeafFacts) -> DERPNode:
         ipv6=ipv6,
         stun_port=0 if place.stun_port == 3478 else place.stun_port,
         derp_port=0 if place.derp_port == 443 else place.derp_port,
-        # Clients ask for it only where the map holds the address.
-        can_port80=place.port_80 and as_address(ipv4) is not None,
+        # Clients ask for it only where the map holds an IPv4 address; a name's is found by the server's look at it.
+        can_port80=place.port_80 and ipv4 != "none",
     )
 
 

@@ -1,4 +1,4 @@
-"""The allowlist feed of a server that starts: its key, the feed before the restart, and what it is made of.
+"""The allowlist feed of a server that starts: the feed before the restart, and what it is made of.
 
 Room: shell.
 """
@@ -15,16 +15,19 @@ from ginnel.shell.control.allowlist import Allowlist, load_feed
 from ginnel.shell.control.config import ServerConfig, host_of, port_of
 from ginnel.shell.control.config_relays import seconds_of
 from ginnel.shell.control.fleet import RelayFleet
-from ginnel.shell.control.keys import load_or_make_feed_key
-from ginnel.shell.control.place import ALLOWLIST, ALLOWLIST_KEY
+from ginnel.shell.control.place import ALLOWLIST
 from ginnel.shell.relaydns.service import RelayDns
+from ginnel.wire.allowlist import FeedPrivate
 
 
 def start_allowlist(
-    config: ServerConfig, state: Path, fleet: RelayFleet, relay_dns: Callable[[], RelayDns | None]
+    config: ServerConfig,
+    state: Path,
+    private: FeedPrivate,
+    fleet: RelayFleet,
+    relay_dns: Callable[[], RelayDns | None],
 ) -> Allowlist:
-    """Behind the start of the relays' DNS, or the first feed would lack its names. Raises StateError."""
-    private = load_or_make_feed_key(state / ALLOWLIST_KEY)
+    """Behind the start of the relays' DNS, or the first feed would lack its names."""
     path = state / ALLOWLIST
     before, after = seconds_of(config.relays.announce_before), seconds_of(config.relays.announce_after)
     core = AllowlistFeed(config.url, FeedRules(before, after), load_feed(path, private))

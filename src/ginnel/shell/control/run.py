@@ -36,12 +36,12 @@ from ginnel.shell.control.fleet_facts import prober_of
 from ginnel.shell.control.fleet_links import FleetMembers
 from ginnel.shell.control.fleet_settings import fleet_settings
 from ginnel.shell.control.front import Doorkeeper, FrontProtocol
-from ginnel.shell.control.keys import StateError, load_or_make_key, prepare_directory
+from ginnel.shell.control.keys import StateError, load_or_make_feed_key, load_or_make_key, prepare_directory
 from ginnel.shell.control.listen import take_lock, tcp_listener, unix_server, uvicorn_config
 from ginnel.shell.control.logsink import LOG_PATHS, LogHost
 from ginnel.shell.control.logsink_admin import log_verbs, start_log_host
 from ginnel.shell.control.partitions import PartitionDesk
-from ginnel.shell.control.place import ADMIN_SOCKET, DATABASE, LOCK, LOGS, NOISE_KEY, SPLICE_SOCKET
+from ginnel.shell.control.place import ADMIN_SOCKET, ALLOWLIST_KEY, DATABASE, LOCK, LOGS, NOISE_KEY, SPLICE_SOCKET
 from ginnel.shell.control.store import Store, StoreUnavailable
 from ginnel.shell.control.strangers import Strangers
 from ginnel.shell.control.surroundings import surroundings_of, told_of
@@ -105,13 +105,15 @@ class ControlServer:
             prepare_directory(self._state)
             self._lock = take_lock(self._state / LOCK)
             key = load_or_make_key(self._state / NOISE_KEY)
+            self._feed_key = load_or_make_feed_key(self._state / ALLOWLIST_KEY)
             self._store = Store(self._state / DATABASE)
         except (StateError, StoreUnavailable) as error:
             raise StartError(str(error)) from None
         splice = self._state / SPLICE_SOCKET
         if self._start_relay is not None:
             self._relay = self._start_relay(config, self._state, splice)
-        settings = Settings(config.url, surroundings_of(config, self._views), config.key_days * 86400 or None)
+        surroundings = surroundings_of(config, self._views, str(self._feed_key.public()))
+        settings = Settings(config.url, surroundings, config.key_days * 86400 or None)
         prober = prober_of(key)
         members = FleetMembers(frozenset([prober.own.public()]), self._relay)
         self.coordinator = Coordinator(settings, self._store, members)
@@ -155,7 +157,9 @@ class ControlServer:
             await first_user(self.coordinator)
             await self.load_policy_file()
             await self._start_relay_dns()
-            self.allowlist = start_allowlist(self.config, self._state, self.fleet, lambda: self.relay_dns)
+            self.allowlist = start_allowlist(
+                self.config, self._state, self._feed_key, self.fleet, lambda: self.relay_dns
+            )
         except (StateError, StoreUnavailable) as error:
             raise StartError(str(error)) from None
         self.partitions = PartitionDesk(self.coordinator, self.fleet, self.config.relays.rehome)
@@ -169,7 +173,7 @@ class ControlServer:
 
     def _map_changed(self, full: DERPMap, views: DerpViews) -> None:
         self._views = views
-        self.coordinator.surroundings_replaced(surroundings_of(self.config, views))
+        self.coordinator.surroundings_replaced(surroundings_of(self.config, views, str(self._feed_key.public())))
         for tell in self.on_full_map:
             tell(full)
 

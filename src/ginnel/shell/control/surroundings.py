@@ -12,7 +12,8 @@ from ginnel.shell.control.config import ServerConfig, host_of
 from ginnel.wire.tailcfg import DNSConfig, Resolver, encode
 
 
-def surroundings_of(config: ServerConfig, views: DerpViews) -> Surroundings:
+def surroundings_of(config: ServerConfig, views: DerpViews, feed: str = "") -> Surroundings:
+    """`feed`: the key that signs the allowlist."""
     dns = config.dns
     resolvers = [Resolver(addr=address) for address in dns.nameservers] or None
     dns_config = DNSConfig(
@@ -21,8 +22,8 @@ def surroundings_of(config: ServerConfig, views: DerpViews) -> Surroundings:
         domains=[dns.base_domain, *dns.search_domains],
         proxied=dns.magic_dns,
     )
-    return Surroundings(dns.base_domain, host_of(config.url), encode(dns_config), b"", views, told_of(config))
+    return Surroundings(dns.base_domain, host_of(config.url), encode(dns_config), b"", views, told_of(config, feed))
 
 
-def told_of(config: ServerConfig) -> Told:
-    return Told(config.relay_dns.zone.removesuffix("."), config.log_host.names)
+def told_of(config: ServerConfig, feed: str = "") -> Told:
+    return Told(config.relay_dns.zone.removesuffix("."), config.log_host.names, feed)

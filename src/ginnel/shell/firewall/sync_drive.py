@@ -76,12 +76,13 @@ class Keeper:
     counts: Counter[str] = field(default_factory=Counter)
     times: dict[str, float] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _asking: set[asyncio.Task[None]] = field(default_factory=set)
     _remembers: bool = True
     _problems: tuple[str, ...] = ()
 
     async def once(self) -> None:
         """Until nothing is left that can be done at once."""
-        await self._run(lambda: not self.machine.busy(_now()))
+        await self._run(lambda: not self.machine.busy(now()))
 
     async def watch(self, ready: Callable[[], None]) -> None:
         """Until it is cancelled. `ready` is called when the set was first made right, or could not be."""
@@ -90,7 +91,7 @@ class Keeper:
 
         def ended() -> bool:
             nonlocal waiting
-            if waiting and (self.counts["set.read"] or self.counts["set-failed"]) and not self.machine.busy(_now()):
+            if waiting and (self.counts["set.read"] or self.counts["set-failed"]) and not self.machine.busy(now()):
                 waiting = False
                 ready()
             return False
@@ -100,17 +101,19 @@ class Keeper:
     async def _run(self, ended: Callable[[], bool]) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                self._perform(self.machine.start(_now()), tasks)
+                self._perform(self.machine.start(now()), tasks)
                 while not ended():
                     await self._pause()
-                    self._perform(self.machine.tick(_now()), tasks)
+                    self._perform(self.machine.tick(now()), tasks)
+                for asking in self._asking:  # a second time: nobody waits for that
+                    asking.cancel()
         finally:
-            self._save(self.machine.state(_now()))
+            self._save(self.machine.state(now()))
 
     async def _pause(self) -> None:
         at = self.machine.next_timeout()
         try:
-            async with asyncio.timeout(None if at is None else max(0.0, at - _now())):
+            async with asyncio.timeout(None if at is None else max(0.0, at - now())):
                 await self._news.wait()
         except TimeoutError:
             return
@@ -124,7 +127,9 @@ class Keeper:
                 case AskList():
                     tasks.create_task(self._ask_list(tasks))
                 case AskDns(question):
-                    tasks.create_task(self._ask_dns(question, tasks))
+                    asking = tasks.create_task(self._ask_dns(question, tasks))
+                    self._asking.add(asking)
+                    asking.add_done_callback(self._asking.discard)
                 case ReadSet():
                     tasks.create_task(self._read(tasks))
                 case Apply():
@@ -143,29 +148,29 @@ class Keeper:
             listing = await self.source.listing(self.machine.serial)
         except SourceError as error:
             self.counts["list.failed"] += 1
-            return self._heard(self.machine.unlisted(str(error), _now()), tasks)
+            return self._heard(self.machine.unlisted(str(error), now()), tasks)
         self._count("list.heard")
         self._tell_problems()
-        return self._heard(self.machine.listed(listing, _now()), tasks)
+        return self._heard(self.machine.listed(listing, now()), tasks)
 
     async def _ask_dns(self, question: Question, tasks: asyncio.TaskGroup) -> None:
         try:
             answer = await self.ask(question)
         except DnsError as error:
             self.counts["dns.failed"] += 1
-            return self._heard(self.machine.unresolved(question, str(error), _now()), tasks)
+            return self._heard(self.machine.unresolved(question, str(error), now()), tasks)
         self._count("dns.heard")
         self.counts["dns.refused"] += len(answer.refused)
-        return self._heard(self.machine.resolved(question, answer, _now()), tasks)
+        return self._heard(self.machine.resolved(question, answer, now()), tasks)
 
     async def _read(self, tasks: asyncio.TaskGroup) -> None:
         try:
             found = await self._found()
         except SetError as error:
             self.counts["set.failed"] += 1
-            return self._heard(self.machine.unread(str(error), _now()), tasks)
+            return self._heard(self.machine.unread(str(error), now()), tasks)
         self._count("set.read")
-        return self._heard(self.machine.held(found, _now()), tasks)
+        return self._heard(self.machine.held(found, now()), tasks)
 
     async def _found(self) -> frozenset[IpAddress]:
         try:
@@ -181,9 +186,9 @@ class Keeper:
             await self.target.change(change.adds.keys(), change.removes.keys())
         except SetError as error:
             self.counts["set.failed"] += 1
-            return self._heard(self.machine.not_applied(str(error), _now()), tasks)
+            return self._heard(self.machine.not_applied(str(error), now()), tasks)
         self._done(change)
-        return self._heard(self.machine.applied(_now()), tasks)
+        return self._heard(self.machine.applied(now()), tasks)
 
     # --- what is told --------------------------------------------------------------------------------------------
 
@@ -256,5 +261,6 @@ class Pretended:
         """A `Notes` that forgets."""
 
 
-def _now() -> Instant:
-    return Instant(asyncio.get_running_loop().time())
+def now() -> Instant:
+    """It goes on while the machine sleeps: what DNS said before has then grown old as well."""
+    return Instant(time.clock_gettime(time.CLOCK_BOOTTIME))

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ginnel.core.firewall.sync import Sync
-from ginnel.core.firewall.sync_words import Saved, Settings, Tell
+from ginnel.core.firewall.sync_words import Settings, Tell
+from ginnel.shell.firewall.member_feed import MemberFeed
 from ginnel.shell.firewall.sets import AddressSet, SetError
 from ginnel.shell.firewall.sync_audit import Audit
 from ginnel.shell.firewall.sync_dns import Resolvers
-from ginnel.shell.firewall.sync_drive import Keeper, Pretended
+from ginnel.shell.firewall.sync_drive import Keeper, Pretended, now
 from ginnel.shell.firewall.sync_metrics import MetricsError, address_of, serving, text_of, write
 from ginnel.shell.firewall.sync_source import FeedSource, MapSource
-from ginnel.shell.firewall.sync_state import StateError, Store, load, state_file
+from ginnel.shell.firewall.sync_state import Loaded, Store, load, state_file
 from ginnel.shell.systemd import notify
-from ginnel.words import Instant
 
 METRICS_EVERY = 10.0
 
@@ -34,7 +34,7 @@ class Run:
     backend: str
     name: str
     target: AddressSet
-    source: MapSource | FeedSource
+    source: MapSource | FeedSource | MemberFeed
     resolvers: Resolvers
     settings: Settings
     state: Path
@@ -65,29 +65,29 @@ class Run:
 
     @property
     def _key(self) -> str:
+        """A member's is not known yet; it follows the one that it followed last."""
         return str(self.source.key) if isinstance(self.source, FeedSource) else ""
 
     def _store(self) -> _Held:
         return _Held(None if self.dry_run else Store(self.state, self.backend, self.name, self._key))
 
     async def _keeper(self, held: Store | None, told: Callable[[Tell], None]) -> Keeper:
-        saved, elapsed = self._load(held, told)
+        found = self._load(held, told)
         target: AddressSet = Pretended(self.target) if held is None else self.target
         audit = Audit(None if held is None else self.audit, f"{self.backend} {self.name}", self.source.name)
         audit.check()
         await self._prepare(target, told)
-        machine = Sync(self.settings, saved, elapsed, Instant(asyncio.get_running_loop().time()))
+        machine = Sync(self.settings, found.saved, found.elapsed, now())
         notes = held or Pretended(self.target)
         return Keeper(machine, target, self.source, self.resolvers.ask, notes, audit, told, self.create)
 
-    def _load(self, held: Store | None, told: Callable[[Tell], None]) -> tuple[Saved, float]:
+    def _load(self, held: Store | None, told: Callable[[Tell], None]) -> Loaded:
         """A dry run reads it too, beside whoever holds it."""
-        try:
-            path = state_file(self.state, self.backend, self.name)
-            return held.load() if held is not None else load(path, self._key)
-        except StateError as error:
-            told(Tell("state-failed", str(error)))
-            return Saved(), 0.0
+        path = state_file(self.state, self.backend, self.name)
+        found = held.load() if held is not None else load(path, self._key)
+        if found.problem:
+            told(Tell("state-failed", found.problem))
+        return found
 
     async def _prepare(self, target: AddressSet, told: Callable[[Tell], None]) -> None:
         """A firewall that is not up yet is asked again when the set is read: nobody gives up for it."""

@@ -1,4 +1,4 @@
-"""The last good state on disk: 0600, replaced whole, held by one process at a time.
+"""The last good state on disk: 0600, replaced whole, the one before it kept, held by one process at a time.
 
 Room: shell. It is synced before the set changes by it, so whatever happens after that a start finds what was known.
 """
@@ -9,16 +9,12 @@ import fcntl
 import hashlib
 import os
 import time
-from dataclasses import replace
-from ipaddress import ip_address
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import msgspec
+from ginnel.core.firewall.sync_words import Saved
+from ginnel.shell.firewall.sync_state_file import Read, boot_clock, read, write
 
-from ginnel.core.firewall.sync_words import MAX_ADDRESSES, Question, Saved, SavedLeaving
-from ginnel.words import WallTime
-
-VERSION = 1
 SIZE_LIMIT = 64 << 20
 LOCK_PATIENCE, LOCK_PAUSE = 3.0, 0.05
 
@@ -27,29 +23,14 @@ class StateError(Exception):
     """One line for people."""
 
 
-class _Vouched(msgspec.Struct, frozen=True):
-    name: str
-    family: int
-    ttl: float
-    addresses: list[str]
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was saved, `elapsed` seconds ago at the least. `problem`: one line, where it is not what was saved last."""
 
-
-class _Leaving(msgspec.Struct, frozen=True):
-    address: str
-    left: float
-    name: str
-    family: int
-    why: str
-    stranger: bool = False
-
-
-class _File(msgspec.Struct, frozen=True):
-    version: int
-    at: float
-    serial: int
-    vouched: list[_Vouched]
-    leaving: list[_Leaving]
+    saved: Saved = field(default_factory=Saved)
+    elapsed: float = 0.0
     key: str = ""
+    problem: str = ""
 
 
 class Store:
@@ -59,6 +40,7 @@ class Store:
     def __init__(self, directory: Path, backend: str, name: str, key: str = "") -> None:
         self.path = state_file(directory, backend, name)
         self._key = key
+        self._is_good = False  # what stands at `path`
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -83,24 +65,49 @@ class Store:
     def close(self) -> None:
         os.close(self._lock)
 
-    def load(self) -> tuple[Saved, float]:
-        """Raises StateError."""
-        saved, elapsed, self._key = _loaded(self.path, self._key)
-        return saved, elapsed
+    def load(self) -> Loaded:
+        found = load(self.path, self._key)
+        self._key, self._is_good = found.key, not found.problem
+        return found
 
     def save(self, saved: Saved) -> None:
         """Raises StateError."""
-        draft = self.path.with_suffix(".new")
+        data, before = write(saved, self._key, boot_clock()), _before(self.path)
         try:
-            draft.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(_file(saved, WallTime(time.time()), self._key)))
-                file.flush()
-                os.fsync(file.fileno())
+            draft = self._drafted(data)
+            if self._is_good and self.path.exists():
+                self.path.replace(before)
             draft.replace(self.path)
+            if not before.exists():
+                self._drafted(data).replace(before)
+            self._is_good = True
+            _sync_directory(self.path.parent)
         except OSError as error:
             raise StateError(f"cannot write {self.path}: {error.strerror}; a restart now would know less") from None
+
+    def _drafted(self, data: bytes) -> Path:
+        """On the disk, whatever happens then."""
+        draft = self.path.with_suffix(".new")
+        draft.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return draft
+
+
+def _before(path: Path) -> Path:
+    return path.with_suffix(".old")
+
+
+def _sync_directory(directory: Path) -> None:
+    """Names last over a power cut as well."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def state_file(directory: Path, backend: str, name: str) -> Path:
@@ -109,63 +116,26 @@ def state_file(directory: Path, backend: str, name: str) -> Path:
     return directory / f"sync-{backend}-{digest}.json"
 
 
-def load(path: Path, key: str = "") -> tuple[Saved, float]:
-    """What was saved, and how many seconds ago. Raises StateError when there is something that cannot be read: then
-    nothing is known, as at the first start."""
-    return _loaded(path, key)[:2]
+def load(path: Path, key: str = "") -> Loaded:
+    """Where the last one is damaged or gone, the one before it; where there is none, nothing is known, as at the first
+    start. `key`: of the feed that will be followed."""
+    problems = []
+    for place in (path, _before(path)):
+        try:
+            with place.open("rb") as file:
+                found = read(file.read(SIZE_LIMIT), boot_clock())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, RecursionError) as error:
+            problems.append(f"{place} cannot be read ({str(error)[:120]})")
+        else:
+            return _of_key(found, key, f"{problems[0]}: the state before it is taken" if problems else "")
+    return Loaded(key=key, problem=f"{problems[0]}: going on without it" if problems else "")
 
 
-def _loaded(path: Path, key: str) -> tuple[Saved, float, str]:
-    """With the key whose serial it is."""
-    try:
-        with path.open("rb") as file:
-            stored = _decode(file.read(SIZE_LIMIT))
-        saved = _saved(stored)
-    except FileNotFoundError:
-        return Saved(), 0.0, key
-    except (OSError, msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise StateError(f"{path} cannot be read ({str(error)[:120]}): going on without it") from None
-    if key and stored.key not in ("", key):  # another mesh's feed, whose serials say nothing of this one's
+def _of_key(found: Read, key: str, problem: str) -> Loaded:
+    saved = found.saved
+    if key and found.key not in ("", key):  # another mesh's feed, whose serials say nothing of this one's
         saved = replace(saved, serial=0)
-    return saved, max(0.0, time.time() - stored.at), key or stored.key
-
-
-def _decode(data: bytes) -> _File:
-    stored = msgspec.json.decode(data, type=_File)
-    if stored.version != VERSION:
-        raise ValueError(f"version {stored.version}, expected {VERSION}")
-    if sum(len(one.addresses) for one in stored.vouched) + len(stored.leaving) > 4 * MAX_ADDRESSES:
-        raise ValueError("too many addresses")
-    return stored
-
-
-def _saved(stored: _File) -> Saved:
-    return Saved(
-        stored.serial,
-        tuple(
-            (_question(one.name, one.family), frozenset(map(ip_address, one.addresses)), one.ttl)
-            for one in stored.vouched
-        ),
-        tuple(
-            SavedLeaving(ip_address(one.address), one.left, _question(one.name, one.family), one.why, one.stranger)
-            for one in stored.leaving
-        ),
-    )
-
-
-def _question(name: str, family: int) -> Question:
-    return Question(name, 4 if family == 4 else 6 if family == 6 else 0)
-
-
-def _file(saved: Saved, now: WallTime, key: str) -> _File:
-    return _File(
-        VERSION,
-        now,
-        saved.serial,
-        [_Vouched(q.name, q.family, ttl, list(map(str, addresses))) for q, addresses, ttl in saved.vouched],
-        [
-            _Leaving(str(one.address), one.left, one.question.name, one.question.family, one.why, one.stranger)
-            for one in saved.leaving
-        ],
-        key,
-    )
+    elapsed = 0.0 if problem else found.elapsed  # what was heard meanwhile is not known
+    return Loaded(saved, elapsed, key or found.key, problem)

@@ -58,7 +58,7 @@ TIME_EACH = 0.05
 WHOLE_TIME_MOST = 120.0
 OUT_OF_TIME = "there was no time to try it"
 FAULT = "this machine could not try it: a fault of ginnel's own"
-NO_FAMILY = "this machine has no IPv"
+NO_FAMILY = "this machine has no route by IPv"
 
 Told = Callable[[int, int], None]
 """How many probes are done, of how many so far."""

@@ -42,13 +42,14 @@ async def look_at_control(authority: str, door: Door, known: MachineKey | None) 
     loop = asyncio.get_running_loop()
     began = loop.time()
     key: MachineKey | None = None
+    doubt = ""
     try:
         key, door, doubt = await _key(authority, door, known)
         async with opened(door) as line:
             evidence = await _noise(line, authority, door, key)
         seen = ControlSeen(replace(evidence, problem=doubt, pinned=known is not None), key)
     except Broken as broken:
-        seen = ControlSeen(broken.evidence, key)
+        seen = ControlSeen(replace(broken.evidence, problem=broken.evidence.problem or doubt), key)
     return replace(seen, seconds=loop.time() - began)
 
 
@@ -59,8 +60,11 @@ async def _key(authority: str, door: Door, known: MachineKey | None) -> tuple[Ma
     except Broken as broken:
         if known is None or door.trust is None or broken.evidence.ending is not Ending.CERTIFICATE:
             raise
-        blind = replace(door, trust=door.trust.blind())
-        return await _key_by(authority, blind, known), blind, broken.evidence.problem
+        blind, doubt = replace(door, trust=door.trust.blind()), broken.evidence.problem
+        try:
+            return await _key_by(authority, blind, known), blind, doubt
+        except Broken as later:
+            raise Broken(replace(later.evidence, problem=later.evidence.problem or doubt)) from None
 
 
 async def _key_by(authority: str, door: Door, known: MachineKey | None) -> MachineKey:

@@ -10,6 +10,7 @@ import asyncio
 import re
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -126,8 +127,9 @@ class Line:
             self._tls = trust.context.wrap_bio(self._in, self._out, server_hostname=server or None)
             await self._shake(self._tls)
             der = self._tls.getpeercert(binary_form=True) or b""
-            self.leaf, self.pinned = read_leaf(der, trust.host), trust.pinned
-            trust.check(der)
+            leaf = self.leaf = read_leaf(der, trust.host)
+            self.pinned = trust.pinned
+            trust.check(der, leaf, time.time())
 
     async def _shake(self, tls: ssl.SSLObject) -> None:
         while True:

@@ -11,11 +11,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from hmac import compare_digest
 
+from ginnel.core.firewall.evidence import Leaf
 from ginnel.shell.node.dial import unverified
 from ginnel.wire.derpmap import PIN
 
 NAME = "name:"
 INSECURE = "insecure"
+
+
+def _refuse(why: str) -> None:
+    error = ssl.SSLCertVerificationError(why)
+    error.verify_message = why
+    raise error
 
 
 class Authorities:
@@ -47,12 +54,17 @@ class Trust:
         """Whether the map itself says which certificate it is, or that any will do."""
         return self.context.verify_mode is ssl.CERT_NONE
 
-    def check(self, der: bytes) -> None:
-        """Raises ssl.SSLCertVerificationError."""
-        if self.pin and not compare_digest(PIN + hashlib.sha256(der).hexdigest(), self.pin.lower()):
-            error = ssl.SSLCertVerificationError("not the certificate that the DERP map pins")
-            error.verify_message = "not the certificate that the DERP map pins"
-            raise error
+    def check(self, der: bytes, leaf: Leaf | None, now: float) -> None:
+        """Of a pinned one the dates count as well, as they do for clients; authorities' are checked by OpenSSL. Raises
+        ssl.SSLCertVerificationError."""
+        if not self.pin:
+            return
+        if not compare_digest(PIN + hashlib.sha256(der).hexdigest(), self.pin.lower()):
+            _refuse("not the certificate that the DERP map pins")
+        if leaf is not None and now < leaf.not_before:
+            _refuse("certificate is not yet valid")
+        if leaf is not None and now > leaf.not_after:
+            _refuse("certificate has expired")
 
     def blind(self) -> Trust:
         """The same without a judgement: to look at what would not be trusted."""

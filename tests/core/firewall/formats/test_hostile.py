@@ -31,7 +31,8 @@ NASTY = (
     '"; drop', "'; reboot; '", "a\nCOMMIT\n-F", "\r\nfirewall-cmd --panic-on", "$(reboot)", "`reboot`", "\\", 'x\\"',
     "?", "{{resolve:ssm:secret}}", '${file("/etc/passwd")}', "%{ if true }", "[concat('a')]", "=cmd|' /C calc'!A0",
     "--flush", "-j ACCEPT", "%~", "^", "!", "# x", "end\nnext", "\u2028accept", "\u2018; reboot", "\x00", "\x1b[2J",
-    "A" * 5000, "@SUM(A1)", "remark ?", "<script>", "]]>", "*/", "rem & del", "accept }", "/32", "0.0.0.0/0", " ", "",
+    "A" * 5000, "B" * 10_000, "\u202egnp.\u202c", "\u2066x\u2069", "\ufeff", "\u00e9\u0301", "\U000e0041",
+    "@SUM(A1)", "remark ?", "<script>", "]]>", "*/", "rem & del", "accept }", "/32", "0.0.0.0/0", " ", "",
 )  # fmt: skip
 hostile = st.one_of(
     st.sampled_from(NASTY),
