@@ -13,7 +13,7 @@ from typing import Any
 from ginnel.core.doctor.causes import HEALTHY, UNKNOWN, Cause, Finding, Fix, Grade, ranked, verdict
 from ginnel.core.doctor.evidence import Host, Pair
 from ginnel.core.doctor.host import host_findings
-from ginnel.core.doctor.network import is_cut_off
+from ginnel.core.doctor.network_views import is_cut_off
 from ginnel.core.doctor.own_firewall import uninvited
 from ginnel.core.doctor.pair import pair_findings, unexplained
 from ginnel.core.doctor.pair_views import is_direct, still_searching
