@@ -5,13 +5,13 @@ Room: shell. Keys are 0600 from their making; a file is replaced whole or not at
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ginnel.core.relay.identity import ENTROPY_SIZE, BadCertificate, LeafFacts, SelfSigned, fits, read_leaf
+from ginnel.shell import durable
 from ginnel.shell.relay_settings import RelayError, RelaySettings
 from ginnel.words import BadKey, NodePrivate, WallTime
 
@@ -101,7 +101,7 @@ def _read(path: Path) -> bytes:
 def read_or_create(path: Path, make: Callable[[], bytes]) -> bytes:
     _make_directory(path.parent)
     try:
-        _create(path, content := make())
+        durable.create(path, content := make())
     except FileExistsError:
         return _read(path)
     except OSError as error:
@@ -114,7 +114,7 @@ def replace_file(path: Path, content: bytes) -> None:
     _make_directory(path.parent)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        _create(fresh, content)
+        durable.create(fresh, content)
         fresh.replace(path)
     except OSError as error:
         fresh.unlink(missing_ok=True)
@@ -126,14 +126,6 @@ def _make_directory(path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise RelayError(f"cannot make {path}: {error.strerror}; choose another --state directory") from None
-
-
-def _create(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def watched(settings: RelaySettings) -> Watch:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from ginnel.shell import durable
 from ginnel.wire.allowlist import FeedPrivate
 from ginnel.words import BadKey, MachinePrivate
 
@@ -61,16 +62,10 @@ def _load_or_make(path: Path, make: Callable[[], str], what: str, who: str) -> s
 
 def _make(path: Path, text: str) -> None:
     """Under another name first: a start that is killed here leaves no half a key that the next one would refuse."""
-    draft = path.with_name(path.name + ".new")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    draft = durable.draft(path, f"{text}\n".encode())
     os.link(draft, path)  # never over a key that is there
     draft.unlink()
-    _sync(path.parent)
+    durable.keep_names(path.parent)
 
 
 def _read(path: Path, what: str, who: str) -> str:
@@ -93,11 +88,3 @@ def _parsed(path: Path, text: str, parse: Callable[[str], Key], what: str, who: 
 
 def _unusable(path: Path, what: str, who: str, reason: str) -> StateError:
     return StateError(f"cannot read {what} {path}: {reason}; restore it from a backup, for {who} knows this key")
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

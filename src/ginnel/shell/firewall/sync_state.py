@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ginnel.core.firewall.sync_words import Saved
+from ginnel.shell import durable
 from ginnel.shell.firewall.sync_state_file import Read, boot_clock, read, write
 
 SIZE_LIMIT = 64 << 20
@@ -74,40 +75,20 @@ class Store:
         """Raises StateError."""
         data, before = write(saved, self._key, boot_clock()), _before(self.path)
         try:
-            draft = self._drafted(data)
+            fresh = durable.draft(self.path, data)
             if self._is_good and self.path.exists():
                 self.path.replace(before)
-            draft.replace(self.path)
+            fresh.replace(self.path)
             if not before.exists():
-                self._drafted(data).replace(before)
+                durable.draft(self.path, data).replace(before)
             self._is_good = True
-            _sync_directory(self.path.parent)
+            durable.keep_names(self.path.parent)
         except OSError as error:
             raise StateError(f"cannot write {self.path}: {error.strerror}; a restart now would know less") from None
-
-    def _drafted(self, data: bytes) -> Path:
-        """On the disk, whatever happens then."""
-        draft = self.path.with_suffix(".new")
-        draft.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(draft, flags, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        return draft
 
 
 def _before(path: Path) -> Path:
     return path.with_suffix(".old")
-
-
-def _sync_directory(directory: Path) -> None:
-    """Names last over a power cut as well."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def state_file(directory: Path, backend: str, name: str) -> Path:

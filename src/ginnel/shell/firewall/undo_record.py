@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from ginnel.core.firewall.changes import Record
+from ginnel.shell import durable
 
 MAX_SIZE = 1 << 16
 NAME = re.compile(r"firewall-open-(\d{1,5})\.json")
@@ -44,13 +45,12 @@ def create(state: Path, record: Record) -> Path:
     path = path_of(state, record.port)
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        durable.create(path, msgspec.json.encode(record))
+        durable.keep_names(state)
     except FileExistsError:
         raise RecordError(f"{path} is there already: run `ginnel firewall close` first") from None
     except OSError as error:
         raise RecordError(f"cannot write {path}: {error.strerror}; give another directory with --state") from None
-    _write(descriptor, record)
-    _keep_names(state)
     return path
 
 
@@ -116,26 +116,4 @@ def turn(state: Path) -> Iterator[None]:
 
 def replace(path: Path, record: Record) -> None:
     """With the lock held."""
-    beside = path.with_suffix(".new")
-    with suppress(FileNotFoundError):
-        beside.unlink()
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    _write(descriptor, record)
-    beside.rename(path)
-    _keep_names(path.parent)
-
-
-def _write(descriptor: int, record: Record) -> None:
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(record))
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _keep_names(directory: Path) -> None:
-    """A power cut must not bring back what was here before."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    durable.replace(path, msgspec.json.encode(record))

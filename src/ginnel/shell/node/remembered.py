@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from ginnel.core.firewall.checked import literal
-from ginnel.shell.node.state import replace_durably
+from ginnel.shell import durable
 from ginnel.wire.read import WireError
 from ginnel.wire.tailcfg import DERPMap, Message, decode, encode
 
@@ -68,6 +68,6 @@ class RememberedFile:
         if len(body) > MAX_SIZE:
             body = encode(msgspec.structs.replace(remembered, derp_map=None))
         try:
-            replace_durably(self._path, body)
+            durable.replace(self._path, body)
         except OSError as error:
             log.warning("cannot write %s: %s; a start without DNS may find no server", self._path, error.strerror)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from ginnel.core.node.path_policy import PathPolicies, PathPolicy
+from ginnel.shell import durable
 from ginnel.wire.tailcfg import DERPMap
 from ginnel.words import BadKey, MachineKey, MachinePrivate, NodePrivate
 
@@ -122,7 +123,7 @@ class StateFile:
         """Durable when it returns: a crash at any point leaves the old state or the new one."""
         body = msgspec.json.format(msgspec.json.encode(_to_stored(state)), indent=2) + b"\n"
         try:
-            replace_durably(self._path, body)
+            durable.replace(self._path, body)
         except OSError as error:
             raise StateError(f"cannot write {self._path}: {error.strerror}; make the directory writable") from None
 
@@ -195,29 +196,3 @@ def _from_stored(stored: _Stored) -> State:
     stored.prefs.pinned_key()
     node = NodePrivate.parse(stored.node_key) if stored.node_key else None
     return State(MachinePrivate.parse(stored.machine_key), node, stored.login_name, stored.prefs)
-
-
-def replace_durably(path: Path, body: bytes) -> None:
-    """0600; a crash at any point leaves the old file or the new one. Raises OSError."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    _write_exclusively(fresh, body)
-    fresh.replace(path)
-    _sync_directory(path.parent)
-
-
-def _write_exclusively(path: Path, body: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o600)  # whatever the umask is
-        file.write(body)
-        file.flush()
-        os.fsync(descriptor)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
