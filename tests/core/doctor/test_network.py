@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ginnel.core.doctor.causes import Cause
+from ginnel.core.doctor.causes import Cause, Grade
 from ginnel.core.doctor.diagnosis import of_host
 from ginnel.core.doctor.evidence import NameSeen, Port80, Probe
 from ginnel.wire.doctor import RelayTold
@@ -165,3 +165,9 @@ def test_a_server_that_hangs_is_called_down_though_everybody_thinks_to_be_connec
     stalls = replace(network(control=believes), control=Probe(SERVER, "timeout-after-connect", "nothing for 2.2 s"))
     said = of_host(replace(stalls, witnesses=(end(NETWORK, control=True),)))
     assert said.findings[0].cause is cause
+
+
+@pytest.mark.parametrize(("https", "told"), [(Probe(NYC), True), (replace(DROPPED, place=NYC), False)])
+def test_a_relay_that_is_silent_by_stun_alone_is_a_note(https, told):
+    notes = [one for one in of_host(one_relay(https, stun=False)).findings if one.cause is Cause.STUN_BLOCKED]
+    assert [(one.about, one.grade) for one in notes] == [("region nyc (node 2a)", Grade.NOTE)] * told

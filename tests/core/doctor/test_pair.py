@@ -87,6 +87,10 @@ CASES = {
         ),
         Cause.NO_COMMON_RELAY,
     ),
+    "their clock is wrong": (
+        dead({"relays": (RelayTold(FRANKFURT, problem="TLS: invalid peer certificate: NotValidYet"),)}),
+        Cause.CLOCK_WRONG,
+    ),
     "they reach no relay": (dead({"relays": (RelayTold(FRANKFURT, problem="timed out"),)}), Cause.PEER_RELAY_BLOCKED),
     "direct was wished for, and there is none": (dead(policy="direct"), Cause.PATH_POLICY_DIRECT),
 }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ginnel.core.doctor.causes import EXPLAINED, Cause, Finding, Fix
-from ginnel.core.doctor.evidence import Host, Port80
+from ginnel.core.doctor.evidence import Host, Port80, RelaySeen
 from ginnel.core.doctor.https import control, https, interception, relays
 from ginnel.core.doctor.network_views import (
     all_fail,
@@ -176,9 +176,14 @@ def _own_port(host: Host) -> Finding:
     return Finding(Cause.TUNNEL_PORT_BLOCKED, 0.93, lines, rule(host, f"UDP out from port {port} to anywhere"))
 
 
+def _is_gone(relay: RelaySeen) -> bool:
+    """Told by its port 443 already."""
+    return relay.https is not None and not relay.https.works
+
+
 def _some_stun(host: Host) -> Iterable[Finding]:
     """Of several, some are silent: a machine whose nearest relay that is finds its own address by another."""
-    silent = [relay.name for relay in host.relays if relay.stun is False]
+    silent = [relay.name for relay in host.relays if relay.stun is False and not _is_gone(relay)]
     if silent and stun_here(host):
         lines = (f"no answer on UDP port 3478 of {', '.join(silent[:NAMED])}; other relays answer",)
         fix = fix_here(host, "ginnel firewall verify", "in the firewall: let UDP out to port 3478 of anywhere")

@@ -55,7 +55,7 @@ def own_firewall(host: Host) -> Iterable[Finding]:
     elif "inside-in" in kept:
         lines = (
             f"this machine's own firewall lets nothing come out of the tunnel: {kept['inside-in'].rule}",
-            "other machines of the mesh cannot connect to it; it connects to them",
+            "other machines of the mesh cannot connect to it",
         )
         fix = _fix(host, kept["inside-in"].opens, "if they shall; the policy still says who may")
         yield Finding(Cause.HOST_FIREWALL, 0.8, lines, fix, about="inside the mesh", harmless=True)

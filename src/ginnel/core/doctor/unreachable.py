@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from ginnel.core.doctor.causes import Cause, Finding, Fix
 from ginnel.core.doctor.evidence import Pair, Source
 
+OUT_OF_DATE = ("NotValidYet", "Expired")
+"""What rustls says of a certificate's dates (rustls: CertificateError)."""
+
 
 def no_relay(pair: Pair) -> Iterable[Finding]:
     """Neither direct nor by a relay: each end hears by its home relay, so the other must reach that one."""
@@ -65,7 +68,12 @@ def _peers_relay(pair: Pair, home: int) -> Iterable[Finding]:
         problems = [f"{_region(pair, r.region)}: {r.problem}" for r in relays if r.problem]
         lines = (f"{pair.peer.name} is connected to no relay", *problems[:3])
         about = _region(pair, home or relays[0].region)
-        yield Finding(Cause.PEER_RELAY_BLOCKED, 0.96, lines, fix, about=about)
+        dated = all(any(sign in relay.problem for sign in OUT_OF_DATE) for relay in relays if relay.problem)
+        if problems and dated:
+            clock = Fix(pair.peer.name, "sudo timedatectl set-ntp true", "or set the clock by hand")
+            why = "certificates that are good elsewhere are out of date there: its clock is wrong"
+            yield Finding(Cause.CLOCK_WRONG, 0.97, (why, *lines), clock, about=pair.peer.name)
+        yield Finding(Cause.PEER_RELAY_BLOCKED, 0.5 if problems and dated else 0.96, lines, fix, about=about)
     elif home:
         name = _region(pair, home)
         lines = (
