@@ -76,7 +76,8 @@ async def test_the_headers_tell_firewalls_the_zone_of_the_names_and_the_log_host
         url = f"http://127.0.0.1:{server.plain_ports()[0]}/derpmap/default"
         headers = (await output("curl", "--noproxy", "*", "-sSf", "-D", "-", "-o", "/dev/null", url)).decode()
         to_nodes = server.coordinator.mapper.views.told
-    assert to_nodes == Told("relays.example.com", ("log.example.com", "log2.example.com"))
+    assert to_nodes == Told("relays.example.com", ("log.example.com", "log2.example.com"), to_nodes.feed)
+    assert to_nodes.feed.startswith("feedkey:")
     assert "ginnel-relay-zone: relays.example.com\r\n" in headers
     assert "ginnel-log-hosts: log.example.com, log2.example.com\r\n" in headers
 
