@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NATIVE_SOURCES := $(shell find native -name '*.rs' -o -name Cargo.toml) Cargo.toml Cargo.lock rust-toolchain.toml
+SEED ?= 6 # of the networks of `make lab`
 export PYTHONNOUSERSITE := 1
 TOOLCHAIN := $(shell scripts/toolchain)
 ifneq ($(TOOLCHAIN),)
@@ -69,10 +70,10 @@ bench: setup ## Measure beside tailscaled, derper and wireguard-go, which Go bui
 	$(BIN)/python -m bench._peers
 	$(BIN)/python -m bench all
 
-lab: setup ## All scenarios of the lab, then every seeded fault for the doctor, on real NATs in network namespaces (root)
+lab: setup ## All scenarios of the lab, then every seeded fault for the doctor and the page of its accuracy (root)
 	$(BIN)/ginnel lab run flat easy-easy hard-hard udp-blocked one-open-port official-client
 	$(BIN)/ginnel lab run relay-killed region-lost relay-drained relay-silent relay-stopped
-	$(BIN)/ginnel lab diagnose
+	$(BIN)/ginnel lab diagnose --seed $(SEED) --table docs/doctor-accuracy.md
 
 matrix: setup ## Every ordered pair of kinds of network, direct or relayed as docs/nat-traversal.md expects (root)
 	$(BIN)/ginnel lab matrix

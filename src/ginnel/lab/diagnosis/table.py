@@ -10,7 +10,8 @@ from ginnel.lab.diagnosis.report import Accuracy, Case, Diagnosis, Totals
 HEAD = """# How often `ginnel doctor` is right
 
 Each row is a network of the lab, with a fault that was done to it on purpose and shown to be in force by packets, or
-with nothing wrong. `ginnel doctor` was asked on the machine that the row names. This page was made by
+with nothing wrong. `ginnel doctor` was asked on the machine that the row names. This page was made by `make lab`, whose
+last command is
 
     ginnel lab diagnose --seed {seed} --table docs/doctor-accuracy.md
 
