@@ -73,6 +73,7 @@ bench: setup ## Measure beside tailscaled, derper and wireguard-go, which Go bui
 lab: setup ## All scenarios of the lab, then every seeded fault for the doctor and the page of its accuracy (root)
 	$(BIN)/ginnel lab run flat easy-easy hard-hard udp-blocked one-open-port official-client
 	$(BIN)/ginnel lab run relay-killed region-lost relay-drained relay-silent relay-stopped
+	GINNEL_CUT_EVERY=1 $(BIN)/python -m pytest tests/shell/firewall/test_cut_off.py
 	$(BIN)/ginnel lab diagnose --seed $(SEED) --table docs/doctor-accuracy.md
 
 matrix: setup ## Every ordered pair of kinds of network, direct or relayed as docs/nat-traversal.md expects (root)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import ginnel
 from ginnel.lab.namespace import run as in_machine
+from ginnel.shell.firewall.undo_record import LOCK
 
 SOURCE = Path(ginnel.__file__).parent.parent
 UFW = (Path("/etc/ufw"), Path("/etc/default"), Path("/lib/ufw"))
@@ -25,6 +26,10 @@ class Host:
         self.state = directory / "state"
         self._copies: list[tuple[Path, Path]] = []
         self._directory = directory
+
+    def records(self) -> list[Path]:
+        """What is noted of changes that stand."""
+        return [path for path in self.state.iterdir() if path.name != LOCK]
 
     def with_ufw(self) -> None:
         for path in UFW:

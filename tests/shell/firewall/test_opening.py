@@ -13,6 +13,7 @@ import pytest
 
 from ginnel.lab.processes import until
 from ginnel.shell.firewall.opening import OpenError, Wish, close_port, open_port
+from ginnel.shell.node.state import StateFile
 from tests.shell.firewall.hosts import Host, host, program
 
 pytestmark = pytest.mark.root
@@ -140,10 +141,23 @@ def test_a_reloaded_firewall_is_opened_again(here: Host, tmp_path: Path) -> None
     assert here.run("nft", "list", "ruleset") == before
 
 
+def test_the_daemon_holds_the_same_directory_meanwhile(here: Host, tmp_path: Path) -> None:
+    """Both have it by default."""
+    before = load(here, DEFAULT_DENY, tmp_path)
+    held = StateFile(here.state)
+    held.open()
+    try:
+        here.open()
+        here.close()
+        assert here.run("nft", "list", "ruleset") == before
+    finally:
+        held.close()
+
+
 def test_the_record_is_for_root_alone(here: Host, tmp_path: Path) -> None:
     load(here, DEFAULT_DENY, tmp_path)
     here.open()
-    (record,) = here.state.iterdir()
+    (record,) = here.records()
     assert stat.S_IMODE(record.stat().st_mode) == 0o600
     assert stat.S_IMODE(here.state.stat().st_mode) == 0o700
     assert json.loads(record.read_text())["port"] == 41641
@@ -192,7 +206,7 @@ def test_half_a_change_is_taken_back(here: Host, tmp_path: Path) -> None:
     )
     assert "no room; nothing was changed" in said
     assert [here.run(name, "-S") for name in IPTABLES] == before
-    assert not list(here.state.iterdir())
+    assert not here.records()
 
 
 def test_a_command_that_is_killed_between_two_changes_leaves_nothing(here: Host, tmp_path: Path) -> None:
@@ -200,7 +214,7 @@ def test_a_command_that_is_killed_between_two_changes_leaves_nothing(here: Host,
     opening = here.start("env", wrapper(tmp_path, "kill -9 $PPID; exit 4"), *program(), *OPEN, str(here.state))
     opening.communicate(timeout=60)
     assert opening.returncode == -9
-    until(lambda: not list(here.state.iterdir()) or None, 20, "the guard to take the first change back")
+    until(lambda: not here.records() or None, 20, "the guard to take the first change back")
     assert [here.run(name, "-S") for name in IPTABLES] == before
 
 

@@ -26,23 +26,24 @@ log = logging.getLogger(__name__)
 PATIENCE = 2.5
 """Seconds: who asks waits no longer, and the look goes on for the next one."""
 
-KEPT = 5.0  # seconds that a look is good for
+KEPT = 1.0
+"""Seconds that a look is good for, at the least; else SHARE times what it took, so that peers who ask cost little."""
+SHARE = 10
 
 
 class HostFirewall:
-    """Looked at when somebody asks, and not again within KEPT. `tun`: the mesh's interface."""
+    """Looked at when somebody asks, and not again for a while. `tun`: the mesh's interface."""
 
     def __init__(self, tun: str) -> None:
         self._tun = tun
         self._threads = DaemonThreads(1)
         self._told: FirewallTold | None = None
-        self._looked = float("-inf")
+        self._good_until = float("-inf")
         self._look: asyncio.Task[FirewallTold | None] | None = None
 
     async def look(self, port: int, links: Links, mesh: Sequence[IpAddress]) -> FirewallTold | None:
         """None: the rules cannot be read or were not within PATIENCE, or there is no port to judge."""
-        now = asyncio.get_running_loop().time()
-        if now - self._looked <= KEPT:
+        if asyncio.get_running_loop().time() < self._good_until:
             return self._told
         if self._look is None or self._look.done():
             self._look = asyncio.create_task(self._fresh(port, links, tuple(mesh)))
@@ -53,9 +54,11 @@ class HostFirewall:
             return None
 
     async def _fresh(self, port: int, links: Links, mesh: tuple[IpAddress, ...]) -> FirewallTold | None:
+        loop = asyncio.get_running_loop()
         await self._threads.room()
+        began = loop.time()
         self._told = await self._threads.run("firewall rules", partial(look, port, links, self._tun, mesh))
-        self._looked = asyncio.get_running_loop().time()
+        self._good_until = loop.time() + max(KEPT, SHARE * (loop.time() - began))
         return self._told
 
 

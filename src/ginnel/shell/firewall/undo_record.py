@@ -19,6 +19,7 @@ from ginnel.core.firewall.changes import Record
 from ginnel.shell import durable
 
 MAX_SIZE = 1 << 16
+LOCK = "firewall-open.lock"
 NAME = re.compile(r"firewall-open-(\d{1,5})\.json")
 
 
@@ -101,9 +102,9 @@ def _locked(path: Path) -> int | None:
 
 @contextmanager
 def turn(state: Path) -> Iterator[None]:
-    """One command at a time; the guard does not wait for it."""
+    """One command at a time; the guard does not wait for it. The directory's own lock is the daemon's."""
     try:
-        descriptor = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(state / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError:  # nothing is recorded, so nobody has a turn
         yield
         return
