@@ -24,8 +24,9 @@ from ginnel.shell.relay_bootstrap import BootstrapDns
 from ginnel.shell.relay_settings import RelaySettings
 from ginnel.wire.relay_token import RelayToken, encode_relay_token
 from ginnel.words import MachineKey, WallTime
+from tests.ports import free_port
 from tests.shell.control.control_client import PATIENCE, Client, auth_key
-from tests.shell.control.fleet_world import eventually, fleet_server, free_port, nodes_of, token_for
+from tests.shell.control.fleet_world import eventually, fleet_server, nodes_of, token_for
 from tests.shell.derp_client import login
 
 SOURCE = str(Path(__file__).parents[2] / "src")

@@ -18,6 +18,7 @@ from ginnel.lab import LabError
 from ginnel.lab.daemon import official
 from ginnel.shell.node.ask_relay import ask_relay
 from ginnel.words import Endpoint
+from tests.ports import free_port
 from tests.shell.control.control_client import Client as Node
 from tests.shell.control.control_client import auth_key, running, until
 from tests.shell.derp_client import UPGRADE, client_info, connect, login, tls_context
@@ -32,12 +33,6 @@ def absent() -> str:
 
 
 pytestmark = [pytest.mark.official_daemon, pytest.mark.skipif(bool(absent()), reason=absent() or "it is there")]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

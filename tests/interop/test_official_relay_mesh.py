@@ -9,7 +9,6 @@ import base64
 import hashlib
 import json
 import os
-import socket
 import ssl
 import subprocess
 import time
@@ -28,6 +27,7 @@ from ginnel.shell.relay import EmbeddedRelay
 from ginnel.shell.relay_settings import RelaySettings
 from ginnel.words import NodePrivate, RegionId, WallTime
 from tests.interop.test_official_data_plane import LIMIT, TAILCAT, run
+from tests.ports import free_port
 from tests.shell.derp_client import PEER_GONE, login
 from tests.shell.derp_mesh import MESH_KEY, Node, Region, region, sees, until
 from tests.shell.test_relay_mesh import DISCO
@@ -85,10 +85,7 @@ class Derper:
 
 @contextmanager
 def derper(state: Path, ours: Node) -> Iterator[Derper]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    theirs = Derper(state, port, ours)
+    theirs = Derper(state, free_port(), ours)
     try:
         yield theirs
     finally:

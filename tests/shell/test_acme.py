@@ -23,6 +23,7 @@ from ginnel.shell.relay import EmbeddedRelay
 from ginnel.shell.relay_files import acme_file
 from ginnel.shell.relay_settings import AcmeSettings, RelayError, RelaySettings
 from ginnel.words import WallTime
+from tests.ports import free_port
 from tests.shell.relays import ENTROPY, Serve
 
 pytestmark = pytest.mark.skipif(
@@ -31,12 +32,6 @@ pytestmark = pytest.mark.skipif(
 NAME = "relay.example"
 PATIENCE = 60.0
 """Seconds: only a bound for failures."""
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,10 @@ from ginnel.shell.relay_settings import RelaySettings
 from ginnel.wire.relay_token import parse_relay_token
 from ginnel.wire.tailcfg import DERPNode
 from ginnel.words import WallTime
+from tests.ports import free_port
 from tests.shell.control.control_client import PATIENCE
 
 QUICK = {"probe_interval": 1.0, "probe_failures": 2}
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @asynccontextmanager

@@ -20,8 +20,9 @@ from ginnel.wire.mapstream import MapDecoder
 from ginnel.wire.relaycontrol import RelayHello, RelayReport
 from ginnel.wire.tailcfg import DERPNode, encode
 from ginnel.words import NodePrivate
+from tests.ports import free_port
 from tests.shell.control.control_client import PATIENCE, Client, auth_key
-from tests.shell.control.fleet_world import eventually, fleet_server, free_port, joined, nodes_of, token_for
+from tests.shell.control.fleet_world import eventually, fleet_server, joined, nodes_of, token_for
 from tests.shell.derp_client import login
 
 FOLLOWING: list[asyncio.Task[None]] = []

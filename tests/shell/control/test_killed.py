@@ -3,7 +3,6 @@
 import asyncio
 import random
 import signal
-import socket
 import sys
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator
@@ -17,16 +16,11 @@ import pytest
 
 from ginnel.shell.control.adminclient import AdminError, call
 from ginnel.words import MachineKey
+from tests.ports import free_port
 from tests.shell.control.control_client import Client, Lost
 
 PROGRAM = "from ginnel.cli.main import main; main()"
 MACHINES = 12
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @dataclass

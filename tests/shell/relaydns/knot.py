@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -15,12 +14,6 @@ KEY_LINE = f"hmac-sha256:update.example:{SECRET}\n"
 EMPTY_ZONE = (
     f"{ZONE}. 60 SOA ns1.{ZONE}. admin.{ZONE}. 1 300 60 604800 60\n{ZONE}. 60 NS ns1.{ZONE}.\nns1.{ZONE}. A 127.0.0.1\n"
 )
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
-        tcp.bind(("127.0.0.1", 0))
-        return int(tcp.getsockname()[1])
 
 
 def config(directory: Path, port: int, zone: str) -> str:

@@ -18,8 +18,9 @@ from ginnel.wire.dns import UPDATE, name_of
 from ginnel.wire.tsig import BadSignature, TsigKey, find_tsig, read_tsig, sign
 from ginnel.words import Endpoint
 from tests.core.relaydns.relay_names import SETTINGS, ZONE, derp_map, node, region, relays, zone
+from tests.ports import free_port
 from tests.shell.relaydns.dig import dig, met, until
-from tests.shell.relaydns.knot import KEY_LINE, PRIMARY, SECONDARY, free_port, knot
+from tests.shell.relaydns.knot import KEY_LINE, PRIMARY, SECONDARY, knot
 
 
 @pytest.fixture
