@@ -17,7 +17,7 @@ def test_a_capture_sees_a_payload_in_the_clear():
         server = lab.spaces["server"]
         with (
             Capture(server, "eth0", needle) as capture,
-            Conversation(lab.spaces["a"], server, lab.addresses["server"], 10) as talk,
+            Conversation(lab.spaces["a"], server, lab.addresses["server"], 3) as talk,
         ):
             talk.send_and_wait(payload, 20)
         assert talk.intact()
@@ -34,7 +34,7 @@ def test_a_capture_does_not_see_what_is_not_there():
         server = lab.spaces["server"]
         with (
             Capture(server, "eth0", another) as capture,
-            Conversation(lab.spaces["a"], server, lab.addresses["server"], 10) as talk,
+            Conversation(lab.spaces["a"], server, lab.addresses["server"], 3) as talk,
         ):
             talk.send_and_wait(payload, 20)
     assert capture.seen.with_needle == 0
@@ -44,7 +44,7 @@ def test_a_capture_does_not_see_what_is_not_there():
 def test_a_capture_ends_while_the_interface_is_never_quiet():
     with (
         Lab(network(a="none")) as lab,
-        Conversation(lab.spaces["a"], lab.spaces["server"], lab.addresses["server"], 10) as talk,
+        Conversation(lab.spaces["a"], lab.spaces["server"], lab.addresses["server"], 3) as talk,
     ):
         with Capture(lab.spaces["server"], "eth0", b"something") as capture:
             talk.send_and_wait(b"something", 10)
@@ -71,7 +71,7 @@ def test_no_way_through_is_said_in_one_line():
 def test_a_stream_that_is_cut_is_not_called_whole():
     with (
         Lab(network(a="easy")) as lab,
-        Conversation(lab.spaces["a"], lab.spaces["server"], lab.addresses["server"], 10) as talk,
+        Conversation(lab.spaces["a"], lab.spaces["server"], lab.addresses["server"], 3) as talk,
     ):
         talk.send_and_wait(b"first", 10)
         assert talk.intact()

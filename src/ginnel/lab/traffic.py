@@ -123,8 +123,10 @@ class Conversation:
             return self.received == self.sent
 
     def intact(self) -> bool:
-        """Everything sent so far has arrived, byte for byte."""
+        """Everything sent so far arrives, byte for byte; what is on its way gets its time."""
         with self.sending:
+            with suppress(LabError):
+                until(lambda: self.broken or self.received >= self.sent or None, self.limit, "the rest to arrive")
             return not self.broken and self.received_hash.digest() == self.sent_hash.digest()
 
     def trickle(self) -> None:
@@ -146,7 +148,7 @@ class Conversation:
                     self.arrivals.append(time.monotonic())
                     self.first_byte_at = self.first_byte_at or self.arrivals[-1]
                     self.received_hash.update(chunk)
-                    self.received += len(chunk)
+                    self.received += len(chunk)  # last, for who waits for it looks at the hash then
             except OSError as error:
                 self.broken = f"receiving: {error}"
 
