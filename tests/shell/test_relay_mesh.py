@@ -76,6 +76,7 @@ async def test_three_relays_know_each_other_s_clients_and_tell_who_leaves_the_re
         async with login(a.port, a.key) as alice:
             await sees(b, 3)
             await sees(a, 3)
+            await sees(c, 2)  # word of who is where and packets come by two connections
             await alice.send_packet(bob, b"to b")
             await alice.send_packet(carol, b"to c")
             await bob.packet()
