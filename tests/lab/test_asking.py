@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from ginnel.cli.status_web import HEADERS
-from tests.lab.two_hosts import GENEROUS, MAIN, Host, Mesh, fresh_mesh, run, until
+from tests.lab.two_hosts import GENEROUS, MAIN, Host, Mesh, joined_mesh, run, until
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root and network namespaces")]
 
@@ -27,12 +27,7 @@ LOOK = "import sys, urllib.request as u; a = u.urlopen(sys.argv[1]); print(a.hea
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
-    with fresh_mesh() as standing:
-        for host, name in ((standing.a, "alice"), (standing.b, "bob")):
-            host.start()
-            done = host.ginnel("up", "--invite", standing.invite(), "--hostname", name, "--timeout", "30s")
-            assert done.returncode == 0, done.stdout + done.stderr
-        until(lambda: standing.a.status().get("Peer"), "alice sees bob")
+    with joined_mesh("alice", "bob") as standing:
         yield standing
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.lab.router import FALSE_PAGE
 from tests.lab.test_two_nodes import pytestmark
-from tests.lab.two_hosts import Host, Mesh, fresh_mesh, ip, run, until
+from tests.lab.two_hosts import Host, Mesh, ip, joined_mesh, run, until
 
 __all__ = ["pytestmark"]
 LOGIN_PAGE = r"HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\nContent-Length: 0\r\n\r\n"
@@ -21,9 +21,7 @@ WORDS = "a captive portal holds up this network"
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
-    with fresh_mesh() as standing:
-        standing.a.start()
-        assert standing.a.ginnel("up", "--invite", standing.invite(), "--hostname", "alice").returncode == 0
+    with joined_mesh("alice") as standing:
         yield standing
 
 

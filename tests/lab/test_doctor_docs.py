@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.test_two_nodes import pytestmark
-from tests.lab.two_hosts import Mesh, fresh_mesh, until
+from tests.lab.two_hosts import Mesh, joined_mesh
 
 __all__ = ["pytestmark"]
 PAGE = (Path(__file__).parents[2] / "docs/doctor.md").read_text()
@@ -19,11 +19,7 @@ CAUSE = re.compile(r"\d+\. [a-z0-9-]+ \(\d+%\)")
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
-    with fresh_mesh() as standing:
-        for host, name in ((standing.a, "alice"), (standing.b, "bob")):
-            host.start()
-            assert host.ginnel("up", "--invite", standing.invite(), "--hostname", name).returncode == 0
-        until(lambda: bool(standing.a.status().get("Peer")), "alice hears of bob")
+    with joined_mesh("alice", "bob") as standing:
         yield standing
 
 

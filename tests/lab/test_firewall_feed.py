@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.test_two_nodes import pytestmark
-from tests.lab.two_hosts import Host, Mesh, fresh_mesh
+from tests.lab.two_hosts import Host, Mesh, joined_mesh
 
 __all__ = ["pytestmark"]
 SETS = ("--set", "inet/mesh/ginnel4,ginnel6", "--create")
@@ -14,9 +14,7 @@ SETS = ("--set", "inet/mesh/ginnel4,ginnel6", "--create")
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
-    with fresh_mesh() as standing:
-        standing.a.start()
-        assert standing.a.ginnel("up", "--invite", standing.invite(), "--hostname", "alice").returncode == 0
+    with joined_mesh("alice") as standing:
         yield standing
 
 

@@ -3,14 +3,14 @@ taken back by itself, by each of the firewalls' own programs."""
 
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ginnel.lab.processes import until
 from tests.lab.test_two_nodes import pytestmark
-from tests.lab.two_hosts import Mesh, fresh_mesh
+from tests.lab.two_hosts import Mesh, joined_mesh
 from tests.shell.firewall.hosts import Host, program
 
 __all__ = ["pytestmark"]
@@ -31,31 +31,13 @@ esac
 [ $cut = yes ] && {nft} -f {rules}
 exit $status
 """
-NFT = "table inet f {\nchain c { type filter hook input priority 0; policy drop; ct state established accept; }\n}\n"
 PATIENCE = 120.0
 
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
-    with fresh_mesh() as standing:
-        standing.a.start()
-        assert standing.a.ginnel("up", "--invite", standing.invite(), "--hostname", "alice").returncode == 0
+    with joined_mesh("alice") as standing:
         yield standing
-
-
-def denies(here: Host, kind: str, directory: Path) -> None:
-    if kind == "nftables":
-        (directory / "rules").write_text(NFT)
-        here.run("nft", "-f", str(directory / "rules"))
-    elif kind == "iptables":
-        for name in ("iptables", "ip6tables"):
-            here.run(name, "-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT")
-            here.run(name, "-P", "INPUT", "DROP")
-    else:
-        here.with_ufw()
-        here.run("ufw", "--force", "enable")
-        here.run("ufw", "allow", "1/udp")  # with its first rule ufw adds one to ufw6-user-limit for good
-        here.run("ufw", "delete", "allow", "1/udp")
 
 
 def wrapped(directory: Path) -> str:
@@ -70,25 +52,18 @@ def wrapped(directory: Path) -> str:
     return f"PATH={made}:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def in_time(true: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end, what
-        time.sleep(0.2)
-
-
 @pytest.mark.parametrize("kind", ["nftables", "iptables", "ufw"])
 def test_a_change_that_cuts_the_server_off_is_taken_back_by_itself(mesh: Mesh, kind: str, tmp_path: Path) -> None:
     here = Host(mesh.a.name, tmp_path)
     here.run("nft", "flush", "ruleset")
-    denies(here, kind, tmp_path)
+    here.deny(kind)
     before = here.run("nft", "-s", "list", "ruleset")
-    in_time(lambda: mesh.a.status()["BackendState"] == "Running", "alice is on the mesh")
+    until(lambda: mesh.a.status()["BackendState"] == "Running" or None, PATIENCE, "alice to be on the mesh")
     own = ("--state", str(here.state), "--socket", mesh.a.socket)
     said = here.run("env", wrapped(tmp_path), *program(), "firewall", "open", *own)
     assert "if this machine loses its coordination server within 60 s, the rule is taken back by itself" in said
     (record,) = here.state.glob("*.json")
-    in_time(lambda: bool(json.loads(record.read_text())["rolled_back"]), "the guard to take it back")
+    until(lambda: json.loads(record.read_text())["rolled_back"] or None, PATIENCE, "the guard to take it back")
     assert here.run("nft", "-s", "list", "ruleset") == before
     closed = here.ginnel("firewall", "close", "--state", str(here.state))
     assert closed == "was taken back before: the connection to the coordination server was lost after the change\n"

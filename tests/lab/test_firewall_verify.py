@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.lab.test_two_nodes import pytestmark
-from tests.lab.two_hosts import Host, Mesh, fresh_mesh, until
+from tests.lab.two_hosts import Host, Mesh, joined_mesh, until
 
 __all__ = ["pytestmark"]
 PAGE = Path(__file__).parent.parent.parent / "docs/firewall.md"
@@ -19,10 +19,7 @@ COMMANDS = re.findall(r"^\$ ginnel (firewall verify.*)$", PAGE.read_text(), re.M
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
-    with fresh_mesh() as standing:
-        for host, name in ((standing.a, "alice"), (standing.b, "bob")):
-            host.start()
-            assert host.ginnel("up", "--invite", standing.invite(), "--hostname", name).returncode == 0
+    with joined_mesh("alice", "bob") as standing:
         until(lambda: _homes(standing.a) == ["own"], "alice hears of bob's home")
         yield standing
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ginnel.wire.invite import encode_invite, parse_invite
-from tests.lab.two_hosts import DAEMON, GENEROUS, Host, Mesh, fresh_mesh, ip, run, until
+from tests.lab.two_hosts import DAEMON, GENEROUS, Host, Mesh, ip, joined_mesh, run, until
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="needs root and network namespaces")]
 
@@ -24,14 +24,7 @@ RULES = [5210, 5230, 5250, 5270]
 
 @pytest.fixture(scope="module")
 def mesh() -> Iterator[Mesh]:
-    with fresh_mesh() as standing:
-        standing.a.start()
-        standing.b.start()
-        for host, name in ((standing.a, "alice"), (standing.b, "bob")):
-            done = host.ginnel("up", "--invite", standing.invite(), "--hostname", name, "--timeout", "30s")
-            assert done.returncode == 0, done.stdout + done.stderr
-            assert done.stdout.endswith("Success.\n"), done.stdout + done.stderr
-        until(lambda: standing.a.status().get("Peer"), "alice sees bob")
+    with joined_mesh("alice", "bob") as standing:
         yield standing
 
 

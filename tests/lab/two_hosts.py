@@ -60,6 +60,13 @@ class Host:
     def ginnel(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return run(*self.command(MAIN, *arguments, "--socket", self.socket))
 
+    def up(self, invite: str, name: str) -> None:
+        """The daemon runs, and is on the mesh by that name."""
+        self.start()
+        done = self.ginnel("up", "--invite", invite, "--hostname", name, "--timeout", "30s")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.endswith("Success.\n"), done.stdout + done.stderr
+
     def status(self) -> dict[str, Any]:
         done = self.ginnel("status", "--json")
         return json.loads(done.stdout) if done.stdout.startswith("{") else {"BackendState": done.stderr}
@@ -174,3 +181,14 @@ def fresh_mesh() -> Iterator[Mesh]:
     finally:
         standing.close()
         shutil.rmtree(directory)
+
+
+@contextmanager
+def joined_mesh(*names: str) -> Iterator[Mesh]:
+    """Host a, or both, are on the mesh by these names; of two the first sees the second."""
+    with fresh_mesh() as standing:
+        for host, name in zip((standing.a, standing.b), names, strict=False):
+            host.up(standing.invite(), name)
+        if len(names) > 1:
+            until(lambda: standing.a.status().get("Peer"), f"{names[0]} sees {names[1]}")
+        yield standing

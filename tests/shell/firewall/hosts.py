@@ -15,6 +15,7 @@ from ginnel.lab.namespace import run as in_machine
 from ginnel.shell.firewall.undo_record import LOCK
 
 SOURCE = Path(ginnel.__file__).parent.parent
+DENY = "table inet f {\nchain c { type filter hook input priority 0; policy drop; ct state established accept; }\n}\n"
 UFW = (Path("/etc/ufw"), Path("/etc/default"), Path("/lib/ufw"))
 
 
@@ -64,6 +65,22 @@ class Host:
 
     def ginnel(self, *arguments: str, fails: bool = False) -> str:
         return self.run(*program(), *arguments, fails=fails)
+
+    def deny(self, kind: str) -> None:
+        """A default-deny that lets answers in, by that firewall."""
+        if kind == "nftables":
+            rules = self._directory / "rules"
+            rules.write_text(DENY)
+            self.run("nft", "-f", str(rules))
+        elif kind == "iptables":
+            for name in ("iptables", "ip6tables"):
+                self.run(name, "-A", "INPUT", "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT")
+                self.run(name, "-P", "INPUT", "DROP")
+        else:
+            self.with_ufw()
+            self.run("ufw", "--force", "enable")
+            self.run("ufw", "allow", "1/udp")  # with its first rule ufw adds one to ufw6-user-limit for good
+            self.run("ufw", "delete", "allow", "1/udp")
 
     def open(self, *arguments: str, fails: bool = False) -> str:
         return self.ginnel("firewall", "open", *self._own(), *arguments, fails=fails)

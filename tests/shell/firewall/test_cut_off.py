@@ -18,7 +18,6 @@ pytestmark = pytest.mark.root
 
 TOOLS = ("nft", "iptables", "ip6tables", "ufw")
 REAL = Path("/usr/sbin/xtables-nft-multi")
-NFT = "table inet f {\nchain c { type filter hook input priority 0; policy drop; ct state established accept; }\n}\n"
 KILLER = """#!/bin/sh
 case "$(tr '\\0' ' ' </proc/$PPID/cmdline)" in *"firewall open"*)
   echo x >>{count}
@@ -46,20 +45,6 @@ exec -a "$(basename "$0")" {real} "$@"
 def here(tmp_path: Path) -> Iterator[Host]:
     with host(tmp_path) as made:
         yield made
-
-
-def denies(here: Host, kind: str, directory: Path) -> None:
-    if kind == "nftables":
-        (directory / "rules").write_text(NFT)
-        here.run("nft", "-f", str(directory / "rules"))
-    elif kind == "iptables":
-        for name in ("iptables", "ip6tables"):
-            here.run(name, "-P", "INPUT", "DROP")
-    else:
-        here.with_ufw()
-        here.run("ufw", "--force", "enable")
-        here.run("ufw", "allow", "1/udp")  # with its first rule ufw adds one to ufw6-user-limit for good
-        here.run("ufw", "delete", "allow", "1/udp")
 
 
 def rules(here: Host) -> str:
@@ -94,7 +79,7 @@ def open_it(here: Host, *before: str) -> tuple[int, str]:
 def test_whichever_call_it_is_killed_at_the_rules_are_those_of_before_or_after(
     here: Host, kind: str, when: str, tmp_path: Path
 ) -> None:
-    denies(here, kind, tmp_path)
+    here.deny(kind)
     before = rules(here)
     open_it(here)
     after = rules(here)
@@ -117,7 +102,7 @@ WAYS = (("no", "close"), ("yes", "open"), ("yes", "close"))
 
 def test_whatever_step_ufw_is_killed_at_the_next_command_mends_it(here: Host, tmp_path: Path) -> None:
     """Every third time alone, else with `open` and its guard, so that nobody takes anything back."""
-    denies(here, "ufw", tmp_path)
+    here.deny("ufw")
     before = rules(here)
     open_it(here)
     after = rules(here)
